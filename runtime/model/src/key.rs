@@ -1,0 +1,153 @@
+//! The keys of the store, and who writes each of them (design §4).
+//!
+//! Names are folded to lower case, so that look-ups ignore case; the records
+//! keep the user's spelling. `/` cannot occur in a name.
+
+use crate::id::{JobUid, NodeName};
+use crate::name::GroupName;
+use crate::path::{ChildPath, JobPath, WorkspacePath};
+
+/// Desired state, written by the API.
+pub const GROUPS: &str = "groups/";
+/// Desired state, written by the API.
+pub const WORKSPACES: &str = "workspaces/";
+/// Desired state, written by the API.
+pub const CLUSTERS: &str = "clusters/";
+/// Desired state, written by the API.
+pub const EXPERIMENTS: &str = "experiments/";
+/// Desired state, written by the API; erased by the leader once the API has
+/// marked the job for deletion and nothing of it runs any more.
+pub const JOBS: &str = "jobs/";
+/// What has become of each job, written by the leader.
+pub const JOB_STATUS: &str = "status/jobs/";
+/// What has become of each cluster, written by the leader.
+pub const CLUSTER_STATUS: &str = "status/clusters/";
+/// What each node is to run, written by the leader.
+pub const ALLOCATIONS: &str = "allocations/";
+/// The node plans of each attempt of each job, written by the leader.
+pub const PLANS: &str = "plans/";
+/// What each node is, written by that node.
+pub const NODES: &str = "nodes/";
+/// A lease of each living node, written by that node.
+pub const ALIVE: &str = "alive/";
+/// How each node's part of a job fares, written by that node.
+pub const REPORTS: &str = "reports/";
+/// The next user id for a workspace, written by the API.
+pub const NEXT_UNIX_ID: &str = "counters/unix-id";
+
+/// `groups/{group}`
+pub fn group(name: &GroupName) -> String {
+    format!("{GROUPS}{}", name.folded())
+}
+
+fn workspace_segments(path: &WorkspacePath) -> String {
+    format!("{}/{}", path.group.folded(), path.workspace.folded())
+}
+
+fn child_segments(path: &ChildPath) -> String {
+    format!("{}/{}", workspace_segments(&path.workspace), path.name.folded())
+}
+
+fn job_segments(path: &JobPath) -> String {
+    format!("{}/{}/{}", workspace_segments(&path.workspace), path.experiment.folded(), path.job.folded())
+}
+
+/// `workspaces/{group}/{workspace}`
+pub fn workspace(path: &WorkspacePath) -> String {
+    format!("{WORKSPACES}{}", workspace_segments(path))
+}
+
+/// The prefix of all workspaces of a group.
+pub fn workspaces_of(group: &GroupName) -> String {
+    format!("{WORKSPACES}{}/", group.folded())
+}
+
+/// `clusters/{group}/{workspace}/{cluster}`
+pub fn cluster(path: &ChildPath) -> String {
+    format!("{CLUSTERS}{}", child_segments(path))
+}
+
+/// The prefix of all clusters of a workspace.
+pub fn clusters_of(path: &WorkspacePath) -> String {
+    format!("{CLUSTERS}{}/", workspace_segments(path))
+}
+
+/// `status/clusters/{group}/{workspace}/{cluster}`
+pub fn cluster_status(path: &ChildPath) -> String {
+    format!("{CLUSTER_STATUS}{}", child_segments(path))
+}
+
+/// `experiments/{group}/{workspace}/{experiment}`
+pub fn experiment(path: &ChildPath) -> String {
+    format!("{EXPERIMENTS}{}", child_segments(path))
+}
+
+/// The prefix of all experiments of a workspace.
+pub fn experiments_of(path: &WorkspacePath) -> String {
+    format!("{EXPERIMENTS}{}/", workspace_segments(path))
+}
+
+/// `jobs/{group}/{workspace}/{experiment}/{job}`
+pub fn job(path: &JobPath) -> String {
+    format!("{JOBS}{}", job_segments(path))
+}
+
+/// The prefix of all jobs of an experiment.
+pub fn jobs_of(experiment: &ChildPath) -> String {
+    format!("{JOBS}{}/", child_segments(experiment))
+}
+
+/// The prefix of all jobs of a workspace.
+pub fn jobs_of_workspace(path: &WorkspacePath) -> String {
+    format!("{JOBS}{}/", workspace_segments(path))
+}
+
+/// `status/jobs/{group}/{workspace}/{experiment}/{job}`
+pub fn job_status(path: &JobPath) -> String {
+    format!("{JOB_STATUS}{}", job_segments(path))
+}
+
+/// `allocations/{node}/{job uid}`
+pub fn allocation(node: &NodeName, job: &JobUid) -> String {
+    format!("{ALLOCATIONS}{node}/{job}")
+}
+
+/// The prefix of all allocations of a node.
+pub fn allocations_of(node: &NodeName) -> String {
+    format!("{ALLOCATIONS}{node}/")
+}
+
+/// `plans/{job uid}/{attempt}/{rank}`, ordered by attempt, then rank.
+pub fn plan(job: &JobUid, attempt: u32, rank: u32) -> String {
+    format!("{}{rank:05}", plans_of_attempt(job, attempt))
+}
+
+/// The prefix of all node plans of one attempt.
+pub fn plans_of_attempt(job: &JobUid, attempt: u32) -> String {
+    format!("{PLANS}{job}/{attempt:05}/")
+}
+
+/// The prefix of all node plans of a job.
+pub fn plans_of(job: &JobUid) -> String {
+    format!("{PLANS}{job}/")
+}
+
+/// `nodes/{node}`
+pub fn node(name: &NodeName) -> String {
+    format!("{NODES}{name}")
+}
+
+/// `alive/{node}`
+pub fn alive(name: &NodeName) -> String {
+    format!("{ALIVE}{name}")
+}
+
+/// `reports/{job uid}/{node}`
+pub fn report(job: &JobUid, node: &NodeName) -> String {
+    format!("{}{node}", reports_of(job))
+}
+
+/// The prefix of all reports about a job.
+pub fn reports_of(job: &JobUid) -> String {
+    format!("{REPORTS}{job}/")
+}

@@ -1,0 +1,41 @@
+//! The nouns of Lote and the rules about them.
+//!
+//! Invariants: nothing here is async, nothing reads a clock or a random source,
+//! nothing does I/O; time and randomness are arguments. Whatever comes from
+//! HTTP or from a plugin is checked here before it reaches a node.
+//!
+//! * [`name`], [`path`], [`id`] — names users choose, where resources stand, ids Lote makes.
+//! * [`workspace`], [`cluster`], [`job`], [`node`] — the resources and their stored records.
+//! * [`state`] — the states of resources.
+//! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
+//! * [`accounting`] — what a job used.
+//! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
+//! * [`framework`] — what is asked of plugins, whoever runs them.
+//! * [`environment`] — the variables, directories and file names of a job on a node.
+//! * [`key`] — the keys of the store.
+//! * [`body`], [`job_request`] — from request bytes to checked resources.
+//! * [`problem`] — what is wrong with a request.
+//! * [`duration`], [`quantity`], [`expand`] — small languages: durations, sizes, `$NAME`.
+
+pub mod accounting;
+pub mod allocation;
+pub mod body;
+pub mod cluster;
+pub mod duration;
+pub mod environment;
+pub mod expand;
+pub mod framework;
+pub mod id;
+pub mod job;
+pub mod job_request;
+pub mod key;
+pub mod name;
+pub mod node;
+pub mod path;
+pub mod plan;
+pub mod plan_check;
+pub mod problem;
+pub mod quantity;
+pub mod report;
+pub mod state;
+pub mod workspace;

@@ -1,0 +1,89 @@
+//! Machines as they describe themselves.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeName;
+
+/// A machine that runs the daemon, as it registered itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRecord {
+    /// Unique in the cluster.
+    pub name: NodeName,
+    /// The address other nodes reach it by.
+    pub address: String,
+    /// The size label (`vmSize`), compared without case.
+    pub size: String,
+    /// Version of its daemon.
+    pub version: String,
+    /// Changes with every boot; tells a restart of the daemon from one of the machine.
+    pub boot_id: String,
+    /// Processors that jobs may use.
+    pub cpu_cores: u32,
+    /// Memory that jobs may use, in bytes.
+    pub memory_bytes: u64,
+    /// Its GPUs.
+    #[serde(default)]
+    pub gpus: Vec<Gpu>,
+    /// The first of the ports that are leased to jobs.
+    pub ports_first: u16,
+    /// How many ports there are to lease.
+    pub ports_count: u16,
+    /// The directory that holds scratch and local output of jobs.
+    pub work_directory: String,
+    /// What is in force there to separate jobs, in words (design §1.5).
+    pub isolation: Vec<Capability>,
+    /// What is wrong with it; empty for a well node.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// When its daemon started.
+    pub started_at: Timestamp,
+}
+
+/// A GPU of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// The driver's unique id.
+    pub uuid: String,
+    /// The model's name.
+    pub model: String,
+    /// Minor number of its device file.
+    pub minor: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+/// One means of isolation or measurement, and whether it is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capability {
+    /// What it is: `memory limit`, `mount namespace`, `NVML`.
+    pub name: String,
+    /// Whether jobs get it here.
+    pub in_force: bool,
+    /// How, or why not.
+    pub note: String,
+}
+
+/// Something wrong with a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Machine-readable.
+    pub code: String,
+    /// A sentence that says what to do.
+    pub message: String,
+    /// Whether the node may take jobs in spite of it.
+    pub blocks_jobs: bool,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl NodeRecord {
+    /// Whether nothing keeps jobs away from it.
+    pub fn is_schedulable(&self) -> bool {
+        !self.conditions.iter().any(|condition| condition.blocks_jobs)
+    }
+}

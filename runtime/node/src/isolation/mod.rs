@@ -1,0 +1,21 @@
+//! What keeps jobs apart from each other and from the daemon.
+
+mod fs_identity;
+mod mounts;
+mod privileges;
+
+use serde::{Deserialize, Serialize};
+
+pub use fs_identity::FsIdentity;
+pub use mounts::{BindMount, MountPlan, PrivateDirectory, PrivateSource};
+pub(crate) use mounts::{MountError, apply as apply_mounts};
+pub(crate) use privileges::{become_identity, drop_privileges_for_good};
+
+/// The unprivileged user and group a job runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Numeric user id; never 0.
+    pub uid: u32,
+    /// Numeric group id; never 0. The process has no supplementary groups.
+    pub gid: u32,
+}
