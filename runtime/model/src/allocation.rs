@@ -127,8 +127,23 @@ pub fn share_of(plan: &LaunchPlan, rank: u32) -> LaunchPlan {
     let here = |node: Option<u32>| node.is_none_or(|node| node == rank);
     LaunchPlan {
         variables: plan.variables.clone(),
-        files: plan.files.iter().filter(|file| here(file.node)).cloned().collect(),
-        processes: plan.processes.iter().filter(|process| process.node == rank).cloned().collect(),
-        finish: plan.finish.iter().filter(|step: &&FinishStep| step.node == rank).cloned().collect(),
+        files: plan
+            .files
+            .iter()
+            .filter(|file| here(file.node))
+            .cloned()
+            .collect(),
+        processes: plan
+            .processes
+            .iter()
+            .filter(|process| process.node == rank)
+            .cloned()
+            .collect(),
+        finish: plan
+            .finish
+            .iter()
+            .filter(|step: &&FinishStep| step.node == rank)
+            .cloned()
+            .collect(),
     }
 }

@@ -16,7 +16,9 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(members)) => Ok(members),
         Ok(_) => Err(wrong("the request body must be a JSON object".into())),
-        Err(error) => Err(wrong(format!("the request body is not valid JSON: {error}"))),
+        Err(error) => Err(wrong(format!(
+            "the request body is not valid JSON: {error}"
+        ))),
     }
 }
 
@@ -26,11 +28,18 @@ pub fn properties(body: &[u8], read_only: &[&str]) -> Result<Map<String, Value>,
     let mut members = object(body)?;
     match members.remove("properties") {
         Some(Value::Object(mut properties)) => {
-            properties.retain(|name, value| !value.is_null() && !read_only.contains(&name.as_str()));
+            properties
+                .retain(|name, value| !value.is_null() && !read_only.contains(&name.as_str()));
             Ok(properties)
         }
-        Some(_) => Err(Problem::invalid("/properties", "'properties' must be an object")),
-        None => Err(Problem::invalid("/properties", "the request body has no member 'properties'")),
+        Some(_) => Err(Problem::invalid(
+            "/properties",
+            "'properties' must be an object",
+        )),
+        None => Err(Problem::invalid(
+            "/properties",
+            "the request body has no member 'properties'",
+        )),
     }
 }
 
@@ -60,8 +69,11 @@ fn pointer(base: &str, path: &serde_path_to_error::Path) -> String {
 /// The answer to a feature of the API whose machinery does not exist yet: a
 /// clear refusal rather than a silent success.
 pub fn not_yet(target: &str, feature: &str) -> Problem {
-    Problem::new("NotSupported", format!("this version of Lote cannot honour {feature} yet; leave the member out"))
-        .at(target)
+    Problem::new(
+        "NotSupported",
+        format!("this version of Lote cannot honour {feature} yet; leave the member out"),
+    )
+    .at(target)
 }
 
 /// For `deserialize_with`: `null` means the same as absent.
@@ -73,7 +85,9 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-pub(crate) fn null_as_default_image<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+pub(crate) fn null_as_default_image<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Value, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_else(crate::cluster::default_image))
 }
 
@@ -90,9 +104,11 @@ mod tests {
 
     #[test]
     fn errors_point_at_the_member() {
-        let error = typed::<Sample>(serde_json::json!({"list": [1, "x"]}), "/properties").unwrap_err();
+        let error =
+            typed::<Sample>(serde_json::json!({"list": [1, "x"]}), "/properties").unwrap_err();
         assert_eq!(error.target.as_deref(), Some("/properties/list/1"));
-        let error = typed::<Sample>(serde_json::json!({"list": [], "lits": 1}), "/properties").unwrap_err();
+        let error =
+            typed::<Sample>(serde_json::json!({"list": [], "lits": 1}), "/properties").unwrap_err();
         assert!(error.message.contains("lits"), "{error}");
     }
 

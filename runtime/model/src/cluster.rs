@@ -30,7 +30,10 @@ pub struct ClusterProperties {
     #[serde(default, deserialize_with = "body::null_as_default")]
     pub scale_settings: ScaleSettings,
     /// The image; recorded, and echoed with the service's default.
-    #[serde(default = "default_image", deserialize_with = "body::null_as_default_image")]
+    #[serde(
+        default = "default_image",
+        deserialize_with = "body::null_as_default_image"
+    )]
     pub virtual_machine_configuration: Value,
     /// Set-up of each node; refused by [`ClusterProperties::check`] for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,14 +133,18 @@ impl ClusterProperties {
     /// Reads the body of a create request.
     pub fn parse(request_body: &[u8]) -> Result<Self, Problem> {
         let properties = body::properties(request_body, &READ_ONLY)?;
-        let properties: Self = body::typed(Value::Object(properties), "/properties")?;
+        let mut properties: Self = body::typed(Value::Object(properties), "/properties")?;
+        properties.user_account_settings.admin_user_password = None;
         Problem::gather(properties.check()).map_or(Ok(properties), Err)
     }
 
     fn check(&self) -> Vec<Problem> {
         let mut findings = check_scale(&self.scale_settings);
         if self.vm_size.trim().is_empty() {
-            findings.push(Problem::invalid("/properties/vmSize", "vmSize must name a size, such as 'cpu'"));
+            findings.push(Problem::invalid(
+                "/properties/vmSize",
+                "vmSize must name a size, such as 'cpu'",
+            ));
         }
         if self.user_account_settings.admin_user_name.trim().is_empty() {
             findings.push(Problem::invalid(
@@ -146,7 +153,10 @@ impl ClusterProperties {
             ));
         }
         if self.node_setup.is_some() {
-            findings.push(body::not_yet("/properties/nodeSetup", "set-up tasks and cluster mounts"));
+            findings.push(body::not_yet(
+                "/properties/nodeSetup",
+                "set-up tasks and cluster mounts",
+            ));
         }
         findings
     }
@@ -169,11 +179,16 @@ fn check_scale(scale: &ScaleSettings) -> Vec<Problem> {
     let mut findings = Vec::new();
     let mut bounded = |count: u32, target: String| {
         if count > CLUSTER_NODES_MAX {
-            findings.push(Problem::invalid(target, format!("a cluster has at most {CLUSTER_NODES_MAX} nodes")));
+            findings.push(Problem::invalid(
+                target,
+                format!("a cluster has at most {CLUSTER_NODES_MAX} nodes"),
+            ));
         }
     };
     match scale {
-        ScaleSettings::Manual(manual) => bounded(manual.target_node_count, at("manual/targetNodeCount")),
+        ScaleSettings::Manual(manual) => {
+            bounded(manual.target_node_count, at("manual/targetNodeCount"))
+        }
         ScaleSettings::AutoScale(auto) => {
             bounded(auto.maximum_node_count, at("autoScale/maximumNodeCount"));
             if auto.minimum_node_count > auto.maximum_node_count {

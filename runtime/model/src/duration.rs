@@ -30,9 +30,16 @@ fn parse_iso(text: &str) -> Option<Seconds> {
         return None;
     }
     let days = i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
-    let time = span.weeks(0).days(0).to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    let time = span
+        .weeks(0)
+        .days(0)
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .ok()?;
     let round_up = i64::from(time.subsec_nanos() > 0);
-    let total = days.checked_mul(86_400)?.checked_add(time.as_secs())?.checked_add(round_up)?;
+    let total = days
+        .checked_mul(86_400)?
+        .checked_add(time.as_secs())?
+        .checked_add(round_up)?;
     u64::try_from(total).ok().map(Seconds)
 }
 
@@ -47,7 +54,9 @@ fn parse_dotnet(text: &str) -> Option<Seconds> {
     if parts.next().is_some() || hours > 23 || minutes > 59 || seconds > 59 {
         return None;
     }
-    days.checked_mul(DAY)?.checked_add(hours * 3600 + minutes * 60 + seconds).map(Seconds)
+    days.checked_mul(DAY)?
+        .checked_add(hours * 3600 + minutes * 60 + seconds)
+        .map(Seconds)
 }
 
 impl std::fmt::Display for Seconds {
@@ -81,7 +90,9 @@ impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Seconds::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("'{text}' is not a duration; write it like P7D or PT2H30M"))
+            serde::de::Error::custom(format!(
+                "'{text}' is not a duration; write it like P7D or PT2H30M"
+            ))
         })
     }
 }

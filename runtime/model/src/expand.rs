@@ -29,7 +29,9 @@ fn reference(text: &str) -> Option<(&str, usize)> {
         let end = braced.find('}')?;
         return is_name(&braced[..end]).then_some((&braced[..end], end + 2));
     }
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
     is_name(&text[..end]).then_some((&text[..end], end))
 }
 
@@ -37,7 +39,9 @@ fn reference(text: &str) -> Option<(&str, usize)> {
 /// letters, digits and `_`.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')
+    bytes
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')
         && bytes.all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 

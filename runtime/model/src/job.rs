@@ -110,7 +110,9 @@ pub struct Constraints {
 
 impl Default for Constraints {
     fn default() -> Self {
-        Self { max_wall_clock_time: WALL_CLOCK_DEFAULT }
+        Self {
+            max_wall_clock_time: WALL_CLOCK_DEFAULT,
+        }
     }
 }
 
@@ -171,14 +173,20 @@ impl ResourceRequest {
     /// Processors per node in thousandths; one processor when not given.
     pub fn cpu_millis(&self) -> u32 {
         // Checked to be within 0.001 ..= 100_000 before anything is stored.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the check")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded by the check"
+        )]
         let millis = (self.cpus_per_node.unwrap_or(1.0) * 1000.0).round() as u32;
         millis
     }
 
     /// Memory per node in bytes, if limited.
     pub fn memory_bytes(&self) -> Option<u64> {
-        self.memory.as_deref().and_then(crate::quantity::parse_bytes)
+        self.memory
+            .as_deref()
+            .and_then(crate::quantity::parse_bytes)
     }
 }
 
@@ -225,7 +233,10 @@ pub struct JobRecord {
 impl JobRecord {
     /// Time between SIGTERM and SIGKILL.
     pub fn grace_period(&self) -> Seconds {
-        self.properties.lote.grace_period.unwrap_or(GRACE_PERIOD_DEFAULT)
+        self.properties
+            .lote
+            .grace_period
+            .unwrap_or(GRACE_PERIOD_DEFAULT)
     }
 
     /// The last part of [`JobRecord::output_segment`] and the job's name, short
@@ -235,7 +246,10 @@ impl JobRecord {
             Ok(Value::Object(members)) => members,
             _ => Map::new(),
         };
-        members.insert(self.framework.member.clone(), self.framework.settings.clone());
+        members.insert(
+            self.framework.member.clone(),
+            self.framework.settings.clone(),
+        );
         members
     }
 }
@@ -323,13 +337,20 @@ pub struct ErrorRecord {
 impl ErrorRecord {
     /// An error without details.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), details: Vec::new() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            details: Vec::new(),
+        }
     }
 
     /// The same error with one more detail.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.details.push(NameValue { name: name.into(), value: value.into() });
+        self.details.push(NameValue {
+            name: name.into(),
+            value: value.into(),
+        });
         self
     }
 }

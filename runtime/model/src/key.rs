@@ -45,11 +45,20 @@ fn workspace_segments(path: &WorkspacePath) -> String {
 }
 
 fn child_segments(path: &ChildPath) -> String {
-    format!("{}/{}", workspace_segments(&path.workspace), path.name.folded())
+    format!(
+        "{}/{}",
+        workspace_segments(&path.workspace),
+        path.name.folded()
+    )
 }
 
 fn job_segments(path: &JobPath) -> String {
-    format!("{}/{}/{}", workspace_segments(&path.workspace), path.experiment.folded(), path.job.folded())
+    format!(
+        "{}/{}/{}",
+        workspace_segments(&path.workspace),
+        path.experiment.folded(),
+        path.job.folded()
+    )
 }
 
 /// `workspaces/{group}/{workspace}`

@@ -27,8 +27,16 @@ pub struct GroupName(String);
 
 fn check(kind: &str, text: &str, length_max: usize, dots: bool) -> Result<(), Problem> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (dots && c == '.');
-    let rule = if dots { "letters, digits, '-', '_' and '.'" } else { "letters, digits, '-' and '_'" };
-    if text.is_empty() || text.len() > length_max || !text.chars().all(fits) || text.chars().all(|c| c == '.') {
+    let rule = if dots {
+        "letters, digits, '-', '_' and '.'"
+    } else {
+        "letters, digits, '-' and '_'"
+    };
+    if text.is_empty()
+        || text.len() > length_max
+        || !text.chars().all(fits)
+        || text.chars().all(|c| c == '.')
+    {
         let shown: String = text.chars().take(80).collect();
         return Err(Problem::new(
             "InvalidResourceName",
@@ -109,7 +117,12 @@ macro_rules! name {
 }
 
 name!(ResourceName, "resource name", NAME_LENGTH_MAX, false);
-name!(GroupName, "resource group name", GROUP_NAME_LENGTH_MAX, true);
+name!(
+    GroupName,
+    "resource group name",
+    GROUP_NAME_LENGTH_MAX,
+    true
+);
 
 #[cfg(test)]
 mod tests {

@@ -84,6 +84,9 @@ pub struct Condition {
 impl NodeRecord {
     /// Whether nothing keeps jobs away from it.
     pub fn is_schedulable(&self) -> bool {
-        !self.conditions.iter().any(|condition| condition.blocks_jobs)
+        !self
+            .conditions
+            .iter()
+            .any(|condition| condition.blocks_jobs)
     }
 }

@@ -23,7 +23,9 @@ impl IdStyle {
     /// The id of a resource group under this prefix.
     pub fn group(&self, group: &GroupName) -> String {
         match self {
-            Self::ResourceManager { subscription } => format!("/subscriptions/{subscription}/resourceGroups/{group}"),
+            Self::ResourceManager { subscription } => {
+                format!("/subscriptions/{subscription}/resourceGroups/{group}")
+            }
             Self::Lote => format!("/v1/groups/{group}"),
         }
     }
@@ -76,7 +78,10 @@ impl WorkspacePath {
 
     /// A child of this workspace.
     pub fn child(&self, name: ResourceName) -> ChildPath {
-        ChildPath { workspace: self.clone(), name }
+        ChildPath {
+            workspace: self.clone(),
+            name,
+        }
     }
 }
 
@@ -99,7 +104,11 @@ impl ChildPath {
             )
         };
         let parts: Vec<&str> = id.trim_start_matches('/').split('/').collect();
-        let is = |at: usize, word: &str| parts.get(at).is_some_and(|part| part.eq_ignore_ascii_case(word));
+        let is = |at: usize, word: &str| {
+            parts
+                .get(at)
+                .is_some_and(|part| part.eq_ignore_ascii_case(word))
+        };
         let (group, rest) = if parts.len() == 10
             && is(0, "subscriptions")
             && is(2, "resourceGroups")
@@ -115,20 +124,32 @@ impl ChildPath {
         if !is(rest, "workspaces") || !is(rest + 2, "clusters") {
             return Err(wrong());
         }
-        Ok(WorkspacePath { group: GroupName::new(group)?, workspace: ResourceName::new(parts[rest + 1])? }
-            .child(ResourceName::new(parts[rest + 3])?))
+        Ok(WorkspacePath {
+            group: GroupName::new(group)?,
+            workspace: ResourceName::new(parts[rest + 1])?,
+        }
+        .child(ResourceName::new(parts[rest + 3])?))
     }
 }
 
 impl JobPath {
     /// The job of that name in an experiment.
     pub fn new(experiment: &ChildPath, job: ResourceName) -> Self {
-        Self { workspace: experiment.workspace.clone(), experiment: experiment.name.clone(), job }
+        Self {
+            workspace: experiment.workspace.clone(),
+            experiment: experiment.name.clone(),
+            job,
+        }
     }
 
     /// The resource id under the given prefix.
     pub fn id(&self, style: &IdStyle) -> String {
-        format!("{}/experiments/{}/jobs/{}", self.workspace.id(style), self.experiment, self.job)
+        format!(
+            "{}/experiments/{}/jobs/{}",
+            self.workspace.id(style),
+            self.experiment,
+            self.job
+        )
     }
 }
 
@@ -155,23 +176,39 @@ mod tests {
     use super::*;
 
     fn cluster() -> ChildPath {
-        WorkspacePath { group: GroupName::new("Lab").unwrap(), workspace: ResourceName::new("ws").unwrap() }
-            .child(ResourceName::new("gpu").unwrap())
+        WorkspacePath {
+            group: GroupName::new("Lab").unwrap(),
+            workspace: ResourceName::new("ws").unwrap(),
+        }
+        .child(ResourceName::new("gpu").unwrap())
     }
 
     #[test]
     fn a_cluster_id_is_read_back_under_either_prefix() {
-        let styles = [IdStyle::Lote, IdStyle::ResourceManager { subscription: "s".into() }];
+        let styles = [
+            IdStyle::Lote,
+            IdStyle::ResourceManager {
+                subscription: "s".into(),
+            },
+        ];
         for style in styles {
             let id = cluster().id(&style, "clusters");
             assert_eq!(ChildPath::parse_cluster_id(&id).unwrap(), cluster());
-            assert_eq!(ChildPath::parse_cluster_id(&id.to_uppercase()).unwrap(), cluster());
+            assert_eq!(
+                ChildPath::parse_cluster_id(&id.to_uppercase()).unwrap(),
+                cluster()
+            );
         }
     }
 
     #[test]
     fn other_ids_are_refused() {
-        for bad in ["", "gpu", "/v1/groups/lab/workspaces/ws/experiments/gpu", "/v1/groups/l b/workspaces/ws/clusters/c"] {
+        for bad in [
+            "",
+            "gpu",
+            "/v1/groups/lab/workspaces/ws/experiments/gpu",
+            "/v1/groups/l b/workspaces/ws/clusters/c",
+        ] {
             assert!(ChildPath::parse_cluster_id(bad).is_err(), "{bad}");
         }
     }

@@ -23,7 +23,12 @@ pub struct Problem {
 impl Problem {
     /// A problem without target and details.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), target: None, details: Vec::new() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            target: None,
+            details: Vec::new(),
+        }
     }
 
     /// The same problem, pointing at `target`.

@@ -1,0 +1,452 @@
+//! The variables, directories and file names of a job on one of its nodes
+//! (capabilities §7.1, §7.3 and §7.4).
+
+use std::collections::BTreeMap;
+
+use crate::allocation::{Grant, NodePlan};
+use crate::expand::expand;
+use crate::job::{ErrorRecord, STDOUTERR};
+use crate::plan::{GpuShare, Process};
+
+/// Where a node keeps what belongs to a job. Short on purpose: long paths broke
+/// programs that put sockets below their temporary directory (capabilities §7.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobPaths {
+    /// Everything of the workspace's user on this node.
+    pub user_root: String,
+    /// Cluster-level mounts: `AZ_BATCHAI_MOUNT_ROOT`.
+    pub mount_root: String,
+    /// The directories of all jobs of the user: `AZ_BATCHAI_JOB_TEMP_DIR`.
+    pub jobs_root: String,
+    /// Everything of this job; removed after its end.
+    pub job_root: String,
+    /// The job's own mounts: `AZ_BATCHAI_JOB_MOUNT_ROOT`.
+    pub job_mount_root: String,
+    /// The job's scratch directory on this node: `AZ_BATCHAI_JOB_TEMP`.
+    pub scratch: String,
+    /// What the job sees as `/tmp`.
+    pub private_tmp: String,
+}
+
+impl JobPaths {
+    /// The paths below a node's work directory.
+    pub fn new(work_directory: &str, plan: &NodePlan) -> Self {
+        let user_root = format!("{work_directory}/users/{}", plan.unix_id.0);
+        let jobs_root = format!("{user_root}/jobs");
+        let job_root = format!("{jobs_root}/{}", plan.uid);
+        Self {
+            mount_root: format!("{user_root}/mounts/{}", plan.cluster),
+            job_mount_root: format!("{job_root}/mounts"),
+            scratch: scratch_path(work_directory, plan.unix_id.0, plan.uid.as_str()),
+            private_tmp: format!("{job_root}/tmp"),
+            user_root,
+            jobs_root,
+            job_root,
+        }
+    }
+}
+
+/// The job's scratch directory on a node, which plugins are told before there
+/// is a node plan.
+pub fn scratch_path(work_directory: &str, unix_id: u32, uid: &str) -> String {
+    format!("{work_directory}/users/{unix_id}/jobs/{uid}/scratch")
+}
+
+/// The directories of a job on a node, all variables expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directories {
+    /// Where the output of the processes goes.
+    pub stdouterr: String,
+    /// Output directories by id.
+    pub outputs: Vec<(String, String)>,
+    /// Input paths by id.
+    pub inputs: Vec<(String, String)>,
+}
+
+impl Directories {
+    /// Expands the directories of a plan. A path that is not absolute after
+    /// expansion (a variable in it is not defined, say) is an error.
+    pub fn new(plan: &NodePlan, paths: &JobPaths) -> Result<Self, ErrorRecord> {
+        let mut known: BTreeMap<String, String> = roots(paths).into_iter().collect();
+        for variable in &plan.user_variables {
+            known
+                .entry(variable.name.clone())
+                .or_insert_with(|| variable.value.clone());
+        }
+        let expanded = |text: &str| expand(text, |name| known.get(name).cloned());
+        let inputs: Vec<(String, String)> = plan
+            .input_directories
+            .iter()
+            .map(|input| (input.id.clone(), expanded(&input.path)))
+            .collect();
+        let segment = &plan.output_segment;
+        let mut outputs = Vec::new();
+        for output in &plan.output_directories {
+            let suffix = output
+                .path_suffix
+                .as_deref()
+                .map(&expanded)
+                .unwrap_or_default();
+            let prefix = expanded(&output.path_prefix);
+            let path = joined(&prefix, &[segment, "outputs", &suffix]);
+            check_path(&output.id, &prefix, &path)?;
+            outputs.push((output.id.clone(), path));
+        }
+        let prefix = expanded(&plan.std_out_err_path_prefix);
+        let stdouterr = joined(&prefix, &[segment, STDOUTERR]);
+        check_path(STDOUTERR, &prefix, &stdouterr)?;
+        Ok(Self {
+            stdouterr,
+            outputs,
+            inputs,
+        })
+    }
+}
+
+fn joined(prefix: &str, parts: &[&str]) -> String {
+    let mut path = prefix.trim_end_matches('/').to_owned();
+    for part in parts
+        .iter()
+        .map(|part| part.trim_matches('/'))
+        .filter(|part| !part.is_empty())
+    {
+        path.push('/');
+        path.push_str(part);
+    }
+    path
+}
+
+fn check_path(id: &str, prefix: &str, path: &str) -> Result<(), ErrorRecord> {
+    if prefix.starts_with('/') && !path.split('/').any(|part| part == "..") {
+        return Ok(());
+    }
+    let message = format!(
+        "the directory '{id}' is not an absolute path without '..': its prefix became '{prefix}'"
+    );
+    Err(ErrorRecord::new("InvalidDirectory", message))
+}
+
+/// The variables that name the roots.
+fn roots(paths: &JobPaths) -> Vec<(String, String)> {
+    [
+        ("AZ_BATCHAI_MOUNT_ROOT", &paths.mount_root),
+        ("AZ_BATCHAI_JOB_MOUNT_ROOT", &paths.job_mount_root),
+        ("AZ_BATCHAI_JOB_TEMP_DIR", &paths.jobs_root),
+        ("AZ_BATCHAI_JOB_TEMP", &paths.scratch),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.clone()))
+    .collect()
+}
+
+/// The environment of the job's preparation and, with `process`, of one of its
+/// processes. Later sources win: roots and directories, the user's variables,
+/// the plan's, the process's, and last what the runtime alone may say.
+pub fn environment(
+    plan: &NodePlan,
+    paths: &JobPaths,
+    directories: &Directories,
+    grant: &Grant,
+    process: Option<&Process>,
+) -> BTreeMap<String, String> {
+    let mut variables = base(paths);
+    variables.extend(roots(paths));
+    let named = |kind: &str, list: &[(String, String)]| -> Vec<(String, String)> {
+        list.iter()
+            .map(|(id, path)| (format!("AZ_BATCHAI_{kind}_{id}"), path.clone()))
+            .collect()
+    };
+    variables.extend(named("INPUT", &directories.inputs));
+    variables.extend(named("OUTPUT", &directories.outputs));
+    variables.insert(
+        "AZ_BATCHAI_STDOUTERR_DIR".into(),
+        directories.stdouterr.clone(),
+    );
+    variables.extend(gang(plan));
+    for variable in &plan.user_variables {
+        let value = expand_runtime_names(&variable.value, &variables);
+        variables.insert(variable.name.clone(), value);
+    }
+    let own = process
+        .map(|process| process.variables.as_slice())
+        .unwrap_or_default();
+    for variable in plan.launch.variables.iter().chain(own) {
+        variables.insert(variable.name.clone(), variable.value.clone());
+    }
+    variables.extend(gpus(grant, process));
+    variables
+}
+
+/// What every program expects to find. The search path ends where the
+/// administrator's programs are, as for a login on Debian.
+fn base(paths: &JobPaths) -> BTreeMap<String, String> {
+    [
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+        ("HOME", paths.scratch.as_str()),
+        ("USER", USER_NAME),
+        ("LOGNAME", USER_NAME),
+        ("SHELL", "/bin/bash"),
+        ("LANG", "C.UTF-8"),
+        ("TMPDIR", "/tmp"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+/// The name that a job's user has inside the job.
+pub const USER_NAME: &str = "lote";
+
+/// The variables that the layer below Batch AI set (capabilities §7.1).
+fn gang(plan: &NodePlan) -> Vec<(String, String)> {
+    let addresses: Vec<&str> = plan
+        .gang
+        .iter()
+        .map(|member| member.address.as_str())
+        .collect();
+    let own = plan
+        .gang
+        .get(plan.rank as usize)
+        .map(|member| member.node.as_str())
+        .unwrap_or_default();
+    let first = addresses.first().copied().unwrap_or_default();
+    [
+        ("AZ_BATCH_HOST_LIST", addresses.join(",")),
+        ("AZ_BATCH_NODE_LIST", addresses.join(";")),
+        ("AZ_BATCH_MASTER_NODE", first.to_owned()),
+        (
+            "AZ_BATCH_IS_CURRENT_NODE_MASTER",
+            (plan.rank == 0).to_string(),
+        ),
+        ("AZ_BATCH_NODE_ID", own.to_owned()),
+        ("AZ_BATCHAI_JOB_NAME", plan.job.job.to_string()),
+        ("AZ_BATCHAI_CLUSTER_NAME", plan.cluster.clone()),
+        ("LOTE_JOB_ATTEMPT", plan.attempt.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Users refer to the runtime's variables in their own ones. Every other `$`
+/// stays: it may be part of a password or a format.
+fn expand_runtime_names(value: &str, known: &BTreeMap<String, String>) -> String {
+    expand(value, |name| {
+        if name.starts_with("AZ_BATCH") {
+            known.get(name).cloned()
+        } else {
+            Some(format!("${name}"))
+        }
+    })
+}
+
+/// Which GPUs the process may see: by UUID, in local order.
+fn gpus(grant: &Grant, process: Option<&Process>) -> Vec<(String, String)> {
+    let all: Vec<&str> = grant.gpus.iter().map(|gpu| gpu.uuid.as_str()).collect();
+    let visible = match process.map(|process| &process.gpus) {
+        None | Some(GpuShare::All) => all.clone(),
+        Some(GpuShare::None) => Vec::new(),
+        Some(GpuShare::Some(indices)) => indices
+            .iter()
+            .filter_map(|&index| all.get(index as usize).copied())
+            .collect(),
+    };
+    let count = all.len().to_string();
+    let list = visible.join(",");
+    // An empty list hides every device from CUDA; the container runtime's
+    // variable has the word "void" for the same.
+    let container_list = if list.is_empty() {
+        "void".to_owned()
+    } else {
+        list.clone()
+    };
+    vec![
+        ("CUDA_VISIBLE_DEVICES".into(), list),
+        ("NVIDIA_VISIBLE_DEVICES".into(), container_list),
+        ("AZ_BATCHAI_NUM_GPUS".into(), count.clone()),
+        ("AZ_BATCHAI_NUM_GPUS_PER_NODE".into(), count),
+    ]
+}
+
+/// The names of a stream's file: `stdout.txt`, or `stdout-0.txt` for output `0`.
+pub fn output_file(stream: &str, output: Option<&str>) -> String {
+    match output {
+        Some(output) => format!("{stream}-{output}.txt"),
+        None => format!("{stream}.txt"),
+    }
+}
+
+/// The part of the preparation's output file names: nodes of a gang have their own.
+pub fn preparation_output(plan: &NodePlan) -> String {
+    of_node(plan).map_or_else(|| "job_prep".into(), |node| format!("job_prep-{node}"))
+}
+
+/// The name of the launcher's own log.
+pub fn execution_log(plan: &NodePlan) -> String {
+    of_node(plan).map_or_else(
+        || "execution.log".into(),
+        |node| format!("execution-{node}.log"),
+    )
+}
+
+fn of_node(plan: &NodePlan) -> Option<&str> {
+    let several = plan.gang.len() > 1;
+    plan.gang
+        .get(plan.rank as usize)
+        .filter(|_| several)
+        .map(|member| member.node.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocation::GangMember;
+    use crate::duration::Seconds;
+    use crate::id::{JobUid, NodeName, UnixId};
+    use crate::job::{InputDirectory, OutputDirectory};
+    use crate::name::{GroupName, ResourceName};
+    use crate::path::{JobPath, WorkspacePath};
+    use crate::plan::{AllocatedGpu, Command, LaunchPlan, OnFailure, Part, Variable};
+
+    fn name(text: &str) -> ResourceName {
+        ResourceName::new(text).unwrap()
+    }
+
+    fn plan() -> NodePlan {
+        let workspace = WorkspacePath {
+            group: GroupName::new("g").unwrap(),
+            workspace: name("w"),
+        };
+        NodePlan {
+            job: JobPath::new(&workspace.child(name("e")), name("j")),
+            uid: JobUid::new("u1"),
+            attempt: 2,
+            rank: 1,
+            gang: ["a", "b"]
+                .map(|node| GangMember {
+                    node: NodeName::new(node),
+                    address: format!("10.0.0.{node}"),
+                })
+                .into(),
+            plugin: "custom 1".into(),
+            launch: LaunchPlan {
+                variables: vec![Variable::new("RANK", "1")],
+                ..LaunchPlan::default()
+            },
+            primaries_elsewhere: true,
+            user_variables: vec![
+                Variable::new("WHERE", "$AZ_BATCHAI_INPUT_DATA/x"),
+                Variable::new("SECRET", "pa$$word$HOME"),
+                Variable::new("RANK", "user"),
+            ],
+            preparation: None,
+            std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT/logs/".into(),
+            input_directories: vec![InputDirectory {
+                id: "DATA".into(),
+                path: "/data".into(),
+            }],
+            output_directories: vec![OutputDirectory {
+                id: "MODEL".into(),
+                path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
+                path_suffix: Some("models".into()),
+            }],
+            output_segment: "s/g/workspaces/w/experiments/e/jobs/j/u1".into(),
+            working_directory: None,
+            unix_id: UnixId(7),
+            cluster: "c".into(),
+            grace_period: Seconds(30),
+        }
+    }
+
+    fn grant() -> Grant {
+        let gpu = |minor: u32| AllocatedGpu {
+            uuid: format!("GPU-{minor}"),
+            minor,
+            memory_mib: 1,
+        };
+        Grant {
+            exclusive: true,
+            gpus: vec![gpu(0), gpu(1)],
+            cpu_millis: 1000,
+            memory_bytes: None,
+            processes_max: None,
+            ports: vec![],
+        }
+    }
+
+    fn process(gpus: GpuShare) -> Process {
+        Process {
+            name: "p".into(),
+            node: 1,
+            command: Command::Shell("true".into()),
+            variables: vec![],
+            working_directory: None,
+            output: None,
+            gpus,
+            part: Part::Primary,
+            on_failure: OnFailure::FailJob,
+            stage: 0,
+        }
+    }
+
+    fn variables(process: Option<&Process>) -> BTreeMap<String, String> {
+        let paths = JobPaths::new("/w", &plan());
+        environment(
+            &plan(),
+            &paths,
+            &Directories::new(&plan(), &paths).unwrap(),
+            &grant(),
+            process,
+        )
+    }
+
+    #[test]
+    fn the_environment_of_a_process() {
+        insta::assert_json_snapshot!(variables(Some(&process(GpuShare::Some(vec![1])))));
+    }
+
+    #[test]
+    fn preparation_sees_all_gpus_and_a_process_what_its_plan_says() {
+        assert_eq!(variables(None)["CUDA_VISIBLE_DEVICES"], "GPU-0,GPU-1");
+        let hidden = variables(Some(&process(GpuShare::None)));
+        assert_eq!(hidden["CUDA_VISIBLE_DEVICES"], "");
+        assert_eq!(hidden["NVIDIA_VISIBLE_DEVICES"], "void");
+    }
+
+    #[test]
+    fn directories_follow_the_documented_layout() {
+        let paths = JobPaths::new("/w", &plan());
+        let directories = Directories::new(&plan(), &paths).unwrap();
+        assert_eq!(
+            directories.stdouterr,
+            "/w/users/7/mounts/c/logs/s/g/workspaces/w/experiments/e/jobs/j/u1/stdouterr"
+        );
+        assert_eq!(
+            directories.outputs[0].1,
+            "/w/users/7/mounts/c/s/g/workspaces/w/experiments/e/jobs/j/u1/outputs/models"
+        );
+    }
+
+    #[test]
+    fn a_prefix_with_an_undefined_variable_is_refused() {
+        for prefix in ["$NOWHERE", "relative", "/a/../b"] {
+            let plan = NodePlan {
+                std_out_err_path_prefix: prefix.into(),
+                ..plan()
+            };
+            let error = Directories::new(&plan, &JobPaths::new("/w", &plan)).unwrap_err();
+            assert_eq!(error.code, "InvalidDirectory");
+        }
+    }
+
+    #[test]
+    fn file_names_are_those_that_clients_stream() {
+        assert_eq!(output_file("stdout", None), "stdout.txt");
+        assert_eq!(output_file("stderr", Some("wk-0")), "stderr-wk-0.txt");
+        assert_eq!(preparation_output(&plan()), "job_prep-b");
+        assert_eq!(execution_log(&plan()), "execution-b.log");
+    }
+}

@@ -1,0 +1,605 @@
+//! From the body of a job's PUT to checked properties (capabilities §3.5).
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use crate::body;
+use crate::duration::Seconds;
+use crate::expand::is_name;
+use crate::job::{JobProperties, LoteJobProperties, ResourceRequest};
+use crate::path::ChildPath;
+use crate::plan::Variable;
+use crate::problem::Problem;
+
+/// The most nodes one job may ask for.
+pub const JOB_NODES_MAX: u32 = 10_000;
+
+/// The longest path, command line or variable value. The kernel passes no
+/// single argument or variable above 128 KiB.
+pub const TEXT_LENGTH_MAX: usize = 120 * 1024;
+
+/// The most variables, and the most directories of each kind, of one job.
+pub const LIST_LENGTH_MAX: usize = 1_000;
+
+/// The longest wall-clock limit: a year. The original service stopped at 7
+/// days, which remains the default; one's own machines have no such reason.
+pub const WALL_CLOCK_MAX: Seconds = Seconds::days(366);
+
+/// The longest time between SIGTERM and SIGKILL.
+pub const GRACE_PERIOD_MAX: Seconds = Seconds(3_600);
+
+/// A job as asked for, checked by the model; the plugin of `member` has not
+/// seen `settings` yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRequest {
+    /// Everything but the framework's settings.
+    pub properties: JobProperties,
+    /// The cluster that `properties.cluster` names.
+    pub cluster: ChildPath,
+    /// The settings member, which chooses the plugin.
+    pub member: String,
+    /// The settings as sent.
+    pub settings: Value,
+}
+
+/// Members that the service sets; clients that resubmit an answer send them.
+const READ_ONLY: [&str; 9] = [
+    "experimentName",
+    "toolType",
+    "jobOutputDirectoryPathSegment",
+    "creationTime",
+    "provisioningState",
+    "provisioningStateTransitionTime",
+    "executionState",
+    "executionStateTransitionTime",
+    "executionInfo",
+];
+
+/// Reads and checks the body of a create request. `settings_members` are the
+/// members that some loaded plugin answers to.
+pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequest, Problem> {
+    let mut members = body::properties(request_body, &READ_ONLY)?;
+    let (member, settings) = take_settings(&mut members, settings_members)?;
+    let properties: JobProperties = body::typed(without_nulls(members), "/properties")?;
+    let mut findings = check(&properties);
+    let cluster = ChildPath::parse_cluster_id(&properties.cluster.id);
+    match cluster {
+        Ok(cluster) if findings.is_empty() => Ok(JobRequest {
+            properties,
+            cluster,
+            member,
+            settings,
+        }),
+        Ok(_) => Err(gathered(findings)),
+        Err(problem) => {
+            findings.insert(0, problem.at("/properties/cluster/id"));
+            Err(gathered(findings))
+        }
+    }
+}
+
+fn gathered(findings: Vec<Problem>) -> Problem {
+    Problem::gather(findings)
+        .unwrap_or_else(|| Problem::invalid("/properties", "the request was refused"))
+}
+
+/// `null` means absent, at every depth below the typed members.
+fn without_nulls(members: Map<String, Value>) -> Value {
+    fn clean(value: Value) -> Value {
+        match value {
+            Value::Object(members) => Value::Object(
+                members
+                    .into_iter()
+                    .filter(|(_, value)| !value.is_null())
+                    .map(|(name, value)| (name, clean(value)))
+                    .collect(),
+            ),
+            Value::Array(values) => Value::Array(values.into_iter().map(clean).collect()),
+            other => other,
+        }
+    }
+    clean(Value::Object(members))
+}
+
+/// Takes the one framework settings object out of the properties.
+fn take_settings(
+    members: &mut Map<String, Value>,
+    settings_members: &[String],
+) -> Result<(String, Value), Problem> {
+    let known = || settings_members.join(", ");
+    let given: Vec<String> = members
+        .keys()
+        .filter(|name| is_settings(name, settings_members))
+        .cloned()
+        .collect();
+    match given.as_slice() {
+        [] => Err(Problem::invalid(
+            "/properties",
+            format!(
+                "the job names no framework: give exactly one of {}",
+                known()
+            ),
+        )),
+        [name] if !settings_members.contains(name) => Err(Problem::new(
+            "FrameworkNotAvailable",
+            format!("no plugin is loaded for '{name}'; loaded are {}", known()),
+        )
+        .at(format!("/properties/{name}"))),
+        [name] => match members.remove(name) {
+            Some(settings @ Value::Object(_)) => Ok((name.clone(), settings)),
+            _ => Err(Problem::invalid(
+                format!("/properties/{name}"),
+                format!("'{name}' must be an object"),
+            )),
+        },
+        several => Err(Problem::invalid(
+            format!("/properties/{}", several[1]),
+            format!(
+                "a job has exactly one framework, this one names {}",
+                several.join(" and ")
+            ),
+        )),
+    }
+}
+
+/// Whether a member is (or, by its name, would be) a framework's settings.
+fn is_settings(name: &str, settings_members: &[String]) -> bool {
+    let of_the_job = name == "containerSettings";
+    settings_members.iter().any(|member| member == name)
+        || (name.ends_with("Settings") && !of_the_job)
+}
+
+fn check(job: &JobProperties) -> Vec<Problem> {
+    let mut findings = Vec::new();
+    if job.node_count == 0 || job.node_count > JOB_NODES_MAX {
+        let message = format!("nodeCount must be 1 to {JOB_NODES_MAX}");
+        findings.push(Problem::invalid("/properties/nodeCount", message));
+    }
+    let limit = job.constraints.max_wall_clock_time;
+    if limit == Seconds(0) || limit > WALL_CLOCK_MAX {
+        findings.push(Problem::invalid(
+            "/properties/constraints/maxWallClockTime",
+            format!("maxWallClockTime must be more than nothing and at most {WALL_CLOCK_MAX}"),
+        ));
+    }
+    findings.extend(check_unsupported(job));
+    findings.extend(check_texts(job));
+    findings.extend(check_variables(&job.environment_variables));
+    findings.extend(check_directories(job));
+    findings.extend(check_extensions(&job.lote));
+    findings
+}
+
+fn check_unsupported(job: &JobProperties) -> Vec<Problem> {
+    [
+        (
+            "mountVolumes",
+            "the mounts of a job",
+            job.mount_volumes.is_some(),
+        ),
+        (
+            "containerSettings",
+            "containers",
+            job.container_settings.is_some(),
+        ),
+        ("secrets", "secrets", job.secrets.is_some()),
+    ]
+    .into_iter()
+    .filter(|(_, _, given)| *given)
+    .map(|(member, feature, _)| body::not_yet(&format!("/properties/{member}"), feature))
+    .collect()
+}
+
+fn check_texts(job: &JobProperties) -> Vec<Problem> {
+    let mut texts = vec![(
+        "/properties/stdOutErrPathPrefix".to_owned(),
+        job.std_out_err_path_prefix.as_str(),
+    )];
+    if let Some(preparation) = &job.job_preparation {
+        texts.push((
+            "/properties/jobPreparation/commandLine".to_owned(),
+            &preparation.command_line,
+        ));
+    }
+    if let Some(directory) = &job.lote.working_directory {
+        texts.push(("/properties/lote/workingDirectory".to_owned(), directory));
+    }
+    for (index, directory) in job.input_directories.iter().enumerate() {
+        texts.push((
+            format!("/properties/inputDirectories/{index}/path"),
+            &directory.path,
+        ));
+    }
+    for (index, directory) in job.output_directories.iter().enumerate() {
+        texts.push((
+            format!("/properties/outputDirectories/{index}/pathPrefix"),
+            &directory.path_prefix,
+        ));
+    }
+    texts
+        .into_iter()
+        .filter_map(|(target, text)| check_text(&target, text))
+        .collect()
+}
+
+fn check_text(target: &str, text: &str) -> Option<Problem> {
+    let complaint = if text.trim().is_empty() {
+        "must not be empty".to_owned()
+    } else if text.contains('\0') {
+        "must not contain a NUL character".to_owned()
+    } else if text.len() > TEXT_LENGTH_MAX {
+        format!("must not be longer than {TEXT_LENGTH_MAX} bytes")
+    } else {
+        return None;
+    };
+    let member = target.rsplit('/').next().unwrap_or(target);
+    Some(Problem::invalid(target, format!("{member} {complaint}")))
+}
+
+fn check_variables(variables: &[Variable]) -> Vec<Problem> {
+    let base = "/properties/environmentVariables";
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, variable) in variables.iter().enumerate() {
+        let Variable { name, value } = variable;
+        let at = |member: &str| format!("{base}/{index}/{member}");
+        if !is_name(name) {
+            let message = format!(
+                "'{name}' cannot name a variable: use letters, digits and '_', no digit first"
+            );
+            findings.push(Problem::invalid(at("name"), message));
+        } else if is_reserved(name) {
+            findings.push(Problem::invalid(
+                at("name"),
+                format!("'{name}' is set by Lote; choose another name"),
+            ));
+        } else if !seen.insert(name) {
+            findings.push(Problem::invalid(
+                at("name"),
+                format!("'{name}' is given twice"),
+            ));
+        }
+        if value.contains('\0') || value.len() > TEXT_LENGTH_MAX {
+            let message =
+                format!("a value has at most {TEXT_LENGTH_MAX} bytes and no NUL character");
+            findings.push(Problem::invalid(at("value"), message));
+        }
+    }
+    if variables.len() > LIST_LENGTH_MAX {
+        findings.push(Problem::invalid(
+            base,
+            format!("a job has at most {LIST_LENGTH_MAX} variables"),
+        ));
+    }
+    findings
+}
+
+/// Names that the runtime sets in every process; a job's own value would lie.
+fn is_reserved(name: &str) -> bool {
+    ["AZ_BATCHAI_", "AZ_BATCH_", "LOTE_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"].contains(&name)
+}
+
+fn check_directories(job: &JobProperties) -> Vec<Problem> {
+    let inputs: Vec<&str> = job
+        .input_directories
+        .iter()
+        .map(|directory| directory.id.as_str())
+        .collect();
+    let outputs: Vec<&str> = job
+        .output_directories
+        .iter()
+        .map(|directory| directory.id.as_str())
+        .collect();
+    let mut findings = check_ids("/properties/inputDirectories", &inputs);
+    findings.extend(check_ids("/properties/outputDirectories", &outputs));
+    for (index, directory) in job.output_directories.iter().enumerate() {
+        let suffix = directory.path_suffix.as_deref().unwrap_or_default();
+        if suffix.contains('\0') || suffix.split('/').any(|part| part == "..") {
+            let target = format!("/properties/outputDirectories/{index}/pathSuffix");
+            findings.push(Problem::invalid(
+                target,
+                "pathSuffix must stay below its prefix: no '..'",
+            ));
+        }
+    }
+    findings
+}
+
+fn check_ids(base: &str, ids: &[&str]) -> Vec<Problem> {
+    let mut seen = BTreeSet::new();
+    let mut findings = Vec::new();
+    for (index, id) in ids.iter().enumerate() {
+        let target = || format!("{base}/{index}/id");
+        if !is_name(id) {
+            let message = format!(
+                "'{id}' becomes part of a variable's name: use letters, digits and '_', no digit first"
+            );
+            findings.push(Problem::invalid(target(), message));
+        } else if id.eq_ignore_ascii_case(crate::job::STDOUTERR) {
+            findings.push(Problem::invalid(
+                target(),
+                format!("'{id}' is the id of the standard output's directory"),
+            ));
+        } else if !seen.insert(*id) {
+            findings.push(Problem::invalid(target(), format!("'{id}' is given twice")));
+        }
+    }
+    if ids.len() > LIST_LENGTH_MAX {
+        findings.push(Problem::invalid(
+            base,
+            format!("a job has at most {LIST_LENGTH_MAX} of these"),
+        ));
+    }
+    findings
+}
+
+fn check_extensions(lote: &LoteJobProperties) -> Vec<Problem> {
+    let at = |member: &str| format!("/properties/lote/{member}");
+    let mut findings = lote
+        .resources
+        .as_ref()
+        .map(check_resources)
+        .unwrap_or_default();
+    if lote
+        .grace_period
+        .is_some_and(|period| period > GRACE_PERIOD_MAX)
+    {
+        findings.push(Problem::invalid(
+            at("gracePeriod"),
+            format!("gracePeriod is at most {GRACE_PERIOD_MAX}"),
+        ));
+    }
+    if lote
+        .attempts_max
+        .is_some_and(|attempts| attempts == 0 || attempts > 1_000)
+    {
+        findings.push(Problem::invalid(
+            at("attemptsMax"),
+            "attemptsMax must be 1 to 1000",
+        ));
+    }
+    if lote
+        .working_directory
+        .as_ref()
+        .is_some_and(|path| !path.starts_with(['/', '$']))
+    {
+        let message = "workingDirectory must be an absolute path or begin with a variable";
+        findings.push(Problem::invalid(at("workingDirectory"), message));
+    }
+    findings
+}
+
+fn check_resources(resources: &ResourceRequest) -> Vec<Problem> {
+    let at = |member: &str| format!("/properties/lote/resources/{member}");
+    let mut findings = Vec::new();
+    if resources
+        .cpus_per_node
+        .is_some_and(|cpus| !(0.001..=100_000.0).contains(&cpus))
+    {
+        findings.push(Problem::invalid(
+            at("cpusPerNode"),
+            "cpusPerNode must be 0.001 to 100000",
+        ));
+    }
+    if resources.gpus_per_node.is_some_and(|gpus| gpus > 1_024) {
+        findings.push(Problem::invalid(
+            at("gpusPerNode"),
+            "gpusPerNode is at most 1024",
+        ));
+    }
+    // Below a few MiB not even the loader of a program fits.
+    let fits = |bytes: u64| (4 << 20..=1 << 50).contains(&bytes);
+    if resources.memory.is_some() && !resources.memory_bytes().is_some_and(fits) {
+        let message = "memory must be a size of at least 4m, such as '512m' or '8g'";
+        findings.push(Problem::invalid(at("memory"), message));
+    }
+    if resources.processes.is_some_and(|processes| processes == 0) {
+        findings.push(Problem::invalid(
+            at("processes"),
+            "processes must be at least 1",
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn members() -> Vec<String> {
+        vec!["customToolkitSettings".into(), "pyTorchSettings".into()]
+    }
+
+    fn body() -> Value {
+        json!({"$schema": "ignored", "properties": {
+            "cluster": {"id": "/v1/groups/g/workspaces/w/clusters/c"},
+            "nodeCount": 1,
+            "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT",
+            "customToolkitSettings": {"commandLine": "true"}}})
+    }
+
+    fn parse_value(value: &Value) -> Result<JobRequest, Problem> {
+        parse(value.to_string().as_bytes(), &members())
+    }
+
+    fn with(pointer: &str, name: &str, value: Value) -> Value {
+        let mut body = body();
+        body.pointer_mut(pointer)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .insert(name.into(), value);
+        body
+    }
+
+    #[test]
+    fn fills_in_defaults() {
+        let job = parse_value(&body()).unwrap().properties;
+        assert_eq!(job.constraints.max_wall_clock_time, Seconds::days(7));
+        assert_eq!(job.scheduling_priority, crate::state::Priority::Normal);
+    }
+
+    #[test]
+    fn nulls_and_read_only_members_mean_nothing() {
+        let mut value = with("/properties", "jobPreparation", Value::Null);
+        value["properties"]["executionState"] = json!("queued");
+        value["properties"]["constraints"] = json!({"maxWallClockTime": null});
+        assert_eq!(parse_value(&value), parse_value(&body()));
+    }
+
+    #[test]
+    fn every_slip_is_pointed_at() {
+        let cases = [
+            (
+                "/properties",
+                "nodeCount",
+                json!(0),
+                "/properties/nodeCount",
+            ),
+            (
+                "/properties",
+                "nodeCount",
+                json!("1"),
+                "/properties/nodeCount",
+            ),
+            (
+                "/properties",
+                "nodeCount",
+                json!(-1),
+                "/properties/nodeCount",
+            ),
+            (
+                "/properties",
+                "cluster",
+                json!({"id": "c"}),
+                "/properties/cluster/id",
+            ),
+            (
+                "/properties",
+                "nodeCuont",
+                json!(1),
+                "/properties/nodeCuont",
+            ),
+            (
+                "/properties",
+                "pyTorchSettings",
+                json!({}),
+                "/properties/pyTorchSettings",
+            ),
+            (
+                "/properties",
+                "stdOutErrPathPrefix",
+                json!(" "),
+                "/properties/stdOutErrPathPrefix",
+            ),
+            (
+                "/properties",
+                "mountVolumes",
+                json!({}),
+                "/properties/mountVolumes",
+            ),
+            ("/properties", "secrets", json!([]), "/properties/secrets"),
+            (
+                "/properties",
+                "constraints",
+                json!({"maxWallClockTime": "PT0S"}),
+                "/properties/constraints/maxWallClockTime",
+            ),
+            (
+                "/properties",
+                "environmentVariables",
+                json!([{"name": "1", "value": ""}]),
+                "/properties/environmentVariables/0/name",
+            ),
+            (
+                "/properties",
+                "environmentVariables",
+                json!([{"name": "LOTE_X", "value": ""}]),
+                "/properties/environmentVariables/0/name",
+            ),
+            (
+                "/properties",
+                "inputDirectories",
+                json!([{"id": "a-b", "path": "/"}]),
+                "/properties/inputDirectories/0/id",
+            ),
+            (
+                "/properties",
+                "outputDirectories",
+                json!([{"id": "A", "pathPrefix": "/", "pathSuffix": "../x"}]),
+                "/properties/outputDirectories/0/pathSuffix",
+            ),
+            (
+                "/properties",
+                "lote",
+                json!({"resources": {"memory": "lots"}}),
+                "/properties/lote/resources/memory",
+            ),
+            (
+                "/properties",
+                "lote",
+                json!({"resources": {"cpusPerNode": 0}}),
+                "/properties/lote/resources/cpusPerNode",
+            ),
+        ];
+        for (parent, name, value, target) in cases {
+            let problem = parse_value(&with(parent, name, value.clone())).unwrap_err();
+            assert_eq!(
+                problem.target.as_deref(),
+                Some(target),
+                "{name}: {value} gave {problem:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_member_is_named() {
+        let mut value = body();
+        value["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("nodeCount");
+        assert!(
+            parse_value(&value)
+                .unwrap_err()
+                .message
+                .contains("nodeCount")
+        );
+    }
+
+    #[test]
+    fn no_framework_and_an_unknown_one_name_the_choice() {
+        let mut value = body();
+        value["properties"]
+            .as_object_mut()
+            .unwrap()
+            .remove("customToolkitSettings");
+        let problem = parse_value(&value).unwrap_err();
+        assert!(problem.message.contains("pyTorchSettings"), "{problem}");
+        value["properties"]["rayClusterSettings"] = json!({});
+        assert_eq!(
+            parse_value(&value).unwrap_err().code,
+            "FrameworkNotAvailable"
+        );
+    }
+
+    #[test]
+    fn several_slips_are_all_told() {
+        let mut value = with("/properties", "nodeCount", json!(0));
+        value["properties"]["stdOutErrPathPrefix"] = json!("");
+        assert_eq!(parse_value(&value).unwrap_err().details.len(), 2);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_panics(body in ".{0,200}") {
+            let _ = parse(body.as_bytes(), &members());
+        }
+    }
+}
