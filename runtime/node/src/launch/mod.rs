@@ -22,6 +22,7 @@
 
 mod child;
 mod launcher;
+mod link;
 mod record;
 mod shim;
 mod spawner;

@@ -1,6 +1,14 @@
 //! The run record: what became of one process, in one small file.
 
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
 use jiff::Timestamp;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, fcntl_lock, renameat_with};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 use serde::{Deserialize, Serialize};
 
 /// How a process ended, as its shim saw it.
@@ -53,4 +61,284 @@ pub struct SetupFailure {
     pub errno: i32,
     /// The kernel's text for it.
     pub message: String,
+}
+
+/// The steps between the fork and the command, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetupStep {
+    /// Reading the specification.
+    ReadSpecification,
+    /// Starting the process.
+    Fork,
+    /// Joining a cgroup.
+    JoinCgroup,
+    /// Building the private view of the file system.
+    Mount,
+    /// Setting a resource limit or the out-of-memory preference.
+    SetLimit,
+    /// Becoming the job's user and giving up every privilege.
+    DropPrivileges,
+    /// Creating a directory as the job's user.
+    CreateDirectory,
+    /// Opening an output file as the job's user.
+    OpenOutput,
+    /// Entering the working directory.
+    EnterDirectory,
+    /// Executing the command.
+    Execute,
+}
+
+impl std::fmt::Display for SetupStep {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::ReadSpecification => "read the specification",
+            Self::Fork => "start a process for",
+            Self::JoinCgroup => "join the cgroup",
+            Self::Mount => "prepare the mount",
+            Self::SetLimit => "set the limit",
+            Self::DropPrivileges => "give up the privileges of",
+            Self::CreateDirectory => "create the directory",
+            Self::OpenOutput => "open the output file",
+            Self::EnterDirectory => "enter the working directory",
+            Self::Execute => "execute",
+        })
+    }
+}
+
+/// Why a started process has no exit record and never will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostReason {
+    /// The machine was restarted while the process ran.
+    MachineRestarted,
+    /// The process's shim was killed, so nobody saw how the process ended. It may
+    /// still run: kill its cgroup.
+    ShimKilled,
+}
+
+impl std::fmt::Display for LostReason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::MachineRestarted => "the machine was restarted while the process ran",
+            Self::ShimKilled => "the process's supervisor was killed",
+        })
+    }
+}
+
+/// Reading or writing a run record failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file system refused.
+    #[error("cannot {action} the run record {path}; check the daemon's data directory")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The record.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The shim ended before it could create the record (its reason is in the
+    /// daemon's log); the process was not started.
+    #[error("the run record {path} was never created, so nothing was started; the daemon's log says why")]
+    NotClaimed {
+        /// The record.
+        path: PathBuf,
+    },
+}
+
+/// What a [`tombstone`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tombstone {
+    /// The record was free; from now on no process can start under it.
+    Placed,
+    /// A process was started under the record before, or it had a tombstone:
+    /// [`attach`](super::attach) tells.
+    AlreadyClaimed,
+}
+
+/// What a record says at this moment.
+#[derive(Debug, PartialEq)]
+pub(super) enum RecordState {
+    NeverStarted,
+    Tombstone,
+    Running { shim_pid: i32 },
+    Ended(ExitRecord),
+    Lost(LostReason),
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    Started { shim_pid: u32, boot_id: String, at: Timestamp },
+    Running { pid: i32 },
+    Ended(ExitRecord),
+    Tombstone { at: Timestamp },
+}
+
+/// The shim's side of a record: created, locked and written by it alone.
+#[derive(Debug)]
+pub(super) struct Claim {
+    file: File,
+    path: PathBuf,
+}
+
+impl Claim {
+    /// Makes the record appear, locked and with its first line, in one step.
+    /// `None` if somebody else was first.
+    pub(super) fn take(path: &Path, boot_id: &str, at: Timestamp) -> io::Result<Option<Self>> {
+        let started = Entry::Started { shim_pid: std::process::id(), boot_id: boot_id.into(), at };
+        let file = create_once(path, &started, true)?;
+        Ok(file.map(|file| Self { file, path: path.into() }))
+    }
+
+    /// Notes the command's process id.
+    pub(super) fn running(&mut self, pid: i32) -> io::Result<()> {
+        append(&mut self.file, &Entry::Running { pid })
+    }
+
+    /// Writes how the process ended and returns when no power failure can undo
+    /// it: the contents first, then the directory entry (for which ext4 and xfs
+    /// have committed the same transaction already, so it costs little).
+    pub(super) fn ended(mut self, exit: ExitRecord) -> io::Result<()> {
+        append(&mut self.file, &Entry::Ended(exit))?;
+        self.file.sync_all()?;
+        match self.path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Claims a record so that no process can start under it any more. Written before
+/// a job that may not have been launched yet is declared ended: a launch request
+/// still on its way then finds the record taken.
+pub fn tombstone(record: &Path) -> Result<Tombstone, RecordError> {
+    let entry = Entry::Tombstone { at: Timestamp::now() };
+    match create_once(record, &entry, false) {
+        Ok(Some(_)) => Ok(Tombstone::Placed),
+        Ok(None) => Ok(Tombstone::AlreadyClaimed),
+        Err(source) => Err(record_error("write", record, source)),
+    }
+}
+
+/// Removes a record; one that does not exist is no error. Only for processes
+/// whose end is stored elsewhere: without its record a process could start again.
+pub fn remove_record(record: &Path) -> Result<(), RecordError> {
+    match std::fs::remove_file(record) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(record_error("remove", record, source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a record and tests whether its shim lives.
+pub(super) fn examine(record: &Path) -> Result<RecordState, RecordError> {
+    let mut file = match File::open(record) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RecordState::NeverStarted),
+        Err(source) => return Err(record_error("open", record, source)),
+    };
+    // The lock first: a shim that ends after this look has written its last line
+    // before the contents are read, so "not locked, no exit" is never too early.
+    let holder = lock_holder(&file).map_err(|source| record_error("test", record, source))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(|source| record_error("read", record, source))?;
+    Ok(interpret(&text, holder, boot_id()))
+}
+
+/// The rule: what a record with these contents means.
+fn interpret(text: &[u8], lock_holder: Option<i32>, boot_id: &str) -> RecordState {
+    let mut started_here = false;
+    for entry in text.split_inclusive(|byte| *byte == b'\n').filter_map(parse) {
+        match entry {
+            Entry::Ended(exit) => return RecordState::Ended(exit),
+            Entry::Tombstone { .. } => return RecordState::Tombstone,
+            Entry::Started { boot_id: started_boot, .. } => started_here = started_boot == boot_id,
+            Entry::Running { .. } => {}
+        }
+    }
+    match lock_holder {
+        Some(shim_pid) => RecordState::Running { shim_pid },
+        // Records appear with their first line, so one without it lost it in a
+        // power failure.
+        None if started_here => RecordState::Lost(LostReason::ShimKilled),
+        None => RecordState::Lost(LostReason::MachineRestarted),
+    }
+}
+
+/// The process id of a command that has been started under the record.
+pub(super) fn running_pid(record: &Path) -> Option<i32> {
+    let text = std::fs::read(record).ok()?;
+    text.split_inclusive(|byte| *byte == b'\n').filter_map(parse).find_map(|entry| match entry {
+        Entry::Running { pid } => Some(pid),
+        _ => None,
+    })
+}
+
+/// A whole line, or nothing: the last one may be half written.
+fn parse(line: &[u8]) -> Option<Entry> {
+    line.ends_with(b"\n").then(|| serde_json::from_slice(line).ok()).flatten()
+}
+
+fn append(file: &mut File, entry: &Entry) -> io::Result<()> {
+    let mut line = serde_json::to_vec(entry)?;
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+/// Writes a file beside `path` and renames it, which fails if `path` exists.
+fn create_once(path: &Path, entry: &Entry, lock: bool) -> io::Result<Option<File>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let draft = PathBuf::from(name);
+    let mut file = create_draft(&draft)?;
+    if lock {
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    }
+    append(&mut file, entry)?;
+    match renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Some(file)),
+        Err(error) => {
+            std::fs::remove_file(&draft)?;
+            if error == rustix::io::Errno::EXIST { Ok(None) } else { Err(error.into()) }
+        }
+    }
+}
+
+fn create_draft(draft: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(draft);
+    match (open(), draft.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+            open()
+        }
+        (result, _) => result,
+    }
+}
+
+/// The process that holds the record's lock. A record lock of `fcntl` dies with
+/// its process and is not inherited by a fork, so it is proof of life, and the
+/// kernel names the holder: no stored process id has to be trusted.
+fn lock_holder(file: &File) -> io::Result<Option<i32>> {
+    let probe = Flock::from(FlockType::WriteLock);
+    let found = fcntl_getlk(file, &probe)?;
+    Ok(found.and_then(|lock| lock.pid).map(rustix::process::Pid::as_raw_pid))
+}
+
+fn record_error(action: &'static str, path: &Path, source: io::Error) -> RecordError {
+    RecordError::Io { action, path: path.into(), source }
+}
+
+/// Names this boot of the machine; process ids mean nothing beyond it.
+pub(super) fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        text.unwrap_or_default().trim().to_owned()
+    })
 }

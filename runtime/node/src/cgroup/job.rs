@@ -1,0 +1,200 @@
+//! The cgroup of one job.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, create_directory, write};
+use super::layout::{CgroupLayout, Controller, V1Hierarchy};
+use super::limits::{Limits, MEMORY_BYTES_MIN, Setting};
+use super::CgroupError;
+
+/// The directories of one job, one per hierarchy in use. Holding it keeps nothing
+/// alive and dropping it removes nothing. It can be stored and read back, so the
+/// cgroup is found again even if a later daemon starts elsewhere in the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCgroup {
+    pub(super) v1: Vec<(Vec<Controller>, PathBuf)>,
+    pub(super) v2: Option<PathBuf>,
+}
+
+impl JobCgroup {
+    /// Creates the job's cgroup and sets its limits. One left over from a crash
+    /// between creation and start is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::Unsupported`] for a limit this machine cannot keep; nothing
+    /// is created then.
+    pub fn create(layout: &CgroupLayout, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
+        check_supported(layout, limits)?;
+        let cgroup = Self::paths(layout, name, |hierarchy| needed(hierarchy, layout, limits))?;
+        match cgroup.build(layout, limits) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                cgroup.remove_directories().ok();
+                Err(error)
+            }
+        }
+    }
+
+    /// The cgroup of a job that was created before, in whatever hierarchies it
+    /// exists. `None` if it exists in none.
+    pub fn open(layout: &CgroupLayout, name: &str) -> Result<Option<Self>, CgroupError> {
+        let mut cgroup = Self::paths(layout, name, |_| true)?;
+        cgroup.v1.retain(|(_, directory)| directory.is_dir());
+        cgroup.v2 = cgroup.v2.filter(|directory| directory.is_dir());
+        Ok((cgroup.directories().next().is_some()).then_some(cgroup))
+    }
+
+    /// A cgroup below this one, for one process of the job: its own account, and
+    /// a kill of its own. The limits of the job hold for all together.
+    pub fn child(&self, name: &str) -> Result<Self, CgroupError> {
+        check_name(name)?;
+        let child = Self {
+            v1: self.v1.iter().map(|(c, directory)| (c.clone(), directory.join(name))).collect(),
+            v2: self.v2.as_ref().map(|directory| directory.join(name)),
+        };
+        child.directories().try_for_each(|directory| create_directory(directory))?;
+        Ok(child)
+    }
+
+    /// The files a process writes `0` to in order to join. The one that
+    /// [`kill`](Self::kill) uses comes first, so a process that has joined
+    /// anything can be killed.
+    pub fn procs_files(&self) -> Vec<PathBuf> {
+        self.directories().map(|directory| directory.join("cgroup.procs")).collect()
+    }
+
+    /// Removes the empty directories. Those that still hold processes are killed
+    /// again and tried again for a bounded time.
+    pub async fn remove(&self) -> Result<(), CgroupError> {
+        loop {
+            match self.remove_directories() {
+                Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::ResourceBusy => {
+                    self.kill().await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// All directories, the one for killing first.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
+        self.v2.iter().map(PathBuf::as_path).chain(self.v1.iter().map(|(_, d)| d.as_path()))
+    }
+
+    fn paths(
+        layout: &CgroupLayout,
+        name: &str,
+        keep: impl Fn(&V1Hierarchy) -> bool,
+    ) -> Result<Self, CgroupError> {
+        check_name(name)?;
+        let v1 = layout.v1.iter().filter(|hierarchy| keep(hierarchy));
+        let mut v1: Vec<_> = v1.map(|h| (h.controllers.clone(), h.jobs().join(name))).collect();
+        v1.sort_by_key(|(controllers, _)| !controllers.contains(&Controller::Freezer));
+        Ok(Self { v1, v2: layout.v2.as_ref().map(|v2| v2.jobs().join(name)) })
+    }
+
+    fn build(&self, layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupError> {
+        if let (Some(directory), Some(v2)) = (&self.v2, &layout.v2) {
+            create_directory(directory)?;
+            let settings = v2.controllers.iter().flat_map(|c| limits.v2(*c));
+            apply(directory, settings)?;
+        }
+        for (controllers, directory) in &self.v1 {
+            create_directory(directory)?;
+            apply(directory, controllers.iter().flat_map(|c| limits.v1(*c)))?;
+        }
+        Ok(())
+    }
+
+    fn remove_directories(&self) -> Result<(), CgroupError> {
+        self.directories().try_for_each(remove_tree)
+    }
+}
+
+/// The names of the jobs that have a cgroup, for cleaning up after a crash.
+pub fn list(layout: &CgroupLayout) -> Result<BTreeSet<String>, CgroupError> {
+    let v1 = layout.v1.iter().map(V1Hierarchy::jobs);
+    let mut names = BTreeSet::new();
+    for directory in v1.chain(layout.v2.as_ref().map(super::layout::V2Hierarchy::jobs)) {
+        names.extend(child_names(&directory)?);
+    }
+    Ok(names)
+}
+
+/// Which v1 hierarchies do something for a job with these limits.
+fn needed(hierarchy: &V1Hierarchy, layout: &CgroupLayout, limits: &Limits) -> bool {
+    hierarchy.controllers.iter().any(|controller| match controller {
+        Controller::Memory => true,
+        Controller::Cpu | Controller::Pids => limits.asked().any(|(asked, _)| asked == *controller),
+        Controller::Cpuacct | Controller::Freezer => layout.v2.is_none(),
+    })
+}
+
+fn check_supported(layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupError> {
+    if let Some((controller, what)) = limits.asked().find(|(c, _)| !layout.has(*c)) {
+        return Err(CgroupError::Unsupported { what, reason: layout.lack(controller) });
+    }
+    match limits.memory_bytes {
+        Some(bytes) if bytes < MEMORY_BYTES_MIN => Err(CgroupError::Unsupported {
+            what: "memory",
+            reason: format!("{bytes} bytes are less than a process needs; ask for 1 MiB or more"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), CgroupError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let usable = name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    // Names of the kernel's own files begin with a controller and a dot.
+    match usable && name.len() <= 200 && !name.starts_with("cgroup.") {
+        true => Ok(()),
+        false => Err(CgroupError::Name { name: name.into() }),
+    }
+}
+
+fn apply(directory: &Path, settings: impl Iterator<Item = Setting>) -> Result<(), CgroupError> {
+    for setting in settings {
+        let path = directory.join(setting.file);
+        match write(&path, &setting.value) {
+            Err(CgroupError::Io { source, .. })
+                if setting.optional && source.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes a cgroup with its children, deepest first.
+fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
+    match std::fs::remove_dir(directory) {
+        Ok(()) => return Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    for name in child_names(directory)? {
+        remove_tree(&directory.join(name))?;
+    }
+    match std::fs::remove_dir(directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(files::error("remove the cgroup", directory, source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The names of the cgroups in a directory.
+pub(super) fn child_names(directory: &Path) -> Result<Vec<String>, CgroupError> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(files::error("list", directory, source)),
+    };
+    let directories = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    Ok(directories.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}

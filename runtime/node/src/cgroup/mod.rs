@@ -1,0 +1,70 @@
+//! Control groups: one per job and node, cheap to create, certain to die.
+//!
+//! The layout of the machine (v1, hybrid or v2) is detected once. After that a
+//! job costs one `mkdir` in each hierarchy that does something for it:
+//!
+//! | hierarchy | what for | when |
+//! |---|---|---|
+//! | v2 | kill, emptiness, processor time; limits where it has the controllers | whenever mounted |
+//! | v1 `memory` | limit, peak, out-of-memory count | unless v2 has it |
+//! | v1 `pids` | limit on processes | if a limit is asked for |
+//! | v1 `cpu` | share, quota | if either is asked for |
+//! | v1 `cpuacct` | processor time | if there is no v2 |
+//! | v1 `freezer` | a kill that no fork outruns | if there is no v2 |
+//!
+//! The crate `cgroups-rs` is not used: its mount point is a constant, it does not
+//! know hybrid layouts or `cgroup.kill`, and it brings a D-Bus stack with it.
+
+mod files;
+mod job;
+mod kill;
+mod layout;
+mod limits;
+mod prepare;
+mod usage;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use job::{JobCgroup, list};
+pub use layout::{CgroupLayout, Controller, LayoutSource, LayoutSummary};
+pub use limits::Limits;
+pub use usage::CgroupUsage;
+
+/// Working with cgroups failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// The kernel offers no controller for what was asked.
+    #[error("this machine cannot limit {what}: {reason}")]
+    Unsupported {
+        /// What was to be limited.
+        what: &'static str,
+        /// What is missing and how to get it.
+        reason: String,
+    },
+    /// A cgroup file or directory could not be used.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried, with the value where there is one.
+        action: String,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The name is not usable as a directory.
+    #[error("{name:?} cannot name a cgroup; use letters, digits, '-', '_' and '.'")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Processes did not die in time (stuck in the kernel, usually on storage).
+    #[error("processes of the cgroup {path} are still alive {seconds} s after SIGKILL; they hang in the kernel, often on a dead file server")]
+    Undead {
+        /// The cgroup.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+}

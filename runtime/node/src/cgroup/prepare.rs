@@ -1,0 +1,60 @@
+//! Making the machine's hierarchies ready for jobs, once per start of the daemon.
+
+use std::path::Path;
+
+use super::files::{create_directory, read, write};
+use super::layout::{CgroupLayout, Controller, DAEMON_DIRECTORY, V1Hierarchy, V2Hierarchy};
+use super::CgroupError;
+
+impl CgroupLayout {
+    /// Creates the directory that holds the jobs' cgroups in each hierarchy. On v2
+    /// moves the daemon into a leaf first, because a cgroup that limits its
+    /// children may hold no processes itself.
+    pub fn prepare(&self) -> Result<(), CgroupError> {
+        self.v1.iter().try_for_each(prepare_v1)?;
+        self.v2.as_ref().map_or(Ok(()), prepare_v2)
+    }
+}
+
+fn prepare_v1(hierarchy: &V1Hierarchy) -> Result<(), CgroupError> {
+    let jobs = hierarchy.jobs();
+    create_directory(&jobs)?;
+    // Old kernels count a child to its parent only where that was switched on.
+    let switch = jobs.join("memory.use_hierarchy");
+    match hierarchy.controllers.contains(&Controller::Memory) && read(&switch)?.is_some_and(|v| v.trim() == "0") {
+        true => write(&switch, "1"),
+        false => Ok(()),
+    }
+}
+
+fn prepare_v2(hierarchy: &V2Hierarchy) -> Result<(), CgroupError> {
+    let jobs = hierarchy.jobs();
+    create_directory(&jobs)?;
+    if hierarchy.controllers.is_empty() {
+        return Ok(());
+    }
+    if !hierarchy.at_root {
+        move_to_leaf(&hierarchy.base)?;
+    }
+    let names: Vec<_> = hierarchy.controllers.iter().map(|c| format!("+{c}")).collect();
+    let names = names.join(" ");
+    write(&hierarchy.base.join("cgroup.subtree_control"), &names)?;
+    write(&jobs.join("cgroup.subtree_control"), &names)
+}
+
+fn move_to_leaf(base: &Path) -> Result<(), CgroupError> {
+    let leaf = base.join(DAEMON_DIRECTORY);
+    let procs = read(&base.join("cgroup.procs"))?.unwrap_or_default();
+    if procs.trim().is_empty() {
+        return Ok(());
+    }
+    create_directory(&leaf)?;
+    for pid in procs.lines() {
+        match write(&leaf.join("cgroup.procs"), pid) {
+            // It ended meanwhile.
+            Err(CgroupError::Io { source, .. }) if source.raw_os_error() == Some(nix::libc::ESRCH) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
