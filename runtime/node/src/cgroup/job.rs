@@ -46,7 +46,8 @@ impl JobCgroup {
         let mut cgroup = Self::paths(layout, name, |_| true)?;
         cgroup.v1.retain(|(_, directory)| directory.is_dir());
         cgroup.v2 = cgroup.v2.filter(|directory| directory.is_dir());
-        Ok((cgroup.directories().next().is_some()).then_some(cgroup))
+        let exists = cgroup.directories().next().is_some();
+        Ok(exists.then_some(cgroup))
     }
 
     /// A cgroup below this one, for one process of the job: its own account, and

@@ -1,18 +1,19 @@
 //! Ending every process of a cgroup.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::files::{self, keyed, read, write};
 use super::job::{JobCgroup, child_names};
 use super::layout::Controller;
 use super::CgroupError;
+use crate::descriptor::watch;
 
 /// How long processes may take to die of SIGKILL before that is reported. Large
 /// processes need seconds to give their memory back.
@@ -122,7 +123,7 @@ async fn wait_unpopulated(events: &Path) -> Result<(), CgroupError> {
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(files::error("open", events, source)),
     };
-    let watch = AsyncFd::with_interest(file, Interest::PRIORITY)
+    let watch = watch(OwnedFd::from(file), Interest::PRIORITY)
         .map_err(|source| files::error("watch", events, source))?;
     while populated(events)? {
         let ready = watch.ready(Interest::PRIORITY).await;

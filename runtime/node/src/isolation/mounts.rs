@@ -1,7 +1,14 @@
 //! A private view of the file system for one process.
 
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
+    mount_remount, move_mount, open_tree,
+};
 use serde::{Deserialize, Serialize};
 
 /// What the process sees different from the host.
@@ -57,4 +64,148 @@ pub struct BindMount {
     pub target: PathBuf,
     /// Whether writing is refused.
     pub read_only: bool,
+}
+
+/// A mount that failed.
+#[derive(Debug)]
+pub(crate) struct MountError {
+    pub(crate) path: PathBuf,
+    pub(crate) source: Errno,
+}
+
+/// Gives the calling process its private view. As root, before privileges go.
+pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
+    leave_host_namespace().map_err(at(Path::new("/")))?;
+    // Copies of the mounts are taken before anything covers them.
+    let private: Vec<_> = plan.private.iter().map(take_private).collect::<Result<_, _>>()?;
+    let kept = plan.keep.iter().filter(|path| plan.covers(path));
+    let kept: Vec<_> = kept.map(|path| Ok((path, take(path)?))).collect::<Result<_, _>>()?;
+    let binds: Vec<_> = plan.binds.iter().map(|bind| take(&bind.source)).collect::<Result<_, _>>()?;
+    for (directory, tree) in plan.private.iter().zip(private) {
+        cover(directory, tree)?;
+    }
+    plan.hidden.iter().try_for_each(|path| hide(path, plan))?;
+    for (path, tree) in kept {
+        let target = plan.make_target(path).map_err(at(path))?;
+        attach(&tree, target).map_err(at(path))?;
+    }
+    for (bind, tree) in plan.binds.iter().zip(binds) {
+        attach(&tree, open(&bind.target)?).map_err(at(&bind.target))?;
+        if bind.read_only {
+            make_read_only(&bind.target)?;
+        }
+    }
+    plan.read_only.iter().try_for_each(|path| {
+        attach(&take(path)?, open(path)?).map_err(at(path))?;
+        make_read_only(path)
+    })
+}
+
+/// Mounts made here stay here; those the host makes or removes later still show,
+/// so that a job never keeps a file server busy that the host has let go.
+fn leave_host_namespace() -> rustix::io::Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+}
+
+/// What a private directory is to be covered with, if it is a directory's copy.
+fn take_private(directory: &PrivateDirectory) -> Result<Option<OwnedFd>, MountError> {
+    match &directory.source {
+        PrivateSource::Directory(source) => take(source).map(Some),
+        PrivateSource::Memory { .. } => Ok(None),
+    }
+}
+
+fn cover(directory: &PrivateDirectory, tree: Option<OwnedFd>) -> Result<(), MountError> {
+    let path = &directory.target;
+    if !path.exists() {
+        return Ok(());
+    }
+    match (&directory.source, tree) {
+        (PrivateSource::Memory { size_bytes }, _) => {
+            // Open to all like the original: the process is the only one there.
+            mount_memory(path, &format!("size={size_bytes},mode=1777"))
+        }
+        (PrivateSource::Directory(_), Some(tree)) => attach(&tree, open(path)?).map_err(at(path)),
+        (PrivateSource::Directory(_), None) => Ok(()),
+    }
+}
+
+fn hide(path: &Path, plan: &MountPlan) -> Result<(), MountError> {
+    match path.metadata() {
+        Err(_) => Ok(()),
+        Ok(metadata) if metadata.is_dir() => {
+            let passable = plan.keep.iter().any(|kept| is_below(kept, path));
+            mount_memory(path, if passable { "size=64k,mode=0711" } else { "size=4k,mode=0000" })
+        }
+        Ok(_) => attach(&take(Path::new("/dev/null"))?, open(path)?).map_err(at(path)),
+    }
+}
+
+impl MountPlan {
+    /// Whether a path would disappear under something private or hidden.
+    fn covers(&self, path: &Path) -> bool {
+        self.covering(path).is_some()
+    }
+
+    /// The innermost directory that covers a path.
+    fn covering(&self, path: &Path) -> Option<&Path> {
+        let private = self.private.iter().map(|directory| directory.target.as_path());
+        let covering = private.chain(self.hidden.iter().map(PathBuf::as_path));
+        covering.filter(|cover| is_below(path, cover)).max_by_key(|cover| cover.as_os_str().len())
+    }
+
+    /// Creates the place for a kept directory inside what covers it. The job may
+    /// own that place from an earlier process, so no symbolic link is followed:
+    /// this is root walking through another's directory.
+    fn make_target(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        let cover = self.covering(path).ok_or(Errno::NOENT)?;
+        let mut place = rustix::fs::open(cover, DIRECTORY, Mode::empty())?;
+        for part in path.strip_prefix(cover).map_err(|_| Errno::NOENT)? {
+            match mkdirat(&place, part, Mode::from_raw_mode(0o755)) {
+                Err(Errno::EXIST) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+            place = openat(&place, part, DIRECTORY, Mode::empty())?;
+        }
+        Ok(place)
+    }
+}
+
+/// A handle on a directory that is not a symbolic link.
+const DIRECTORY: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn is_below(path: &Path, directory: &Path) -> bool {
+    path != directory && path.starts_with(directory)
+}
+
+/// A detached copy of what is mounted and stored at a path.
+fn take(path: &Path) -> Result<OwnedFd, MountError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags).map_err(at(path))
+}
+
+fn open(path: &Path) -> Result<OwnedFd, MountError> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(at(path))
+}
+
+fn attach(tree: &OwnedFd, target: OwnedFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", target, c"", flags)
+}
+
+fn mount_memory(path: &Path, options: &str) -> Result<(), MountError> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let options = std::ffi::CString::new(options).map_err(|_| at(path)(Errno::INVAL))?;
+    mount(c"tmpfs", path, c"tmpfs", flags, Some(options.as_c_str())).map_err(at(path))
+}
+
+fn make_read_only(path: &Path) -> Result<(), MountError> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
+    mount_remount(path, flags, c"").map_err(at(path))
+}
+
+fn at(path: &Path) -> impl FnOnce(Errno) -> MountError {
+    move |source| MountError { path: path.into(), source }
 }

@@ -342,3 +342,10 @@ pub(super) fn boot_id() -> &'static str {
         text.unwrap_or_default().trim().to_owned()
     })
 }
+
+impl SetupFailure {
+    pub(super) fn new(step: SetupStep, subject: impl ToString, errno: nix::errno::Errno) -> Self {
+        let (subject, message) = (subject.to_string(), errno.desc().to_owned());
+        Self { step, subject, errno: errno as i32, message }
+    }
+}

@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::record::{ExitRecord, LostReason, RecordError, RecordState, examine, running_pid};
+use crate::descriptor::watch;
 
 /// A started process. Dropping it does nothing to the process.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub fn attach(record: &Path) -> Result<Attached, RecordError> {
 
 impl Supervised {
     pub(super) fn new(record: PathBuf, shim: OwnedFd) -> Result<Self, RecordError> {
-        match AsyncFd::with_interest(shim, Interest::READABLE) {
+        match watch(shim, Interest::READABLE) {
             Ok(shim) => Ok(Self { record, shim }),
             Err(source) => Err(RecordError::Io { action: "watch the shim of", path: record, source }),
         }

@@ -1,0 +1,196 @@
+//! The supervisor of exactly one process.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::record::{self, Claim, ExitCause, ExitRecord, ProcessUsage, SetupFailure, SetupStep};
+use super::spec::ProcessSpec;
+use super::{child, sys};
+use crate::isolation::FsIdentity;
+
+/// SIGKILL and SIGSTOP would hit the shim instead of being passed on; the first
+/// travels under a name that no program uses.
+const KILL_MESSENGER: Signal = Signal::SIGPWR;
+/// How long descendants of a process without cgroups may take to die before the
+/// shim leaves them behind.
+const DESCENDANTS_DEATH_MAX: Duration = Duration::from_secs(5);
+
+/// The signal to send to a shim so that its process receives `signal`.
+pub(super) fn forwarded_as(signal: Signal) -> rustix::process::Signal {
+    let signal = if signal == Signal::SIGKILL { KILL_MESSENGER } else { signal };
+    rustix::process::Signal::from_named_raw(signal as i32).unwrap_or(rustix::process::Signal::TERM)
+}
+
+/// Runs one process from claim to exit record.
+pub(super) fn run(frame: &[u8]) -> ExitCode {
+    match supervise(frame) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lote shim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn supervise(frame: &[u8]) -> io::Result<()> {
+    let spec: ProcessSpec = serde_json::from_slice(frame)?;
+    prepare()?;
+    let started_at = Timestamp::now();
+    let claim = Claim::take(&spec.record, record::boot_id(), started_at);
+    let claim = claim.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", spec.record.display())))?;
+    let Some(mut claim) = claim else {
+        // Another launch of this record was first; it alone runs the process.
+        return Ok(());
+    };
+    let_go_of_daemon()?;
+    let (cause, pid, usage) = match start(&spec) {
+        Ok(pid) => {
+            claim.running(pid.as_raw())?;
+            log(&spec, &format!("started {} (process {pid})", command_name(&spec)));
+            let (cause, usage) = wait(pid)?;
+            (cause, Some(pid.as_raw()), usage)
+        }
+        Err(failure) => (ExitCause::SetupFailed(failure), None, ProcessUsage::default()),
+    };
+    let ended_at = Timestamp::now();
+    if spec.cgroup_procs.is_empty() {
+        kill_descendants();
+    }
+    log(&spec, &format!("{} {}", command_name(&spec), describe(&cause)));
+    claim.ended(ExitRecord { cause, pid, started_at, ended_at, usage })
+}
+
+fn prepare() -> io::Result<()> {
+    sys::forget_children(false)?;
+    nix::unistd::setsid()?;
+    nix::sys::prctl::set_name(c"lote-shim")?;
+    // Daemonised descendants come to the shim instead of init: they are reaped,
+    // and found when there is no cgroup to find them by.
+    Ok(nix::sys::prctl::set_child_subreaper(true)?)
+}
+
+/// Puts `/dev/null`, which the spawner has as standard output, in place of the
+/// socket and the daemon's log.
+fn let_go_of_daemon() -> io::Result<()> {
+    rustix::stdio::dup2_stdin(rustix::stdio::stdout())?;
+    rustix::stdio::dup2_stderr(rustix::stdio::stdout())?;
+    Ok(())
+}
+
+fn start(spec: &ProcessSpec) -> Result<Pid, SetupFailure> {
+    let mut failure = None;
+    let forked = sys::vfork(|| {
+        failure = Some(child::execute(spec));
+        1
+    });
+    match (forked, failure) {
+        (Ok(pid), None) => Ok(pid),
+        (_, Some(failure)) => Err(failure),
+        (Err(errno), None) => Err(SetupFailure::new(SetupStep::Fork, command_name(spec), errno)),
+    }
+}
+
+/// Waits for the command, passes signals on to it and reaps what it leaves.
+fn wait(command: Pid) -> io::Result<(ExitCause, ProcessUsage)> {
+    let signals = SigSet::all();
+    loop {
+        match signals.wait()? {
+            Signal::SIGCHLD => {
+                if let Some(ended) = reap_until(command)? {
+                    return Ok(ended);
+                }
+            }
+            signal => forward(signal, command),
+        }
+    }
+}
+
+fn forward(signal: Signal, command: Pid) {
+    let signal = if signal == KILL_MESSENGER { Signal::SIGKILL } else { signal };
+    // It has not been reaped, so the id is still its own.
+    killpg(command, signal).ok();
+}
+
+/// Reaps whatever has ended; how the command ended, once it has.
+fn reap_until(command: Pid) -> io::Result<Option<(ExitCause, ProcessUsage)>> {
+    while let Some((status, usage)) = sys::reap()? {
+        match status {
+            WaitStatus::Exited(pid, code) if pid == command => {
+                return Ok(Some((ExitCause::Exited(code), usage)));
+            }
+            WaitStatus::Signaled(pid, signal, _) if pid == command => {
+                return Ok(Some((ExitCause::Signalled(signal as i32), usage)));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Kills every child, whose children then become ours, until there are none.
+fn kill_descendants() {
+    let deadline = Instant::now() + DESCENDANTS_DEATH_MAX;
+    loop {
+        match sys::reap() {
+            Ok(Some(_)) => {}
+            Err(Errno::ECHILD) => return,
+            Ok(None) | Err(_) if Instant::now() > deadline => return,
+            Ok(None) | Err(_) => {
+                kill_children();
+                // A child's end is the only signal awaited here; a look now and
+                // then finds those that were handed to us meanwhile.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn kill_children() {
+    let pid = std::process::id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    for child in children.unwrap_or_default().split_whitespace() {
+        if let Ok(child) = child.parse() {
+            // Children are reaped by nobody else, so the id is still theirs.
+            kill(Pid::from_raw(child), Signal::SIGKILL).ok();
+        }
+    }
+}
+
+/// Adds a line to the launcher's log of the job. Never fails the process: the log
+/// may lie on a file server that has gone.
+fn log(spec: &ProcessSpec, message: &str) {
+    let Some(path) = &spec.execution_log else { return };
+    let Ok(_rights) = FsIdentity::assume_if(spec.identity) else { return };
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o666 & !spec.umask);
+    // Were it a pipe of the job's, opening it would wait for ever.
+    options.custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY);
+    if let Ok(mut file) = options.open(path) {
+        let line = format!("{:.3} {message}\n", Timestamp::now());
+        file.write_all(line.as_bytes()).ok();
+    }
+}
+
+fn command_name(spec: &ProcessSpec) -> &str {
+    spec.argv.first().map_or("nothing", String::as_str)
+}
+
+fn describe(cause: &ExitCause) -> String {
+    match cause {
+        ExitCause::Exited(code) => format!("exited with code {code}"),
+        ExitCause::Signalled(number) => match Signal::try_from(*number) {
+            Ok(signal) => format!("was ended by {signal}"),
+            Err(_) => format!("was ended by signal {number}"),
+        },
+        ExitCause::SetupFailed(failure) => format!("was not started: {failure}"),
+    }
+}
