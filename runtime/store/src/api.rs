@@ -54,7 +54,10 @@ pub struct ListRequest {
 impl ListRequest {
     /// All keys that start with `prefix`.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), ..Self::default() }
+        Self {
+            prefix: prefix.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -110,7 +113,9 @@ pub struct Watch {
 impl Watch {
     /// Wraps what a back end implements.
     pub fn new(source: impl WatchSource + 'static) -> Self {
-        Self { source: Box::new(source) }
+        Self {
+            source: Box::new(source),
+        }
     }
 
     /// Waits for the next revision that changed something under the prefix.

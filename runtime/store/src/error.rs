@@ -24,7 +24,9 @@ pub enum StoreError {
         key: String,
     },
     /// Too many compares or too many writes in one transaction.
-    #[error("the transaction has {count} operations of one kind, at most {limit} are allowed: split it")]
+    #[error(
+        "the transaction has {count} operations of one kind, at most {limit} are allowed: split it"
+    )]
     TooManyOperations {
         /// How many it has.
         count: usize,
@@ -32,7 +34,9 @@ pub enum StoreError {
         limit: usize,
     },
     /// The transaction is too large.
-    #[error("the transaction has {bytes} bytes, at most {limit} are allowed: keep large data in files")]
+    #[error(
+        "the transaction has {bytes} bytes, at most {limit} are allowed: keep large data in files"
+    )]
     RequestTooLarge {
         /// Its size in bytes.
         bytes: usize,
@@ -40,7 +44,9 @@ pub enum StoreError {
         limit: usize,
     },
     /// The history that a watch needs is gone.
-    #[error("the history before revision {oldest} is gone: list the keys again and watch from there")]
+    #[error(
+        "the history before revision {oldest} is gone: list the keys again and watch from there"
+    )]
     Compacted {
         /// The oldest revision that can still be watched.
         oldest: Revision,
@@ -70,13 +76,17 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// The store cannot answer now. Nothing was changed; try again later.
-    #[error("the store cannot answer, nothing was changed: check the disk of the data folder, then try again")]
+    #[error(
+        "the store cannot answer, nothing was changed: check the disk of the data folder, then try again"
+    )]
     Unavailable {
         /// The failure underneath.
         source: Cause,
     },
     /// The store failed while it made a change durable.
-    #[error("the store failed while saving, the change may or may not be in force: read before trying again")]
+    #[error(
+        "the store failed while saving, the change may or may not be in force: read before trying again"
+    )]
     OutcomeUnknown {
         /// The failure underneath.
         source: Cause,

@@ -37,12 +37,26 @@ impl<T: DeserializeOwned> TryFrom<Versioned> for Entry<T> {
     type Error = StoreError;
 
     fn try_from(versioned: Versioned) -> Result<Self, StoreError> {
-        let Versioned { key, value, create_revision, mod_revision, version } = versioned;
+        let Versioned {
+            key,
+            value,
+            create_revision,
+            mod_revision,
+            version,
+        } = versioned;
         match serde_json::from_slice(&value) {
-            Ok(value) => Ok(Self { key, value, create_revision, mod_revision, version }),
-            Err(source) => {
-                Err(StoreError::Decode { key, expected: std::any::type_name::<T>(), source })
-            }
+            Ok(value) => Ok(Self {
+                key,
+                value,
+                create_revision,
+                mod_revision,
+                version,
+            }),
+            Err(source) => Err(StoreError::Decode {
+                key,
+                expected: std::any::type_name::<T>(),
+                source,
+            }),
         }
     }
 }
@@ -61,9 +75,22 @@ pub async fn list_json<T: DeserializeOwned>(
     store: &dyn Store,
     request: ListRequest,
 ) -> Result<JsonListing<T>, StoreError> {
-    let listing = store.list(ListRequest { keys_only: false, ..request }).await?;
-    let items = listing.items.into_iter().map(Entry::try_from).collect::<Result<_, _>>()?;
-    Ok(JsonListing { items, revision: listing.revision, more: listing.more })
+    let listing = store
+        .list(ListRequest {
+            keys_only: false,
+            ..request
+        })
+        .await?;
+    let items = listing
+        .items
+        .into_iter()
+        .map(Entry::try_from)
+        .collect::<Result<_, _>>()?;
+    Ok(JsonListing {
+        items,
+        revision: listing.revision,
+        more: listing.more,
+    })
 }
 
 impl Write {

@@ -56,7 +56,11 @@ pub enum Write {
 impl Write {
     /// A [`Write::Put`] without a lease.
     pub fn put(key: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        Self::Put { key: key.into(), value: value.into(), lease: None }
+        Self::Put {
+            key: key.into(),
+            value: value.into(),
+            lease: None,
+        }
     }
 
     /// A [`Write::Delete`].
@@ -66,7 +70,9 @@ impl Write {
 
     /// A [`Write::DeletePrefix`].
     pub fn delete_prefix(prefix: impl Into<String>) -> Self {
-        Self::DeletePrefix { prefix: prefix.into() }
+        Self::DeletePrefix {
+            prefix: prefix.into(),
+        }
     }
 
     /// The same write, its key bound to a lease. Deletions have none and stay as they are.
@@ -147,7 +153,10 @@ impl Transaction {
     /// Adds the condition that `key` was last written by `mod_revision`.
     #[must_use]
     pub fn require_revision(mut self, key: impl Into<String>, mod_revision: Revision) -> Self {
-        self.compares.push(Compare { key: key.into(), mod_revision });
+        self.compares.push(Compare {
+            key: key.into(),
+            mod_revision,
+        });
         self
     }
 
@@ -178,8 +187,13 @@ impl Transaction {
 
     /// Its size in bytes, as the limit counts it.
     pub fn size_bytes(&self) -> usize {
-        let compares = self.compares.iter().map(|compare| OPERATION_OVERHEAD_BYTES + compare.key.len());
-        compares.chain(self.writes.iter().map(Write::size_bytes)).sum()
+        let compares = self
+            .compares
+            .iter()
+            .map(|compare| OPERATION_OVERHEAD_BYTES + compare.key.len());
+        compares
+            .chain(self.writes.iter().map(Write::size_bytes))
+            .sum()
     }
 
     /// Checks everything that can be checked without the store: that no key is empty
@@ -189,14 +203,23 @@ impl Transaction {
     pub fn validate(&self) -> Result<(), StoreError> {
         let count = self.compares.len().max(self.writes.len());
         if count > MAX_OPERATIONS {
-            return Err(StoreError::TooManyOperations { count, limit: MAX_OPERATIONS });
+            return Err(StoreError::TooManyOperations {
+                count,
+                limit: MAX_OPERATIONS,
+            });
         }
         let bytes = self.size_bytes();
         if bytes > MAX_REQUEST_BYTES {
-            return Err(StoreError::RequestTooLarge { bytes, limit: MAX_REQUEST_BYTES });
+            return Err(StoreError::RequestTooLarge {
+                bytes,
+                limit: MAX_REQUEST_BYTES,
+            });
         }
         let compared = self.compares.iter().map(|compare| compare.key.as_str());
-        if compared.chain(self.writes.iter().map(Write::key_or_prefix)).any(str::is_empty) {
+        if compared
+            .chain(self.writes.iter().map(Write::key_or_prefix))
+            .any(str::is_empty)
+        {
             return Err(StoreError::EmptyKey);
         }
         self.validate_no_overlap()
@@ -209,13 +232,17 @@ impl Transaction {
         for write in &self.writes {
             let is_prefix = matches!(write, Write::DeletePrefix { .. });
             if seen.insert(write.key_or_prefix(), is_prefix).is_some() {
-                return Err(StoreError::DuplicateKey { key: write.key_or_prefix().to_owned() });
+                return Err(StoreError::DuplicateKey {
+                    key: write.key_or_prefix().to_owned(),
+                });
             }
         }
         let mut last_prefix = None;
         for (key, is_prefix) in seen {
             if last_prefix.is_some_and(|prefix| key.starts_with(prefix)) {
-                return Err(StoreError::DuplicateKey { key: key.to_owned() });
+                return Err(StoreError::DuplicateKey {
+                    key: key.to_owned(),
+                });
             }
             if is_prefix {
                 last_prefix = Some(key);
@@ -235,11 +262,23 @@ mod tests {
             (Transaction::new().put("a", "1").put("a", "2"), "a"),
             (Transaction::new().put("a", "1").delete("a"), "a"),
             (Transaction::new().delete_prefix("a").put("a", "1"), "a"),
-            (Transaction::new().put("ab/c", "1").put("ab", "1").delete_prefix("ab/"), "ab/c"),
-            (Transaction::new().delete_prefix("a/b").delete_prefix("a/"), "a/b"),
+            (
+                Transaction::new()
+                    .put("ab/c", "1")
+                    .put("ab", "1")
+                    .delete_prefix("ab/"),
+                "ab/c",
+            ),
+            (
+                Transaction::new().delete_prefix("a/b").delete_prefix("a/"),
+                "a/b",
+            ),
         ] {
             let error = writes.validate().unwrap_err();
-            assert!(matches!(&error, StoreError::DuplicateKey { key } if key == duplicate), "{error}");
+            assert!(
+                matches!(&error, StoreError::DuplicateKey { key } if key == duplicate),
+                "{error}"
+            );
         }
     }
 
@@ -257,18 +296,26 @@ mod tests {
     #[test]
     fn the_limits_are_inclusive() {
         let puts = |count: usize| Transaction {
-            writes: (0..count).map(|index| Write::put(format!("k{index}"), "")).collect(),
+            writes: (0..count)
+                .map(|index| Write::put(format!("k{index}"), ""))
+                .collect(),
             ..Transaction::default()
         };
         puts(MAX_OPERATIONS).validate().unwrap();
         assert!(matches!(
             puts(MAX_OPERATIONS + 1).validate(),
-            Err(StoreError::TooManyOperations { count: 129, limit: 128 })
+            Err(StoreError::TooManyOperations {
+                count: 129,
+                limit: 128
+            })
         ));
         let value = |bytes: usize| Transaction::new().put("k", vec![0; bytes]);
         let room = MAX_REQUEST_BYTES - OPERATION_OVERHEAD_BYTES - 1;
         value(room).validate().unwrap();
-        assert!(matches!(value(room + 1).validate(), Err(StoreError::RequestTooLarge { .. })));
+        assert!(matches!(
+            value(room + 1).validate(),
+            Err(StoreError::RequestTooLarge { .. })
+        ));
     }
 
     #[test]
