@@ -1,0 +1,171 @@
+//! The node's side of the one-way street: allocations in, reports out.
+//!
+//! * [`inventory`](self) — what this machine is: processors, memory, GPUs, means of isolation.
+//! * `registration` — the node's record and its lease of life.
+//! * `allocations` — follows the allocations of this node, one task for each.
+//! * `task` — one job's part on this node, from preparation to the last report.
+//! * `processes` — launching, following and restarting the processes of a plan.
+//! * `preparation` — directories, files and control group of a job.
+//! * `process_spec` — from a plan to what the shim is told; pure.
+//! * `ending` — from exit records to outcomes and errors; pure.
+//! * `reporter` — writes reports, each only while the allocation is ours.
+//! * `sweep` — after a restart, removes what no allocation asks for.
+//!
+//! What this module must never do: start a process for which no plan is
+//! stored, start one twice, or report an end while anything of the job is left.
+
+mod allocations;
+mod ending;
+mod inventory;
+mod preparation;
+mod process_spec;
+mod processes;
+mod registration;
+mod reporter;
+mod sweep;
+mod task;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lote_model::id::NodeName;
+use lote_model::node::NodeRecord;
+use lote_store::{Store, StoreError};
+use tokio::sync::watch;
+
+use crate::cgroup::{CgroupError, CgroupLayout};
+use crate::isolation::Identity;
+use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+
+/// How jobs are kept apart on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Control groups, a private view of the file system, an unprivileged user
+    /// for each workspace. Needs root; without it the node takes no jobs.
+    Full,
+    /// None at all: jobs run as the daemon's own user. For trying things out.
+    None,
+}
+
+/// What the operator sets for a node.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Unique in the cluster.
+    pub name: NodeName,
+    /// The address other nodes reach this one by.
+    pub address: String,
+    /// The size label; derived from the GPUs when absent.
+    pub size: Option<String>,
+    /// Everything the daemon keeps; `work/` below it belongs to jobs.
+    pub data_directory: PathBuf,
+    /// Where the NVML library is, if not where the system looks.
+    pub nvml_library: Option<PathBuf>,
+    /// How jobs are kept apart.
+    pub isolation: Isolation,
+}
+
+/// The node could not start its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A directory of the daemon cannot be made or read.
+    #[error("cannot {action} {path}; check the daemon's data directory")]
+    Directory {
+        /// What was tried.
+        action: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The control groups of this machine cannot be used.
+    #[error("the control groups of this machine cannot be used; --isolation none does without")]
+    Cgroups(#[from] CgroupError),
+    /// The process that starts processes cannot be started.
+    #[error(transparent)]
+    Launcher(#[from] LaunchError),
+    /// The store failed.
+    #[error("the node cannot register in the store")]
+    Store(#[from] StoreError),
+    /// A record does not fit into JSON.
+    #[error("a record of this node cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// A node at work. Dropping it leaves running jobs alone.
+#[derive(Debug)]
+pub struct Agent {
+    node: Arc<Node>,
+}
+
+/// What every task of the node needs.
+pub(crate) struct Node {
+    config: NodeConfig,
+    record: NodeRecord,
+    store: Arc<dyn Store>,
+    launcher: Launcher,
+    /// `None` without isolation.
+    cgroups: Option<CgroupLayout>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.config.name).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Whom a job runs as here: the workspace's user, or nobody else.
+    fn identity(&self, unix_id: lote_model::id::UnixId) -> Option<Identity> {
+        (self.config.isolation == Isolation::Full).then_some(Identity { uid: unix_id.0, gid: unix_id.0 })
+    }
+
+    /// Run records: readable by the daemon alone.
+    fn run_directory(&self) -> PathBuf {
+        self.config.data_directory.join("run")
+    }
+
+    /// What the programs in a job find in `/etc/passwd` and `/etc/group`.
+    fn identity_directory(&self) -> PathBuf {
+        self.config.data_directory.join("identity")
+    }
+}
+
+impl Agent {
+    /// Detects what this machine is and makes it known to the cluster. `spawner`
+    /// is how the process that forks shims is started.
+    pub async fn start(
+        config: NodeConfig,
+        store: Arc<dyn Store>,
+        spawner: SpawnerCommand,
+    ) -> Result<Self, AgentError> {
+        preparation::node_directories(&config)?;
+        let cgroups = match config.isolation {
+            Isolation::Full if nix::unistd::geteuid().is_root() => Some(prepared_cgroups()?),
+            _ => None,
+        };
+        let record = inventory::describe(&config, cgroups.as_ref());
+        let launcher = Launcher::start(spawner)?;
+        let node = Arc::new(Node { config, record, store, launcher, cgroups });
+        registration::register(&node).await?;
+        Ok(Self { node })
+    }
+
+    /// The node's record as it registered.
+    pub fn record(&self) -> &NodeRecord {
+        &self.node.record
+    }
+
+    /// Works until `shutdown` turns true. Jobs go on without the daemon.
+    pub async fn run(self, shutdown: watch::Receiver<bool>) {
+        let heartbeat = tokio::spawn(registration::stay_alive(Arc::clone(&self.node), shutdown.clone()));
+        allocations::follow(self.node, shutdown).await;
+        heartbeat.abort();
+    }
+}
+
+fn prepared_cgroups() -> Result<CgroupLayout, CgroupError> {
+    let layout = CgroupLayout::detect(&crate::cgroup::LayoutSource::host()?)?;
+    layout.prepare()?;
+    Ok(layout)
+}

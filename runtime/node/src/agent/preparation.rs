@@ -1,0 +1,238 @@
+//! Directories, files and the control group of a job on this node.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use lote_model::environment::{JobPaths, USER_NAME};
+use lote_model::id::UnixId;
+use lote_model::plan::PlanFile;
+
+use super::process_spec::{JobContext, SHARED_MEMORY, VAR_TMP};
+use super::{AgentError, NodeConfig};
+use crate::isolation::{FsIdentity, Identity};
+
+/// A directory or file of a job could not be made or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}: {source}")]
+pub(super) struct PreparationError {
+    pub(super) action: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
+}
+
+type Prepared = Result<(), PreparationError>;
+
+fn failed(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> PreparationError {
+    let path = path.into();
+    move |source| PreparationError { action, path, source }
+}
+
+/// The daemon's own directories. `work` and what leads to it can be passed
+/// through by jobs, but not listed; the rest is closed to them.
+pub(super) fn node_directories(config: &NodeConfig) -> Result<(), AgentError> {
+    let data = &config.data_directory;
+    let users = data.join("work/users");
+    let open = [data.clone(), data.join("work"), users].map(|path| (path, 0o711));
+    let closed = [data.join("run"), data.join("identity")].map(|path| (path, 0o700));
+    for (path, mode) in open.into_iter().chain(closed) {
+        directory(&path, mode).map_err(|error| AgentError::Directory {
+            action: error.action,
+            path: error.path,
+            source: error.source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes a directory with this mode whatever the umask; one that exists is
+/// given the mode.
+fn directory(path: &Path, mode: u32) -> Prepared {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+            made.map_err(failed("create", path))?;
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed("create", path)(error));
+        }
+        _ => {}
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("set the mode of", path))
+}
+
+/// Everything the processes of a job find when they start. Blocks; doing it
+/// again changes nothing.
+///
+/// The directories above the job's own belong to root, so that no job can bend
+/// the path; below it everything is done with the rights of the job's user.
+pub(super) fn job_directories(job: &JobContext) -> Prepared {
+    let JobPaths { user_root, jobs_root, mount_root, job_root, .. } = &job.paths;
+    let mounts = Path::new(mount_root).parent().unwrap_or(Path::new(user_root));
+    for path in [Path::new(user_root), Path::new(jobs_root), mounts] {
+        passage(path, job.identity)?;
+    }
+    for path in [mount_root, job_root] {
+        owned(Path::new(path), job.identity)?;
+    }
+    let root = Path::new(job_root);
+    {
+        let _rights = rights(job.identity, root)?;
+        for path in [&job.paths.scratch, &job.paths.job_mount_root, &job.paths.private_tmp] {
+            directory(Path::new(path), 0o700)?;
+        }
+        for name in [VAR_TMP, SHARED_MEMORY] {
+            directory(&root.join(name), 0o700)?;
+        }
+        for file in &job.plan.launch.files {
+            write_file(Path::new(&job.paths.scratch), file)?;
+        }
+    }
+    if let Some(identity) = job.identity {
+        identity_files(&job.identity_directory, job.plan.unix_id)?;
+        if job.shares_memory() {
+            shared_memory(job, identity)?;
+        }
+    }
+    Ok(())
+}
+
+/// A directory that the user may pass through, and nobody else.
+fn passage(path: &Path, identity: Option<Identity>) -> Prepared {
+    if path.is_dir() {
+        return Ok(());
+    }
+    directory(path, 0o710)?;
+    match identity {
+        Some(Identity { gid, .. }) => chown(path, Some(0), Some(gid)).map_err(failed("hand over", path)),
+        None => Ok(()),
+    }
+}
+
+/// A directory that belongs to the user. Its parent belongs to root.
+fn owned(path: &Path, identity: Option<Identity>) -> Prepared {
+    if path.is_dir() {
+        return Ok(());
+    }
+    directory(path, 0o700)?;
+    match identity {
+        Some(Identity { uid, gid }) => chown(path, Some(uid), Some(gid)).map_err(failed("hand over", path)),
+        None => Ok(()),
+    }
+}
+
+fn rights(identity: Option<Identity>, path: &Path) -> Result<Option<FsIdentity>, PreparationError> {
+    FsIdentity::assume_if(identity).map_err(failed("become the owner of", path))
+}
+
+/// Plan files are checked: relative, without `..`.
+fn write_file(scratch: &Path, file: &PlanFile) -> Prepared {
+    let path = scratch.join(&file.path);
+    if let Some(parent) = path.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(failed("create", parent))?;
+    }
+    let mode = if file.executable { 0o700 } else { 0o600 };
+    let write = || -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        let mut handle = options.write(true).create(true).truncate(true).mode(mode).open(&path)?;
+        io::Write::write_all(&mut handle, file.contents.as_bytes())
+    };
+    write().map_err(failed("write", &path))
+}
+
+/// Programs look up their user's name and home; a job's user has no entry in
+/// the machine's own files, so the job sees copies with one.
+fn identity_files(directory: &Path, unix_id: UnixId) -> Prepared {
+    let id = unix_id.0;
+    let lines = [
+        ("passwd", format!("{USER_NAME}:x:{id}:{id}:Lote job:/tmp:/bin/bash\n")),
+        ("group", format!("{USER_NAME}:x:{id}:\n")),
+    ];
+    for (name, line) in lines {
+        let path = directory.join(format!("{id}.{name}"));
+        if path.exists() {
+            continue;
+        }
+        let host = Path::new("/etc").join(name);
+        let mut text = fs::read_to_string(&host).map_err(failed("read", &host))?;
+        text.push_str(&line);
+        // Under another name first: a job must never see half of it.
+        let draft = directory.join(format!("{id}.{name}.{:?}.new", std::thread::current().id()));
+        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path));
+        written.map_err(failed("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Memory that all processes of the job on this node share as `/dev/shm`.
+fn shared_memory(job: &JobContext, identity: Identity) -> Prepared {
+    use nix::mount::{MsFlags, mount};
+    let path = Path::new(&job.paths.job_root).join(SHARED_MEMORY);
+    if is_mount_point(&path) {
+        return Ok(());
+    }
+    let options = format!(
+        "mode=0700,uid={},gid={},size={}",
+        identity.uid,
+        identity.gid,
+        job.shared_memory_bytes()
+    );
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("lote"), &path, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(|error| failed("mount shared memory at", &path)(error.into()))
+}
+
+/// A mount point lies on another device than its parent.
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.dev()).ok();
+    device(path) != path.parent().and_then(device)
+}
+
+/// Removes the job's own directory. Blocks; removing nothing is no error.
+pub(super) fn remove_job_directory(job_root: &Path, identity: Option<Identity>) -> Prepared {
+    let shared_memory = job_root.join(SHARED_MEMORY);
+    if identity.is_some() && is_mount_point(&shared_memory) {
+        let unmounted = nix::mount::umount2(&shared_memory, nix::mount::MntFlags::MNT_DETACH);
+        unmounted.map_err(|error| failed("unmount", &shared_memory)(error.into()))?;
+    }
+    {
+        let _rights = rights(identity, job_root)?;
+        if empty_directory(job_root).is_err() {
+            // The job may have taken its own rights away from directories.
+            open_up(job_root).map_err(failed("open", job_root))?;
+            empty_directory(job_root).map_err(failed("empty", job_root))?;
+        }
+    }
+    match fs::remove_dir(job_root) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", job_root)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what is in a directory, but not itself: that takes root's rights.
+fn empty_directory(path: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let remove = if entry.file_type()?.is_dir() { fs::remove_dir_all } else { fs::remove_file };
+        remove(entry.path())?;
+    }
+    Ok(())
+}
+
+fn open_up(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}

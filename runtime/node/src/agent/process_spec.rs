@@ -1,0 +1,190 @@
+//! From a plan to what the shim is told. Pure: no I/O, no clock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lote_model::allocation::{Allocation, NodePlan};
+use lote_model::environment::{self, Directories, JobPaths};
+use lote_model::expand::expand;
+use lote_model::plan::{Command, Process};
+
+use crate::isolation::{BindMount, Identity, MountPlan, PrivateDirectory, PrivateSource};
+use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
+
+/// The shell that expands command lines. It reads the user's `~/.bashrc`, as
+/// launchers of the original service did (capabilities §6.1), if there is one.
+const SHELL: &str = "/bin/bash";
+
+/// Open files per process: the usual hard limit of a service under systemd.
+const OPEN_FILES_MAX: u64 = 524_288;
+
+/// Everything about a job on this node that its processes have in common.
+#[derive(Debug)]
+pub(super) struct JobContext {
+    pub(super) allocation: Allocation,
+    pub(super) plan: NodePlan,
+    pub(super) paths: JobPaths,
+    pub(super) directories: Directories,
+    pub(super) identity: Option<Identity>,
+    pub(super) run_directory: PathBuf,
+    pub(super) identity_directory: PathBuf,
+    /// Hidden from jobs, except for what is the job's own.
+    pub(super) data_directory: PathBuf,
+    /// Files to write a process's id into.
+    pub(super) cgroup_procs: Vec<PathBuf>,
+}
+
+impl JobContext {
+    /// Where the records of this attempt's processes are.
+    pub(super) fn records(&self) -> PathBuf {
+        self.run_directory.join(attempt_name(&self.allocation))
+    }
+
+    /// The record of the given start of a process or step.
+    pub(super) fn record(&self, name: &str, start: u32) -> PathBuf {
+        self.records().join(format!("{name}.{start}"))
+    }
+
+    /// A process of the plan; `start` counts its restarts from 0.
+    pub(super) fn process(&self, process: &Process, start: u32) -> ProcessSpec {
+        let output = process.output.as_deref();
+        let mut spec = self.command(&process.command, output, Some(process));
+        spec.record = self.record(&process.name, start);
+        if let Some(directory) = &process.working_directory {
+            spec.working_directory = directory.into();
+        }
+        spec
+    }
+
+    /// The preparation command of the job.
+    pub(super) fn preparation(&self, command_line: &str) -> ProcessSpec {
+        let output = environment::preparation_output(&self.plan);
+        let command = Command::Shell(command_line.to_owned());
+        let mut spec = self.command(&command, Some(&output), None);
+        spec.record = self.record("job_prep", 0);
+        spec
+    }
+
+    /// One clean-up step; its output goes to the launcher's log.
+    pub(super) fn finish_step(&self, index: usize, command: &Command) -> ProcessSpec {
+        let mut spec = self.command(command, None, None);
+        spec.record = self.record("finish", u32::try_from(index).unwrap_or(u32::MAX));
+        let log = self.output_path(&environment::execution_log(&self.plan));
+        spec.stdout.clone_from(&log);
+        spec.stderr = log;
+        spec
+    }
+
+    /// A file of the directory that holds the output.
+    pub(super) fn output_path(&self, name: &str) -> PathBuf {
+        Path::new(&self.directories.stdouterr).join(name)
+    }
+
+    fn command(&self, command: &Command, output: Option<&str>, process: Option<&Process>) -> ProcessSpec {
+        let JobContext { plan, paths, directories, allocation, .. } = self;
+        let variables = environment::environment(plan, paths, directories, &allocation.grant, process);
+        ProcessSpec {
+            record: PathBuf::new(),
+            argv: argv(command),
+            working_directory: self.working_directory(&variables),
+            env: variables.into_iter().collect(),
+            stdout: self.output_path(&environment::output_file("stdout", output)),
+            stderr: self.output_path(&environment::output_file("stderr", output)),
+            execution_log: Some(self.output_path(&environment::execution_log(plan))),
+            directories: self.output_directories(),
+            identity: self.identity,
+            cgroup_procs: self.cgroup_procs.clone(),
+            mounts: self.identity.map(|_| self.mounts()),
+            resource_limits: vec![
+                ResourceLimit { resource: LimitedResource::OpenFiles, value: Some(OPEN_FILES_MAX) },
+            ],
+            umask: 0o022,
+            // Sooner than the daemon and the system's services, when the machine
+            // itself runs out of memory.
+            oom_score_adjustment: 500,
+        }
+    }
+
+    fn working_directory(&self, variables: &BTreeMap<String, String>) -> PathBuf {
+        let given = self.plan.working_directory.as_deref().unwrap_or(&self.paths.scratch);
+        expand(given, |name| variables.get(name).cloned()).into()
+    }
+
+    fn output_directories(&self) -> Vec<DirectorySpec> {
+        let outputs = self.directories.outputs.iter().map(|(_, path)| path);
+        std::iter::once(&self.directories.stdouterr)
+            .chain(outputs)
+            .map(|path| DirectorySpec { path: path.into(), mode: 0o755 })
+            .collect()
+    }
+
+    fn mounts(&self) -> MountPlan {
+        let private = |target: &str, source: PrivateSource| PrivateDirectory { target: target.into(), source };
+        let job_root = Path::new(&self.paths.job_root);
+        let tmp = PrivateSource::Directory(self.paths.private_tmp.clone().into());
+        let var_tmp = PrivateSource::Directory(job_root.join(VAR_TMP));
+        let bind = |name: &str| BindMount {
+            source: self.identity_directory.join(format!("{}.{name}", self.plan.unix_id.0)),
+            target: Path::new("/etc").join(name),
+            read_only: true,
+        };
+        let mut private = vec![private("/tmp", tmp), private("/var/tmp", var_tmp)];
+        private.push(PrivateDirectory { target: "/dev/shm".into(), source: self.shared_memory() });
+        MountPlan {
+            private,
+            hidden: vec![self.data_directory.clone()],
+            keep: vec![PathBuf::from(&self.paths.user_root)],
+            binds: vec![bind("passwd"), bind("group")],
+            read_only: Vec::new(),
+        }
+    }
+
+    /// Processes of one job share `/dev/shm` (data loaders and collective
+    /// libraries pass data there); a single process has one that goes with it.
+    fn shared_memory(&self) -> PrivateSource {
+        if self.shares_memory() {
+            PrivateSource::Directory(Path::new(&self.paths.job_root).join(SHARED_MEMORY))
+        } else {
+            PrivateSource::Memory { size_bytes: self.shared_memory_bytes() }
+        }
+    }
+
+    /// Whether several processes of the plan need one `/dev/shm`.
+    pub(super) fn shares_memory(&self) -> bool {
+        self.plan.launch.processes.len() > 1
+    }
+
+    /// Half of the job's memory, as systems do for the whole machine.
+    pub(super) fn shared_memory_bytes(&self) -> u64 {
+        self.allocation.grant.memory_bytes.unwrap_or(2 << 30) / 2
+    }
+}
+
+/// What a job sees as `/var/tmp`, below its root directory.
+pub(super) const VAR_TMP: &str = "var-tmp";
+
+/// What processes of a job share as `/dev/shm`, below its root directory.
+pub(super) const SHARED_MEMORY: &str = "shm";
+
+/// The name of an attempt in the file system and among the control groups.
+pub(super) fn attempt_name(allocation: &Allocation) -> String {
+    format!("{}.{}", allocation.uid, allocation.attempt)
+}
+
+fn argv(command: &Command) -> Vec<String> {
+    match command {
+        Command::Argv(argv) => argv.clone(),
+        Command::Shell(line) => {
+            let script = format!("if [ -r ~/.bashrc ]; then . ~/.bashrc; fi\n{line}");
+            [SHELL, "-c", &script].map(str::to_owned).to_vec()
+        }
+    }
+}
+
+/// A command as people know it, for messages.
+pub(super) fn shown(command: &Command) -> String {
+    match command {
+        Command::Argv(argv) => argv.join(" "),
+        Command::Shell(line) => line.clone(),
+    }
+}

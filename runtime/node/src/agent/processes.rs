@@ -1,0 +1,218 @@
+//! Launching, following and restarting the processes of a plan.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lote_model::plan::{Command, OnFailure, Process};
+use nix::sys::signal::Signal;
+
+use super::Node;
+use super::ending::{Failure, FailureCause, Step, cause_of_failure};
+use super::process_spec::{JobContext, shown};
+use crate::launch::{Attached, LaunchError, Outcome, ProcessSpec, Supervised, attach, tail, tombstone};
+
+/// How much of a failed process's standard error goes into its error.
+const LAST_LINES_BYTES_MAX: u64 = 2_048;
+
+/// How often a launch is tried when the spawner ended under it.
+const LAUNCH_TRIES: u32 = 3;
+
+/// A process that runs or has run, whoever started it.
+#[derive(Debug)]
+enum Started {
+    Running(Supervised),
+    Finished(Outcome),
+    Failed(String),
+}
+
+/// The processes of one job on this node.
+#[derive(Clone, Debug)]
+pub(super) struct Processes {
+    node: Arc<Node>,
+    job: Arc<JobContext>,
+}
+
+/// A process whose first start has been made.
+#[derive(Debug)]
+pub(super) struct StartedProcess {
+    process: Process,
+    first: Started,
+}
+
+impl Processes {
+    pub(super) fn new(node: Arc<Node>, job: Arc<JobContext>) -> Self {
+        Self { node, job }
+    }
+
+    /// Runs the preparation command to its end. `None`: it ended well.
+    pub(super) async fn prepare(&self, command_line: &str) -> Option<Failure> {
+        let spec = self.job.preparation(command_line);
+        let started = self.ensure(&spec).await;
+        let outcome = finish(started).await;
+        self.failure(Step::Preparation, command_line.to_owned(), &spec.stderr, outcome).await
+    }
+
+    /// Starts every process, stage by stage.
+    pub(super) async fn start(&self) -> Vec<StartedProcess> {
+        let mut processes = self.job.plan.launch.processes.clone();
+        processes.sort_by_key(|process| process.stage);
+        let mut started = Vec::with_capacity(processes.len());
+        for process in processes {
+            let first = self.ensure(&self.job.process(&process, 0)).await;
+            started.push(StartedProcess { process, first });
+        }
+        started
+    }
+
+    /// Follows a process to its last end, starting it again as often as the plan
+    /// allows. `None`: it ended well, or its failures are to be ignored.
+    pub(super) async fn follow(&self, started: StartedProcess) -> (Process, Option<Failure>) {
+        let StartedProcess { process, mut first } = started;
+        let restarts = match process.on_failure {
+            OnFailure::Restart(restarts) => restarts,
+            OnFailure::FailJob | OnFailure::Ignore => 0,
+        };
+        for start in 0..=restarts {
+            let spec = self.job.process(&process, start);
+            if start > 0 {
+                first = self.ensure(&spec).await;
+            }
+            let outcome = finish(first).await;
+            first = Started::Failed(String::new());
+            let step = Step::Process(process.name.clone());
+            let failure = self.failure(step, shown(&process.command), &spec.stderr, outcome).await;
+            match failure {
+                None => return (process, None),
+                Some(_) if process.on_failure == OnFailure::Ignore => return (process, None),
+                Some(failure) if start == restarts || is_lost(&failure) => return (process, Some(failure)),
+                Some(_) => {}
+            }
+        }
+        (process, None)
+    }
+
+    /// Runs one clean-up step; gives up on it after `limit`.
+    pub(super) async fn finish_step(&self, index: usize, command: &Command, limit: Duration) {
+        let spec = self.job.finish_step(index, command);
+        let run = async { finish(self.ensure(&spec).await).await };
+        match tokio::time::timeout(limit, run).await {
+            Ok(Ok(outcome)) if cause_of_failure(&outcome).is_none() => {}
+            other => tracing::warn!(job = %self.job.plan.job, command = shown(command), ?other, "a clean-up step failed"),
+        }
+    }
+
+    /// Keeps everything that has not started from starting, and asks what runs
+    /// to end.
+    pub(super) async fn terminate(&self) -> Vec<Supervised> {
+        let mut running = Vec::new();
+        let names = std::iter::once("job_prep")
+            .chain(self.job.plan.launch.processes.iter().map(|process| process.name.as_str()));
+        for name in names {
+            running.extend(self.close(name));
+        }
+        for process in &running {
+            if let Err(error) = process.signal(Signal::SIGTERM) {
+                tracing::warn!(%error, "cannot ask a process to end");
+            }
+        }
+        running
+    }
+
+    /// Places a tombstone behind the last start of a process; gives that start
+    /// if it runs.
+    fn close(&self, name: &str) -> Option<Supervised> {
+        let mut last = None;
+        for start in 0.. {
+            let record = self.job.record(name, start);
+            match tombstone(&record) {
+                Ok(crate::launch::Tombstone::Placed) => break,
+                Ok(crate::launch::Tombstone::AlreadyClaimed) => match attach(&record) {
+                    Ok(Attached::Running(process)) => last = Some(process),
+                    Ok(Attached::Finished(Outcome::Tombstone)) => break,
+                    Ok(_) => last = None,
+                    Err(error) => {
+                        tracing::error!(%error, "cannot tell whether a process runs");
+                        break;
+                    }
+                },
+                Err(error) => {
+                    tracing::error!(%error, "cannot keep a process from starting");
+                    break;
+                }
+            }
+        }
+        last
+    }
+
+    /// Starts the process of a record unless it has been started before.
+    async fn ensure(&self, spec: &ProcessSpec) -> Started {
+        match attach(&spec.record) {
+            Ok(Attached::Running(process)) => return Started::Running(process),
+            Ok(Attached::Finished(outcome)) => return Started::Finished(outcome),
+            Ok(Attached::NeverStarted) => {}
+            Err(error) => return Started::Failed(explain(&error)),
+        }
+        let mut result = self.node.launcher.launch(spec).await;
+        for _ in 1..LAUNCH_TRIES {
+            match result {
+                // The record keeps a second launch from starting a second process.
+                Err(LaunchError::SpawnerEnded) => result = self.node.launcher.launch(spec).await,
+                _ => break,
+            }
+        }
+        match result {
+            Ok(process) => Started::Running(process),
+            Err(error) => Started::Failed(explain(&error)),
+        }
+    }
+
+    async fn failure(
+        &self,
+        step: Step,
+        command: String,
+        stderr: &Path,
+        outcome: Result<Outcome, String>,
+    ) -> Option<Failure> {
+        let cause = match outcome {
+            Ok(outcome) => cause_of_failure(&outcome)?,
+            Err(reason) => FailureCause::NotStarted(reason),
+        };
+        let (path, identity) = (stderr.to_owned(), self.job.identity);
+        let last_lines = tokio::task::spawn_blocking(move || tail(&path, LAST_LINES_BYTES_MAX, identity));
+        let last_lines = last_lines.await.ok().and_then(Result::ok).unwrap_or_default();
+        Some(Failure { step, command, cause, last_lines: last_lines.trim_end().to_owned() })
+    }
+}
+
+/// Waits for the end of a started process.
+async fn finish(started: Started) -> Result<Outcome, String> {
+    match started {
+        Started::Running(process) => process.wait().await.map_err(|error| explain(&error)),
+        Started::Finished(outcome) => Ok(outcome),
+        Started::Failed(reason) => Err(reason),
+    }
+}
+
+fn is_lost(failure: &Failure) -> bool {
+    matches!(failure.cause, FailureCause::Lost(_))
+}
+
+/// An error with everything underneath it, in one line.
+pub(super) fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+impl StartedProcess {
+    /// Whether the job waits for its end.
+    pub(super) fn is_primary(&self) -> bool {
+        self.process.part == lote_model::plan::Part::Primary
+    }
+}

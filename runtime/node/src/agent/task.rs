@@ -1,0 +1,421 @@
+//! One job's part on this node, from preparation to the last report.
+//!
+//! Every step can be repeated: after a restart of the daemon the task runs from
+//! the top again, and finds by the run records what has happened already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+use lote_model::accounting::Account;
+use lote_model::allocation::{Allocation, AllocationPhase, NodePlan};
+use lote_model::environment::{Directories, JobPaths};
+use lote_model::job::{DirectoryLocation, ErrorRecord, STDOUTERR};
+use lote_model::key;
+use lote_model::plan::Part;
+use lote_model::report::{Outcome, Report, ReportPhase};
+use lote_store::{StoreError, get_json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Node;
+use super::allocations::Directive;
+use super::ending::{Failure, LimitsHit};
+use super::preparation::{job_directories, remove_job_directory};
+use super::process_spec::{JobContext, attempt_name};
+use super::processes::{Processes, explain};
+use super::reporter::{Reporter, Withdrawn};
+use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
+
+/// Pause after a failed call of the store, and between tries to kill what hangs.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A job that ends sooner needs no report that it runs: the last one says all.
+const RUNNING_REPORT_DELAY: Duration = Duration::from_millis(10);
+
+/// What supports the primary processes has this long to end after them.
+const SUPPORT_GRACE_MAX: Duration = Duration::from_secs(5);
+
+/// The most time one clean-up step of a plan may take.
+const FINISH_STEP_MAX: Duration = Duration::from_secs(60);
+
+/// Carries out one allocation.
+pub(super) async fn run(node: Arc<Node>, allocation: Allocation, directive: watch::Receiver<Directive>) {
+    let reporter = Arc::new(Reporter::new(Arc::clone(&node), allocation.clone(), directive.clone()));
+    let stored = loop {
+        match load(&node, &allocation).await {
+            Ok(stored) => break stored,
+            Err(_) if directive.borrow().phase.is_none() => return,
+            Err(error) => {
+                tracing::warn!(%error, job = %allocation.job, "cannot read a plan; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    let Some(plan) = stored.plan else {
+        let error = ErrorRecord::new("PlanMissing", "the plan of the job is not in the store");
+        report_end(&reporter, failed(error), Account::default(), &[]).await;
+        return;
+    };
+    let started_at = Timestamp::now();
+    let paths = JobPaths::new(&node.record.work_directory, &plan);
+    let directories = match Directories::new(&plan, &paths) {
+        Ok(directories) => directories,
+        Err(error) => {
+            report_end(&reporter, failed(error), Account::default(), &[]).await;
+            return;
+        }
+    };
+    let job = context(&node, allocation, plan, paths, directories);
+    let mut task = Task { node, job: Arc::new(job), directive, reporter, cgroup: None, running_report: None };
+    if !stored.ended {
+        let outcome = task.execute().await;
+        let account = task.end(started_at).await;
+        if let Some(report) = task.running_report.take() {
+            report.await.ok();
+        }
+        report_end(&task.reporter, outcome, account, &task.locations()).await;
+    } else {
+        task.end(started_at).await;
+    }
+    task.forget().await;
+}
+
+/// What the store knows of an allocation.
+struct Stored {
+    plan: Option<NodePlan>,
+    /// Whether this node has reported the end before.
+    ended: bool,
+}
+
+async fn load(node: &Node, allocation: &Allocation) -> Result<Stored, StoreError> {
+    let Allocation { uid, attempt, rank, .. } = allocation;
+    let store = &*node.store;
+    let plan = get_json::<NodePlan>(store, &key::plan(uid, *attempt, *rank)).await?;
+    let report = get_json::<Report>(store, &key::report(uid, &node.config.name)).await?;
+    let ended = report.is_some_and(|report| {
+        report.value.attempt == *attempt && matches!(report.value.phase, ReportPhase::Ended { .. })
+    });
+    Ok(Stored { plan: plan.map(|plan| plan.value), ended })
+}
+
+fn context(
+    node: &Node,
+    allocation: Allocation,
+    plan: NodePlan,
+    paths: JobPaths,
+    directories: Directories,
+) -> JobContext {
+    JobContext {
+        identity: node.identity(plan.unix_id),
+        run_directory: node.run_directory(),
+        identity_directory: node.identity_directory(),
+        data_directory: node.config.data_directory.clone(),
+        cgroup_procs: Vec::new(),
+        allocation,
+        plan,
+        paths,
+        directories,
+    }
+}
+
+fn failed(error: ErrorRecord) -> Outcome {
+    Outcome::Failed { exit_code: None, error }
+}
+
+async fn report_end(reporter: &Reporter, outcome: Outcome, account: Account, directories: &[DirectoryLocation]) {
+    // Withdrawn: nobody waits for it any more, and there is nothing left to do.
+    let _: Result<(), Withdrawn> = reporter.report(ReportPhase::Ended { outcome, account }, directories).await;
+}
+
+struct Task {
+    node: Arc<Node>,
+    job: Arc<JobContext>,
+    directive: watch::Receiver<Directive>,
+    reporter: Arc<Reporter>,
+    cgroup: Option<JobCgroup>,
+    running_report: Option<JoinHandle<()>>,
+}
+
+/// How a job's part comes to its end before anything is cleaned up.
+enum Verdict {
+    Completed,
+    Failed(Failure),
+    Stopped,
+}
+
+impl Task {
+    /// Everything up to the end of the processes that matter.
+    async fn execute(&mut self) -> Outcome {
+        if let Err(error) = self.set_up().await {
+            return failed(error);
+        }
+        let verdict = self.run_processes().await;
+        match verdict {
+            Verdict::Completed => Outcome::Completed,
+            Verdict::Stopped => Outcome::Stopped,
+            Verdict::Failed(failure) => {
+                failure.outcome(self.node.config.name.as_str(), self.limits_hit())
+            }
+        }
+    }
+
+    async fn set_up(&mut self) -> Result<(), ErrorRecord> {
+        let node = self.node.config.name.as_str();
+        let error = |code, message: String| ErrorRecord::new(code, message).with("node", node);
+        if let Some(layout) = &self.node.cgroups {
+            let name = attempt_name(&self.job.allocation);
+            let cgroup = match JobCgroup::open(layout, &name) {
+                Ok(Some(cgroup)) => Ok(cgroup),
+                _ => JobCgroup::create(layout, &name, &self.limits()),
+            };
+            let cgroup = cgroup
+                .map_err(|cause| error("IsolationFailed", format!("no control group for the job: {}", explain(&cause))))?;
+            if let Some(job) = Arc::get_mut(&mut self.job) {
+                job.cgroup_procs = cgroup.procs_files();
+            }
+            self.cgroup = Some(cgroup);
+        }
+        let job = Arc::clone(&self.job);
+        let prepared = tokio::task::spawn_blocking(move || job_directories(&job)).await;
+        match prepared {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(cause)) => Err(error("FailedPreparingNode", cause.to_string())),
+            Err(cause) => Err(error("FailedPreparingNode", cause.to_string())),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let grant = &self.job.allocation.grant;
+        let shared = (!grant.exclusive).then_some(u64::from(grant.cpu_millis));
+        let cores = u64::from(self.node.record.cpu_cores);
+        Limits {
+            cpu_share_millis: shared,
+            cpu_limit_millis: shared,
+            memory_bytes: grant.memory_bytes,
+            // Threads grow with the processors of the machine.
+            pids_max: Some(grant.processes_max.map_or(4_096 + 512 * cores, u64::from)),
+        }
+    }
+
+    async fn run_processes(&mut self) -> Verdict {
+        let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
+        let mut stop = self.directive.clone();
+        let verdict = tokio::select! {
+            biased;
+            _ = stop.wait_for(|directive| is_stop(*directive)) => Verdict::Stopped,
+            verdict = self.run_to_the_end(&processes) => verdict,
+        };
+        if matches!(verdict, Verdict::Stopped) {
+            let grace = match stop.borrow().phase {
+                // Nobody wants it any more: another node may have the job already.
+                None => Duration::ZERO,
+                Some(_) => Duration::from_secs(self.job.plan.grace_period.0),
+            };
+            terminate(&processes, grace).await;
+        } else if self.has_supporters() {
+            terminate(&processes, SUPPORT_GRACE_MAX.min(Duration::from_secs(self.job.plan.grace_period.0))).await;
+        }
+        verdict
+    }
+
+    async fn run_to_the_end(&mut self, processes: &Processes) -> Verdict {
+        if let Some(command_line) = &self.job.plan.preparation
+            && let Some(failure) = processes.prepare(command_line).await
+        {
+            return Verdict::Failed(failure);
+        }
+        self.pass_barrier().await;
+        let mut primaries_left = 0_usize;
+        let mut ends = FuturesUnordered::new();
+        for started in processes.start().await {
+            primaries_left += usize::from(started.is_primary());
+            ends.push(processes.follow(started));
+        }
+        self.report_running_soon();
+        let mut done = false;
+        loop {
+            if primaries_left == 0 && !std::mem::replace(&mut done, true) {
+                if !self.job.plan.primaries_elsewhere {
+                    return Verdict::Completed;
+                }
+                self.report_primaries_done().await;
+            }
+            match ends.next().await {
+                Some((_, Some(failure))) => return Verdict::Failed(failure),
+                Some((process, None)) => primaries_left -= usize::from(process.part == Part::Primary),
+                // The leader says when the primaries of the other nodes are done.
+                None => std::future::pending::<()>().await,
+            }
+        }
+    }
+
+    /// Waits until every node of the gang is prepared.
+    async fn pass_barrier(&mut self) {
+        if self.directive.borrow().phase == Some(AllocationPhase::Prepare) {
+            let _: Result<(), Withdrawn> = self.reporter.report(ReportPhase::Prepared, &self.locations()).await;
+        }
+        let open = |directive: &Directive| directive.phase.is_some_and(|phase| phase >= AllocationPhase::Run);
+        self.directive.wait_for(open).await.ok();
+    }
+
+    fn report_running_soon(&mut self) {
+        let (reporter, locations) = (Arc::clone(&self.reporter), self.locations());
+        let ended = self.directive.clone();
+        self.running_report = Some(tokio::spawn(async move {
+            tokio::time::sleep(RUNNING_REPORT_DELAY).await;
+            if !is_stop(*ended.borrow()) {
+                let _: Result<(), Withdrawn> = reporter.report(ReportPhase::Running, &locations).await;
+            }
+        }));
+    }
+
+    async fn report_primaries_done(&mut self) {
+        if let Some(report) = self.running_report.take() {
+            report.await.ok();
+        }
+        let phase = ReportPhase::PrimariesDone { exit_code: 0 };
+        let _: Result<(), Withdrawn> = self.reporter.report(phase, &self.locations()).await;
+    }
+
+    fn has_supporters(&self) -> bool {
+        self.job.plan.launch.processes.iter().any(|process| process.part == Part::Supporting)
+    }
+
+    fn limits_hit(&self) -> LimitsHit {
+        let usage = self.usage();
+        LimitsHit::new(&usage, self.job.allocation.grant.memory_bytes)
+    }
+
+    fn usage(&self) -> CgroupUsage {
+        let usage = self.cgroup.as_ref().map(JobCgroup::usage);
+        usage.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Ends and removes everything of the job but its output and its records.
+    async fn end(&mut self, started_at: Timestamp) -> Account {
+        if let Some(report) = &self.running_report {
+            // A report that has not been sent yet is of no use any more.
+            if self.directive.borrow().phase.is_none() {
+                report.abort();
+            }
+        }
+        if self.cgroup.is_none()
+            && let Some(layout) = &self.node.cgroups
+        {
+            self.cgroup = JobCgroup::open(layout, &attempt_name(&self.job.allocation)).ok().flatten();
+        }
+        self.kill_rest().await;
+        let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
+        for (index, step) in self.job.plan.launch.finish.iter().enumerate() {
+            processes.finish_step(index, &step.command, FINISH_STEP_MAX).await;
+        }
+        if !self.job.plan.launch.finish.is_empty() {
+            self.kill_rest().await;
+        }
+        let account = self.account(started_at);
+        self.remove().await;
+        account
+    }
+
+    /// SIGKILL for whatever is left, again and again until nothing is.
+    async fn kill_rest(&self) {
+        match &self.cgroup {
+            Some(cgroup) => loop {
+                if cgroup.is_empty().unwrap_or(false) {
+                    return;
+                }
+                match cgroup.kill().await {
+                    Ok(()) => return,
+                    Err(error) => {
+                        tracing::error!(error = explain(&error), job = %self.job.plan.job, "a job does not die; trying again");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
+            },
+            None => {
+                let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
+                terminate(&processes, Duration::ZERO).await;
+            }
+        }
+    }
+
+    fn account(&self, started_at: Timestamp) -> Account {
+        let usage = self.usage();
+        let seconds = (Timestamp::now() - started_at).total(jiff::Unit::Second).unwrap_or(0.0).max(0.0);
+        #[expect(clippy::cast_precision_loss, reason = "a machine has few GPUs")]
+        let gpus = self.job.allocation.grant.gpus.len() as f64;
+        Account {
+            cpu_seconds: usage.cpu_seconds.unwrap_or(0.0),
+            memory_peak_bytes: usage.memory_peak_bytes.unwrap_or(0),
+            node_seconds: seconds,
+            gpu_seconds: seconds * gpus,
+        }
+    }
+
+    async fn remove(&mut self) {
+        if let Some(cgroup) = self.cgroup.take()
+            && let Err(error) = cgroup.remove().await
+        {
+            tracing::warn!(error = explain(&error), job = %self.job.plan.job, "a control group stays behind");
+        }
+        let job = Arc::clone(&self.job);
+        let removed = tokio::task::spawn_blocking(move || {
+            remove_job_directory(std::path::Path::new(&job.paths.job_root), job.identity)
+        });
+        if let Ok(Err(error)) = removed.await {
+            tracing::warn!(%error, job = %self.job.plan.job, "a directory of a job stays behind");
+        }
+    }
+
+    /// Removes the records: the end is in the store, nothing can start again.
+    async fn forget(&self) {
+        let records = self.job.records();
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(records)).await;
+        if let Ok(Err(error)) = removed
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, job = %self.job.plan.job, "run records stay behind");
+        }
+    }
+
+    fn locations(&self) -> Vec<DirectoryLocation> {
+        let directories = &self.job.directories;
+        let own = [(STDOUTERR.to_owned(), directories.stdouterr.clone())];
+        own.iter()
+            .chain(&directories.outputs)
+            .map(|(id, path)| DirectoryLocation {
+                id: id.clone(),
+                node: self.node.config.name.clone(),
+                path: path.clone(),
+            })
+            .collect()
+    }
+}
+
+fn is_stop(directive: Directive) -> bool {
+    directive.phase.is_none_or(|phase| phase == AllocationPhase::Stop)
+}
+
+/// SIGTERM, the grace period, SIGKILL.
+async fn terminate(processes: &Processes, grace: Duration) {
+    let running = processes.terminate().await;
+    let all_ended = async {
+        for process in &running {
+            process.wait().await.ok();
+        }
+    };
+    if tokio::time::timeout(grace, all_ended).await.is_ok() {
+        return;
+    }
+    for process in &running {
+        if let Err(error) = process.signal(nix::sys::signal::Signal::SIGKILL) {
+            tracing::warn!(%error, "cannot kill a process");
+        }
+    }
+    for process in &running {
+        process.wait().await.ok();
+    }
+}
