@@ -333,7 +333,7 @@ impl Committer {
     }
 
     /// Opens the file again and takes the revision from it: the sync that failed may have
-    /// reached the disk.
+    /// reached the disk. A file whose revision cannot be read counts as closed.
     fn reopen(&mut self) {
         let reopened = self
             .shared
@@ -346,6 +346,7 @@ impl Committer {
                 self.shared.publisher.restart(revision);
             }
             Err(error) => {
+                self.shared.file.close();
                 tracing::error!(
                     file = %self.shared.file.path().display(),
                     error = &error as &dyn std::error::Error,

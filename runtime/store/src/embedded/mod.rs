@@ -12,7 +12,7 @@
 //! Leases do not survive the process: at the next opening the keys of all leases are deleted, as
 //! one revision.
 //!
-//! Short reads run on the caller's thread, see [`INLINE_ITEMS`].
+//! Short reads run on the caller's thread, see `INLINE_ITEMS`.
 
 mod apply;
 mod codec;

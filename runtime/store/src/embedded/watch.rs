@@ -255,4 +255,17 @@ mod tests {
         ring.extend(vec![batch(6, RING_BYTES + 1)]);
         assert!(ring.batches.is_empty() && ring.bytes == 0);
     }
+
+    #[test]
+    fn a_restart_leaves_no_gap_in_the_ring() {
+        let publisher = Publisher::new(0);
+        publisher.publish(vec![batch(1, 1), batch(2, 1)]);
+        publisher.restart(5);
+        assert!(matches!(*publisher.feed.borrow(), Feed::Open { newest: 5 }));
+        publisher.publish(vec![batch(6, 1)]);
+        for from in 1..=5 {
+            assert!(publisher.ring().take(from).is_empty());
+        }
+        assert_eq!(revisions(&publisher.ring().take(6)), [6]);
+    }
 }

@@ -1,6 +1,6 @@
 //! A full disk: nothing is acknowledged, nothing is lost, and it goes on when there is room.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lote_store::{EmbeddedStore, Revision, Store, StoreError, Transaction};
@@ -28,6 +28,13 @@ impl SmallDisk {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Something to delete later, so that there is room again.
+    fn add_ballast(&self) -> PathBuf {
+        let ballast = self.path().join("ballast");
+        std::fs::write(&ballast, vec![0; (DISK_KIB as usize / 3) << 10]).unwrap();
+        ballast
     }
 }
 
@@ -65,9 +72,7 @@ async fn a_full_disk_loses_nothing_and_is_survived() {
         println!("skipped: mounting a small disk needs root");
         return;
     };
-    // Something to delete later, so that there is room again.
-    let ballast = disk.path().join("ballast");
-    std::fs::write(&ballast, vec![0; (DISK_KIB as usize / 3) << 10]).unwrap();
+    let ballast = disk.add_ballast();
     let store = open(disk.path());
     put(&store, "a", "1").await;
     let mut watch = store.watch("a", 0).await.unwrap();
@@ -94,11 +99,13 @@ async fn a_file_taken_away_is_no_empty_store() {
         return;
     };
     let (file, away) = (disk.path().join("store.redb"), disk.path().join("away"));
+    let ballast = disk.add_ballast();
     let store = open(disk.path());
     put(&store, "a", "1").await;
     std::fs::rename(&file, &away).unwrap();
     // The full disk makes the store close its file, which it then does not find again.
     let keys = fill(&store).await;
+    std::fs::remove_file(&ballast).unwrap();
     for _ in 0..2 {
         assert!(matches!(
             store.get("a").await,
@@ -107,6 +114,7 @@ async fn a_file_taken_away_is_no_empty_store() {
         let refused = store.commit(Transaction::new().put("b", "1")).await;
         assert!(matches!(refused, Err(StoreError::Unavailable { .. })));
     }
+    assert!(!file.exists(), "a new file took its place");
     std::fs::rename(&away, &file).unwrap();
     // Without any write, it tries again by itself.
     let found = tokio::time::timeout(crate::PATIENCE, async {
