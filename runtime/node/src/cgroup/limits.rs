@@ -109,3 +109,39 @@ fn weight(millis: u64) -> u64 {
 fn quota(millis: u64) -> u64 {
     millis.saturating_mul(QUOTA_PERIOD_MICROSECONDS / 1000).max(1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn one_processor_is_the_kernels_default_weight() {
+        assert_eq!((shares(1000), weight(1000)), (1024, 100));
+    }
+
+    #[test]
+    fn two_processors_are_two_windows() {
+        let limits = Limits { cpu_limit_millis: Some(2000), ..Limits::default() };
+        assert_eq!(limits.v1(Controller::Cpu)[0].value, "200000");
+        assert_eq!(limits.v2(Controller::Cpu)[0].value, "200000 100000");
+    }
+
+    #[test]
+    fn nothing_asked_is_nothing_set() {
+        for controller in [Controller::Cpu, Controller::Memory, Controller::Pids] {
+            assert!(Limits::default().v1(controller).is_empty());
+            assert!(Limits::default().v2(controller).is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn values_stay_in_the_kernels_range(millis in any::<u64>()) {
+            prop_assert!((2..=262_144).contains(&shares(millis)));
+            prop_assert!((1..=10_000).contains(&weight(millis)));
+            prop_assert!(quota(millis) >= 1000);
+        }
+    }
+}

@@ -21,6 +21,8 @@ mod kill;
 mod layout;
 mod limits;
 mod prepare;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::io;

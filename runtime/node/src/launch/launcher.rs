@@ -74,8 +74,8 @@ pub struct Launcher {
 #[derive(Debug)]
 struct Spawner {
     requests: mpsc::Sender<Request>,
-    // Held so that tokio reaps the process when it is replaced.
-    _process: Child,
+    // Held so that tokio reaps it when it is replaced.
+    process: Child,
 }
 
 impl SpawnerCommand {
@@ -112,6 +112,11 @@ impl Launcher {
         Ok(Supervised::new(spec.record.clone(), shim)?)
     }
 
+    /// The spawner's process id, for operators and tests; `None` if it has ended.
+    pub async fn spawner_pid(&self) -> Option<u32> {
+        self.spawner.lock().await.process.id()
+    }
+
     /// The way to a living spawner: a new one if the old one has ended.
     async fn requests(&self) -> Result<mpsc::Sender<Request>, LaunchError> {
         let mut spawner = self.spawner.lock().await;
@@ -141,7 +146,7 @@ impl Spawner {
             .spawn()?;
         let (requests, queue) = mpsc::channel(QUEUED_REQUESTS_MAX);
         tokio::spawn(link::run(UnixStream::from_std(ours)?, queue));
-        Ok(Self { requests, _process: process })
+        Ok(Self { requests, process: process })
     }
 }
 

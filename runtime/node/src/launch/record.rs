@@ -349,3 +349,68 @@ impl SetupFailure {
         Self { step, subject, errno: errno as i32, message }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOOT: &str = "this-boot";
+
+    fn line(entry: &Entry) -> String {
+        serde_json::to_string(entry).unwrap() + "\n"
+    }
+
+    fn started(boot_id: &str) -> String {
+        let at = Timestamp::UNIX_EPOCH;
+        line(&Entry::Started { shim_pid: 5, boot_id: boot_id.into(), at })
+    }
+
+    fn exit(cause: ExitCause) -> ExitRecord {
+        let at = Timestamp::UNIX_EPOCH;
+        ExitRecord { cause, pid: Some(6), started_at: at, ended_at: at, usage: ProcessUsage::default() }
+    }
+
+    #[test]
+    fn a_held_lock_means_running_whatever_is_written() {
+        let text = started(BOOT) + &line(&Entry::Running { pid: 6 });
+        let expected = RecordState::Running { shim_pid: 5 };
+        assert_eq!(interpret(text.as_bytes(), Some(5), BOOT), expected);
+    }
+
+    #[test]
+    fn a_free_lock_without_an_exit_means_lost() {
+        let lost = |boot: &str| interpret(started(boot).as_bytes(), None, BOOT);
+        assert_eq!(lost(BOOT), RecordState::Lost(LostReason::ShimKilled));
+        assert_eq!(lost("other"), RecordState::Lost(LostReason::MachineRestarted));
+        let nothing = interpret(b"", None, BOOT);
+        assert_eq!(nothing, RecordState::Lost(LostReason::MachineRestarted));
+    }
+
+    #[test]
+    fn an_exit_counts_even_while_its_shim_is_still_ending() {
+        let ended = exit(ExitCause::Exited(3));
+        let text = started(BOOT) + &line(&Entry::Ended(ended.clone()));
+        assert_eq!(interpret(text.as_bytes(), Some(5), BOOT), RecordState::Ended(ended.clone()));
+        assert_eq!(interpret(text.as_bytes(), None, "other"), RecordState::Ended(ended));
+    }
+
+    proptest! {
+        /// However a power failure cuts the file, an exit is told in full or not
+        /// at all.
+        #[test]
+        fn a_cut_record_never_invents_an_exit(code in any::<i32>(), cut in any::<prop::sample::Index>()) {
+            let ended = exit(ExitCause::Exited(code));
+            let text = started(BOOT) + &line(&Entry::Ended(ended.clone()));
+            let kept = cut.index(text.len() + 1);
+            let state = interpret(&text.as_bytes()[..kept], None, BOOT);
+            let expected = match kept {
+                n if n == text.len() => RecordState::Ended(ended),
+                n if n < started(BOOT).len() => RecordState::Lost(LostReason::MachineRestarted),
+                _ => RecordState::Lost(LostReason::ShimKilled),
+            };
+            prop_assert_eq!(state, expected);
+        }
+    }
+}

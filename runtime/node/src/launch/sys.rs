@@ -17,6 +17,9 @@ use super::record::ProcessUsage;
 /// are touched exist.
 const CHILD_STACK_BYTES: usize = 256 << 10;
 
+/// The highest signal number, real-time ones included.
+const SIGNAL_MAX: i32 = 64;
+
 /// Which side of a fork this is.
 pub(super) enum Forked {
     Child,
@@ -92,9 +95,15 @@ pub(super) fn close_inherited_descriptors() -> io::Result<()> {
 /// Gives every signal its default action; ignored ones would stay ignored in the
 /// programs that are executed.
 pub(super) fn default_all_signals() {
-    for signal in Signal::iterator() {
-        // Refused for SIGKILL and SIGSTOP, which cannot be changed.
-        set(signal, SigHandler::SigDfl, SaFlags::empty()).ok();
+    // The kernel's structure with every member zero: default action, no flags, an
+    // empty mask. Its size is that of four words on every architecture.
+    let default = [0_u64; 4];
+    let none = 0 as libc::c_long;
+    for signal in 1..=libc::c_long::from(SIGNAL_MAX) {
+        // SAFETY: the kernel reads `default` only, and default actions run no
+        // code here. Not through the library, which refuses to touch 32 and 33.
+        // SIGKILL and SIGSTOP cannot be changed; that they fail is as it should be.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, none, 8) };
     }
 }
 
@@ -102,11 +111,7 @@ pub(super) fn default_all_signals() {
 /// or are kept (`false`).
 pub(super) fn forget_children(forget: bool) -> nix::Result<()> {
     let flags = if forget { SaFlags::SA_NOCLDWAIT } else { SaFlags::empty() };
-    set(Signal::SIGCHLD, SigHandler::SigDfl, flags)
-}
-
-fn set(signal: Signal, handler: SigHandler, flags: SaFlags) -> nix::Result<()> {
-    let action = SigAction::new(handler, flags, SigSet::empty());
-    // SAFETY: only default actions are set, so no handler code runs.
-    unsafe { sigaction(signal, &action) }.map(drop)
+    let action = SigAction::new(SigHandler::SigDfl, flags, SigSet::empty());
+    // SAFETY: only the default action is set, so no handler code runs.
+    unsafe { sigaction(Signal::SIGCHLD, &action) }.map(drop)
 }

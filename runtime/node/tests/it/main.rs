@@ -1,0 +1,33 @@
+//! Real processes on the real kernel.
+//!
+//! The binary is three things: the test runner, the spawner that tests start, and
+//! a daemon that a test kills. Tests that need root say so when they are skipped.
+
+mod cgroups;
+mod isolation;
+mod processes;
+mod records;
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some(SPAWNER_SUBCOMMAND) => return spawner_main(),
+        Some(support::DAEMON_SUBCOMMAND) => return support::daemon_main(),
+        _ => {}
+    }
+    let tests = [processes::TESTS, records::TESTS, isolation::TESTS, cgroups::TESTS];
+    let trials = tests.into_iter().flatten().map(|test| {
+        let run = test.run;
+        Trial::test(test.name, move || {
+            run();
+            Ok(())
+        })
+        .with_ignored_flag(support::skipped(test))
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}

@@ -1,0 +1,198 @@
+//! What the tests share: a place to work in and a launcher.
+
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use lote_node::isolation::Identity;
+use lote_node::launch::{
+    ExitCause, ExitRecord, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SpawnerCommand,
+};
+use tempfile::TempDir;
+
+/// Starts a daemon that launches one specification and never ends.
+pub const DAEMON_SUBCOMMAND: &str = "__test-daemon";
+
+/// A test of this binary.
+pub struct Test {
+    pub name: &'static str,
+    pub needs_root: bool,
+    pub run: fn(),
+}
+
+/// A test that any user can run.
+pub const fn test(name: &'static str, run: fn()) -> Test {
+    Test { name, needs_root: false, run }
+}
+
+/// A test that only root can run.
+pub const fn root_test(name: &'static str, run: fn()) -> Test {
+    Test { name, needs_root: true, run }
+}
+
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Says aloud when a test cannot run here.
+pub fn skipped(test: &Test) -> bool {
+    let skipped = test.needs_root && !is_root();
+    if skipped {
+        eprintln!("SKIPPED: {}: needs root to change user, mounts and cgroups", test.name);
+    }
+    skipped
+}
+
+/// The place of one test.
+pub struct Place {
+    pub directory: TempDir,
+    pub launcher: Launcher,
+}
+
+/// Runs a test with a launcher and a directory of its own. No test takes long, so
+/// one that does has hung.
+pub fn in_place<F: Future<Output = ()>>(test: impl FnOnce(Place) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Duration::from_secs(60);
+    runtime.block_on(async {
+        let place = Place { directory: directory(), launcher: Launcher::start(spawner()).unwrap() };
+        tokio::time::timeout(limit, test(place)).await.expect("the test hangs");
+    });
+}
+
+pub fn spawner() -> SpawnerCommand {
+    let program = std::env::current_exe().unwrap();
+    SpawnerCommand { program, arguments: vec![SPAWNER_SUBCOMMAND.into()] }
+}
+
+/// A directory below `/tmp` that other users can pass through.
+pub fn directory() -> TempDir {
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    directory
+}
+
+/// A user that no other test uses.
+pub fn new_user() -> Identity {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let id = 700_000 + std::process::id() % 100_000 * 100 + NEXT.fetch_add(1, Ordering::Relaxed);
+    Identity { uid: id, gid: id }
+}
+
+impl Place {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A directory owned by `user` and closed to others.
+    pub fn owned(&self, name: &str, user: Identity) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        chown(&path, Some(user.uid), Some(user.gid)).unwrap();
+        path
+    }
+
+    /// A shell script without isolation; output in `stdout` and `stderr`.
+    pub fn shell(&self, script: &str) -> ProcessSpec {
+        ProcessSpec {
+            record: self.path("records/run"),
+            argv: vec!["/bin/sh".into(), "-c".into(), script.into()],
+            env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+            working_directory: self.directory.path().into(),
+            stdout: self.path("stdout"),
+            stderr: self.path("stderr"),
+            execution_log: None,
+            directories: Vec::new(),
+            identity: None,
+            cgroup_procs: Vec::new(),
+            mounts: None,
+            resource_limits: Vec::new(),
+            umask: 0o022,
+            oom_score_adjustment: 100,
+        }
+    }
+
+    /// The same as a user of its own, in a directory `home` of its own.
+    pub fn user_shell(&self, script: &str) -> ProcessSpec {
+        let user = new_user();
+        let home = self.owned("home", user);
+        ProcessSpec {
+            identity: Some(user),
+            stdout: home.join("stdout"),
+            stderr: home.join("stderr"),
+            working_directory: home,
+            ..self.shell(script)
+        }
+    }
+
+    /// Launches and waits for the exit record.
+    pub async fn run(&self, spec: &ProcessSpec) -> ExitRecord {
+        let process = self.launcher.launch(spec).await.unwrap();
+        exit(process.wait().await.unwrap())
+    }
+
+    /// Runs to success and gives what was printed.
+    pub async fn output(&self, spec: &ProcessSpec) -> String {
+        let exit = self.run(spec).await;
+        let errors = std::fs::read_to_string(&spec.stderr).unwrap_or_default();
+        assert_eq!(exit.cause, ExitCause::Exited(0), "{errors}");
+        std::fs::read_to_string(&spec.stdout).unwrap()
+    }
+}
+
+pub fn exit(outcome: Outcome) -> ExitRecord {
+    match outcome {
+        Outcome::Ended(exit) => exit,
+        other => panic!("not ended: {other:?}"),
+    }
+}
+
+/// Waits until something is there, looking often; the limit of the test ends it.
+pub async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The contents of a file as soon as it has a whole line.
+pub async fn line_in(path: &Path) -> String {
+    until(|| std::fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'))).await
+}
+
+/// Whether a process exists and is not a zombie.
+pub fn is_alive(pid: i32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// The children of a process, zombies included.
+pub fn children(pid: u32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Launches the specification in the file that is the second argument, says so,
+/// and waits to be killed.
+pub fn daemon_main() -> ExitCode {
+    let file = std::env::args().nth(2).unwrap();
+    let spec: ProcessSpec = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let launcher = Launcher::start(spawner()).unwrap();
+        let process = launcher.launch(&spec).await.unwrap();
+        println!("launched");
+        std::io::stdout().flush().unwrap();
+        process.wait().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    ExitCode::SUCCESS
+}
