@@ -1,1 +1,50 @@
-//! See Cargo.toml.
+//! The doors of Lote: its resources over HTTP.
+//!
+//! The API writes what users want into the store and tells what the leader and
+//! the nodes have written there; it starts nothing and decides nothing.
+//!
+//! The way of a request: [`server`] accepts the connection, `front` finds out
+//! under which prefix it came and brings its path into one form, `routes` picks
+//! the handler, the handler reads and writes the store and answers in the
+//! caller's own form.
+//!
+//! * [`server`] — connections, time limits, shutdown.
+//! * [`state`] — what all handlers share, and the settings.
+//! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
+//! * `routes` — which handler answers which path.
+//! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
+//! * `operation` — long-running operations, computed from the store.
+//! * `janitor` — removes emptied containers that a user asked to delete.
+//! * `files` — output directories: listing, signed links, ranges, following.
+//! * `page`, `records`, `error`, `token`, `time` — what the handlers have in common.
+//!
+//! Invariants: only desired state is written, every write compares what it was
+//! based on, and nothing but the store survives a request. Only this crate
+//! names axum.
+
+mod clusters;
+mod error;
+mod experiments;
+mod files;
+mod fleet;
+mod front;
+mod groups;
+mod janitor;
+mod jobs;
+mod meta;
+mod nodes;
+mod normalise;
+mod operation;
+mod page;
+mod records;
+mod request;
+mod routes;
+pub mod server;
+pub mod state;
+mod time;
+mod token;
+mod workspaces;
+
+pub use routes::router;
+pub use server::serve;
+pub use state::{ApiConfig, ApiState, Clock};

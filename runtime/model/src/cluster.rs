@@ -203,7 +203,7 @@ fn check_scale(scale: &ScaleSettings) -> Vec<Problem> {
 }
 
 /// Members that the service sets; clients that resubmit an answer send them.
-const READ_ONLY: [&str; 8] = [
+const READ_ONLY: [&str; 9] = [
     "creationTime",
     "provisioningState",
     "provisioningStateTransitionTime",
@@ -212,6 +212,7 @@ const READ_ONLY: [&str; 8] = [
     "currentNodeCount",
     "nodeStateCounts",
     "errors",
+    "lote",
 ];
 
 /// A cluster as stored.

@@ -56,10 +56,23 @@ const READ_ONLY: [&str; 9] = [
     "executionInfo",
 ];
 
+/// Members of `properties.lote` that the service sets.
+const READ_ONLY_LOTE: [&str; 6] = [
+    "uid",
+    "attempt",
+    "nodes",
+    "waiting",
+    "account",
+    "directories",
+];
+
 /// Reads and checks the body of a create request. `settings_members` are the
 /// members that some loaded plugin answers to.
 pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequest, Problem> {
     let mut members = body::properties(request_body, &READ_ONLY)?;
+    if let Some(Value::Object(lote)) = members.get_mut("lote") {
+        lote.retain(|name, _| !READ_ONLY_LOTE.contains(&name.as_str()));
+    }
     let (member, settings) = take_settings(&mut members, settings_members)?;
     let properties: JobProperties = body::typed(without_nulls(members), "/properties")?;
     let mut findings = check(&properties);
@@ -449,6 +462,7 @@ mod tests {
     fn nulls_and_read_only_members_mean_nothing() {
         let mut value = with("/properties", "jobPreparation", Value::Null);
         value["properties"]["executionState"] = json!("queued");
+        value["properties"]["lote"] = json!({"uid": "u", "attempt": 1, "nodes": []});
         value["properties"]["constraints"] = json!({"maxWallClockTime": null});
         assert_eq!(parse_value(&value), parse_value(&body()));
     }

@@ -1,0 +1,204 @@
+//! Signed links: who holds one may read one file until the link expires.
+//!
+//! A link carries all that is needed to serve it, signed, so it works without
+//! login, after a restart of the daemon and after the deletion of the job, whose
+//! files stay where the user asked them to be.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use axum::extract::State;
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use lote_model::id::{JobUid, NodeName, UnixId};
+use percent_encoding::utf8_percent_encode;
+use serde::{Deserialize, Serialize};
+
+use super::range::{Selection, select};
+use super::relative::RelativePath;
+use super::stream::file_body;
+use super::{Directory, beneath, blocking};
+use crate::error::{Answer, ApiError};
+use crate::page::ESCAPED;
+use crate::request::{Caller, Segments};
+use crate::state::ApiState;
+
+const PURPOSE: &str = "link";
+
+/// What a link lets its holder read. Short names, because it stands in a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Link {
+    #[serde(rename = "u")]
+    pub(crate) job: JobUid,
+    /// The id of the directory.
+    #[serde(rename = "i")]
+    pub(crate) directory_id: String,
+    #[serde(rename = "n")]
+    pub(crate) node: NodeName,
+    /// Where the directory is on that node.
+    #[serde(rename = "d")]
+    pub(crate) directory: PathBuf,
+    #[serde(rename = "f")]
+    pub(crate) file: RelativePath,
+    /// Whose rights count.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<UnixId>,
+    /// Seconds since 1970.
+    #[serde(rename = "e")]
+    pub(crate) expires: i64,
+}
+
+impl Link {
+    /// The URL.
+    pub(crate) fn url(&self, state: &ApiState, caller: &Caller) -> String {
+        let token = state.signer.seal(PURPOSE, self);
+        format!(
+            "{}/files/{token}/{}",
+            caller.base,
+            utf8_percent_encode(self.file.file_name(), ESCAPED)
+        )
+    }
+}
+
+/// 501: only the daemon there can read its files.
+pub(crate) fn elsewhere(node: &NodeName) -> ApiError {
+    let message = format!("these files lie on node {node}; ask the daemon of that node");
+    ApiError::new(StatusCode::NOT_IMPLEMENTED, "FilesOnOtherNode", message)
+}
+
+/// An error of opening, as an answer that says what to do.
+pub(crate) fn refused(error: &io::Error, what: &str) -> ApiError {
+    if beneath::is_escape(error) {
+        let message = format!("{what} leads out of its output directory");
+        return ApiError::new(StatusCode::FORBIDDEN, "PathEscapesDirectory", message);
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            ApiError::not_found("FileNotFound", format!("{what} is not there"))
+        }
+        io::ErrorKind::PermissionDenied => {
+            let message = format!("the job's user may not read {what}");
+            ApiError::new(StatusCode::FORBIDDEN, "FileNotReadable", message)
+        }
+        _ => ApiError::internal(&format!("cannot open {what}: {error}")),
+    }
+}
+
+fn opened(state: &ApiState, token: &str, name: &str) -> Result<Link, ApiError> {
+    let forbidden = |code: &str, message: &str| ApiError::new(StatusCode::FORBIDDEN, code, message);
+    let link: Option<Link> = state.signer.open(PURPOSE, token);
+    let link = link.filter(|link| link.file.file_name() == name);
+    let link = link.ok_or_else(|| {
+        forbidden(
+            "InvalidLink",
+            "this is no download link of this cluster; list the files again",
+        )
+    })?;
+    if state.now().as_second() >= link.expires {
+        return Err(forbidden(
+            "LinkExpired",
+            "the download link has expired; list the files again for a new one",
+        ));
+    }
+    if link.node != state.config.node {
+        return Err(elsewhere(&link.node));
+    }
+    Ok(link)
+}
+
+/// `GET /files/{token}/{name}`.
+pub(crate) async fn download(
+    State(state): State<ApiState>,
+    Segments((token, name)): Segments<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    let link = opened(&state, &token, &name)?;
+    let directory = Directory {
+        path: link.directory,
+        owner: link.owner,
+    };
+    let file = link.file.clone();
+    let opened = blocking(move || directory.open_file(&file)).await;
+    let file = opened.map_err(|error| refused(&error, &format!("the file '{}'", link.file)))?;
+    let length = file
+        .metadata()
+        .map_err(|error| ApiError::internal(&error))?
+        .len();
+    // There are no validators to compare with, so a conditional range is none.
+    let range = headers
+        .get(RANGE)
+        .filter(|_| !headers.contains_key(IF_RANGE));
+    let range = range.and_then(|value| value.to_str().ok());
+    Ok(answer(
+        file,
+        length,
+        select(range, length),
+        content_type(&name),
+    ))
+}
+
+fn answer(file: File, length: u64, selection: Selection, content_type: &'static str) -> Response {
+    let mut response = match selection {
+        Selection::Unsatisfiable => {
+            let error = ApiError::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "InvalidRange",
+                "the file has no bytes in that range",
+            );
+            return ([(CONTENT_RANGE, format!("bytes */{length}"))], error).into_response();
+        }
+        Selection::Whole => (
+            StatusCode::OK,
+            [(CONTENT_LENGTH, length.to_string())],
+            file_body(file, 0, length),
+        )
+            .into_response(),
+        Selection::Part { first, last } => {
+            let headers = [
+                (CONTENT_LENGTH, (last + 1 - first).to_string()),
+                (CONTENT_RANGE, format!("bytes {first}-{last}/{length}")),
+            ];
+            (
+                StatusCode::PARTIAL_CONTENT,
+                headers,
+                file_body(file, first, last + 1 - first),
+            )
+                .into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    headers.extend(
+        [
+            (ACCEPT_RANGES, "bytes"),
+            (CONTENT_TYPE, content_type),
+            // What a job wrote is shown as text or saved, never run by a browser.
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (CACHE_CONTROL, "no-store"),
+        ]
+        .map(|(name, value)| (name, axum::http::HeaderValue::from_static(value))),
+    );
+    response
+}
+
+fn content_type(name: &str) -> &'static str {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let is_text = ["txt", "log", "csv", "json", "jsonl", "yaml", "yml", "md"]
+        .iter()
+        .any(|text| extension.eq_ignore_ascii_case(text));
+    if is_text {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/octet-stream"
+    }
+}
+
+/// When a link made now expires.
+pub(crate) fn expiry(now: Timestamp, minutes: u32) -> i64 {
+    now.as_second() + i64::from(minutes) * 60
+}

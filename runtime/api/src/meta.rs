@@ -1,0 +1,58 @@
+//! What the daemon says about itself, and about what it does not do.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use crate::error::{Answer, ApiError};
+use crate::front::API_VERSIONS;
+use crate::request::Caller;
+use crate::state::ApiState;
+
+/// The daemon answers.
+pub(crate) async fn health() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// The daemon and its store answer.
+pub(crate) async fn ready(State(state): State<ApiState>) -> Answer {
+    state.store().revision().await?;
+    Ok(Json(json!({"status": "ok"})).into_response())
+}
+
+pub(crate) async fn version() -> Json<Value> {
+    Json(json!({"name": "lote", "version": env!("CARGO_PKG_VERSION"), "apiVersions": API_VERSIONS}))
+}
+
+/// The framework plugins, as far as their settings members tell.
+pub(crate) async fn plugins(State(state): State<ApiState>) -> Json<Value> {
+    let view = |member: &String| {
+        json!({
+            "id": format!("/v1/plugins/{member}"),
+            "name": member,
+            "type": "Lote/plugins",
+            "properties": {"settingsMember": member},
+        })
+    };
+    Json(json!({"value": state.frameworks.settings_members().iter().map(view).collect::<Vec<_>>()}))
+}
+
+/// A part of the Batch AI API that is not there yet.
+pub(crate) async fn unsupported(caller: Caller) -> ApiError {
+    let message = format!("this version of Lote does not have {} yet", caller.path);
+    ApiError::not_found("NotSupported", message)
+}
+
+pub(crate) async fn unknown(caller: Caller) -> ApiError {
+    ApiError::not_found(
+        "ResourceNotFound",
+        format!("there is nothing at {}; check the URL", caller.path),
+    )
+}
+
+pub(crate) async fn method_not_allowed(method: Method, caller: Caller) -> ApiError {
+    let message = format!("{method} is not possible at {}", caller.path);
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+}

@@ -1,0 +1,171 @@
+//! Long-running operations (capabilities §4.4).
+//!
+//! Nothing is stored about them: the id of an operation is a signed token that
+//! says what is awaited, and the store says whether it has happened. So ids
+//! outlive the daemon, and any daemon can answer.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use lote_model::job::{JobRecord, JobStatus};
+use lote_model::key;
+use lote_model::path::IdStyle;
+use lote_store::{Entry, Revision, get_json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::{Answer, ApiError};
+use crate::request::{Caller, Segments};
+use crate::state::ApiState;
+use crate::time::is_held_back;
+
+/// What an operation waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Awaited {
+    kind: Kind,
+    /// The resource's key in the store.
+    key: String,
+    /// Which of the resources that bore the name.
+    create_revision: Revision,
+    started: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    /// That the resource is gone.
+    Deletion,
+    /// That the job has ended.
+    Termination,
+}
+
+const PURPOSE: &str = "operation";
+
+const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
+
+impl Awaited {
+    /// The end of a resource.
+    pub(crate) fn deletion(key: String, create_revision: Revision, started: Timestamp) -> Self {
+        Self {
+            kind: Kind::Deletion,
+            key,
+            create_revision,
+            started,
+        }
+    }
+
+    /// The end of a job's processes.
+    pub(crate) fn termination(key: String, create_revision: Revision, started: Timestamp) -> Self {
+        Self {
+            kind: Kind::Termination,
+            key,
+            create_revision,
+            started,
+        }
+    }
+
+    /// When it happened; none while it has not. What happened at an unknown
+    /// time is said to have happened now.
+    async fn ended(
+        &self,
+        state: &ApiState,
+        caller: &Caller,
+    ) -> Result<Option<Timestamp>, ApiError> {
+        let found = state.store().get(&self.key).await?;
+        let Some(found) = found.filter(|found| found.create_revision == self.create_revision)
+        else {
+            return Ok(Some(state.now()));
+        };
+        if self.kind == Kind::Deletion {
+            return Ok(None);
+        }
+        let job = Entry::<JobRecord>::try_from(found)?.value;
+        let status = get_json::<JobStatus>(state.store(), &key::job_status(&job.path)).await?;
+        let ended =
+            status.filter(|status| status.value.uid == job.uid && status.value.state.is_terminal());
+        let ended = ended.map(|status| status.value.end_time.unwrap_or(status.value.state_since));
+        // The job itself is still shown as live.
+        Ok(ended.filter(|&ended| !(caller.is_old_client() && is_held_back(ended, state.now()))))
+    }
+}
+
+/// The URL of an operation; `result` is the one for `Location`.
+fn url(caller: &Caller, id: &str, result: bool) -> String {
+    match &caller.style {
+        IdStyle::Lote => format!(
+            "{}/v1/operations/{id}{}",
+            caller.base,
+            if result { "/result" } else { "" }
+        ),
+        IdStyle::ResourceManager { subscription } => {
+            let kind = if result {
+                "operationstatuses"
+            } else {
+                "operationresults"
+            };
+            let location = crate::groups::LOCATION;
+            let version = caller.api_version.as_deref().unwrap_or_default();
+            format!(
+                "{}/subscriptions/{subscription}/providers/Microsoft.BatchAI/locations/{location}/{kind}/{id}?api-version={version}",
+                caller.base
+            )
+        }
+    }
+}
+
+fn headers(caller: &Caller, id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, result) in [(ASYNC_OPERATION, false), (LOCATION, true)] {
+        if let Ok(url) = HeaderValue::from_str(&url(caller, id, result)) {
+            headers.insert(name, url);
+        }
+    }
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    headers
+}
+
+/// 202 with where to ask how far it is.
+pub(crate) fn accepted(state: &ApiState, caller: &Caller, awaited: &Awaited) -> Response {
+    let id = state.signer.seal(PURPOSE, awaited);
+    (StatusCode::ACCEPTED, headers(caller, &id)).into_response()
+}
+
+fn opened(state: &ApiState, id: &str) -> Result<Awaited, ApiError> {
+    let missing = || ApiError::not_found("OperationNotFound", "there is no operation of this id");
+    state.signer.open(PURPOSE, id).ok_or_else(missing)
+}
+
+/// The `Azure-AsyncOperation` URL: always 200, the body says how far it is.
+pub(crate) async fn status(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Segments(id): Segments<String>,
+) -> Answer {
+    let awaited = opened(&state, &id)?;
+    let own_url = url(&caller, &id, false);
+    let mut body =
+        json!({"id": own_url, "name": id, "status": "InProgress", "startTime": awaited.started});
+    let Some(ended) = awaited.ended(&state, &caller).await? else {
+        return Ok(([(RETRY_AFTER, "1")], Json(body)).into_response());
+    };
+    body["status"] = json!("Succeeded");
+    body["endTime"] = json!(ended.max(awaited.started));
+    body["properties"] =
+        json!({"resourceId": awaited.key.split('/').skip(1).collect::<Vec<_>>().join("$")});
+    Ok(Json(body).into_response())
+}
+
+/// The `Location` URL: 202 while it goes on, 200 afterwards.
+pub(crate) async fn result(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Segments(id): Segments<String>,
+) -> Answer {
+    let awaited = opened(&state, &id)?;
+    match awaited.ended(&state, &caller).await? {
+        Some(_) => Ok(StatusCode::OK.into_response()),
+        None => Ok((StatusCode::ACCEPTED, headers(&caller, &id)).into_response()),
+    }
+}

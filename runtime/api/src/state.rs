@@ -1,0 +1,108 @@
+//! What all handlers share.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+use lote_model::framework::Frameworks;
+use lote_model::id::NodeName;
+use lote_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::token::Signer;
+
+/// Tells the time; tests give their own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The settings of the HTTP interface.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// The node this daemon runs on; it reads output files of this node only.
+    pub node: NodeName,
+    /// Signs download links and operation ids. Keep it: both stop working when
+    /// it changes. The same on all daemons of a cluster.
+    pub link_key: [u8; 32],
+    /// The URL that clients reach the daemon by, such as `http://gate:8471`,
+    /// without a path. None: the `Host` header of each request says it.
+    pub public_url: Option<String>,
+    /// The largest request body, in bytes.
+    pub body_limit_bytes: usize,
+    /// Whether output files are opened with the rights of the job's user. Needs
+    /// root; without it a daemon reads with its own rights.
+    pub read_as_job_user: bool,
+}
+
+impl ApiConfig {
+    /// The defaults for a daemon on `node`.
+    pub fn new(node: NodeName, link_key: [u8; 32]) -> Self {
+        Self {
+            node,
+            link_key,
+            public_url: None,
+            body_limit_bytes: 4 << 20,
+            read_as_job_user: false,
+        }
+    }
+}
+
+/// What all handlers share; clones are the same state.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+/// The one copy behind every [`ApiState`].
+pub struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) frameworks: Arc<dyn Frameworks>,
+    pub(crate) config: ApiConfig,
+    pub(crate) clock: Clock,
+    pub(crate) signer: Signer,
+    /// Ends the answers that never end by themselves.
+    pub(crate) stopping: CancellationToken,
+    /// Where the server listens; the last resort for absolute URLs.
+    pub(crate) address: OnceLock<SocketAddr>,
+}
+
+impl ApiState {
+    /// Puts the parts together. `clock` is [`Timestamp::now`] outside tests.
+    pub fn new(
+        store: Arc<dyn Store>,
+        frameworks: Arc<dyn Frameworks>,
+        config: ApiConfig,
+        clock: Clock,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            signer: Signer::new(&config.link_key),
+            store,
+            frameworks,
+            config,
+            clock,
+            stopping: CancellationToken::new(),
+            address: OnceLock::new(),
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+}
+
+impl std::ops::Deref for ApiState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ApiState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ApiState")
+            .field("node", &self.config.node)
+            .finish_non_exhaustive()
+    }
+}
