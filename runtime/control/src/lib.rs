@@ -1,1 +1,43 @@
-//! See Cargo.toml.
+//! The leader: it looks at what users want and what nodes report, and decides.
+//!
+//! [`decide`](decide::decide) is a pure function of a [`Snapshot`](snapshot::Snapshot) and
+//! the time. Whoever owns a snapshot feeds it the store's events, carries the decisions out and
+//! feeds it what came of them: the [`driver`] against a real store, the tests and a simulation
+//! against maps.
+//!
+//! * [`snapshot`]: what of the store matters for deciding, indexed.
+//! * [`decide`]: one pass over a snapshot.
+//! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
+//! * [`room`], [`placement`], [`reservation`]: what fits where, in which order, and what may
+//!   overtake.
+//! * [`scaling`]: nodes of the pool for clusters.
+//! * [`explain`]: why a job waits.
+//! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.
+//! * [`driver`]: the loop around it: store, plugins and clock.
+//! * [`config`]: every time and number that can be set.
+//!
+//! What must stay true here:
+//!
+//! * Only the driver knows a clock, a store or a plugin; the rest takes them as arguments.
+//! * Nothing is remembered that cannot be derived from the store again, except how long ago
+//!   something was seen and which plugin refused which nodes.
+//! * A job that has ended takes no memory and no time.
+//! * At most one action is under way for each job, cluster and left-over gang.
+
+pub mod actions;
+pub mod change;
+pub mod conclusion;
+pub mod config;
+pub mod decide;
+pub mod driver;
+pub mod explain;
+pub mod launch;
+pub mod lifecycle;
+pub mod placement;
+pub mod reservation;
+pub mod room;
+pub mod scaling;
+pub mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod time;

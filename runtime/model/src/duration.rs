@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// Reads `P7D`, `PT2H`, `P1DT2H1.5S` (rounded up) and `7.00:00:00`; writes the
 /// ISO form only, because no client can read the other (capabilities §2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(pub u64);
 
 const DAY: u64 = 86_400;

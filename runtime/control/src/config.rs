@@ -1,0 +1,41 @@
+//! Every time and number of the leader that can be set.
+
+use jiff::SignedDuration;
+
+/// Settings of the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a node's lease may be missing before its jobs are given up. Long enough for a
+    /// restart of the daemon, during which jobs go on.
+    pub node_lost_after: SignedDuration,
+    /// How long a job waits before its status says why. Shorter waits are nobody's question and
+    /// would cost a write each.
+    pub explain_after: SignedDuration,
+    /// How often explanations are looked at again.
+    pub explain_every: SignedDuration,
+    /// How many explanations are written each time; the rest follow the next time. Keeps a
+    /// thousand waiting jobs from becoming a thousand writes at once.
+    pub explanations_max: usize,
+    /// How many ports a job gets on each node: enough for a process per GPU and some more.
+    pub ports_per_allocation: u16,
+    /// How long a node that nobody needs stays with a cluster that scales automatically. A
+    /// second, so that jobs that follow each other do not move the node back and forth; a
+    /// cluster that is short of nodes gets it at once.
+    pub idle_delay: SignedDuration,
+    /// How many plugin calls run at once.
+    pub planners: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_lost_after: SignedDuration::from_secs(30),
+            explain_after: SignedDuration::from_secs(2),
+            explain_every: SignedDuration::from_secs(1),
+            explanations_max: 64,
+            ports_per_allocation: 16,
+            idle_delay: SignedDuration::from_secs(1),
+            planners: std::thread::available_parallelism().map_or(2, usize::from),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One pass over a snapshot.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use lote_model::allocation::{AllocationPhase, Grant};
+use lote_model::id::{JobUid, NodeName};
+use lote_store::{StoreError, Transaction};
+
+use crate::actions::{Action, Change, Decisions, Subject};
+use crate::conclusion::Verdict;
+use crate::lifecycle::{self, Facts, Step};
+use crate::room::{Amount, Hold};
+use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, QueueKey, Snapshot};
+use crate::time::{after, earlier};
+use crate::{change, explain, placement, scaling};
+
+/// How many finished jobs are erased in one pass; the rest follow when these are done.
+const ERASURES_MAX: usize = 64;
+
+/// Decides what to do now. Pure: the same snapshot and time give the same decisions.
+///
+/// The caller notes them with [`Snapshot::begin`], carries them out, and calls
+/// [`Snapshot::finish`] for each once the snapshot has seen what came of it.
+pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
+    let mut pass = Pass::new(snapshot, now);
+    pass.step_jobs();
+    pass.erase_finished();
+    for key in pass.open_clusters() {
+        scaling::fill(&mut pass, &key);
+    }
+    for key in pass.clusters_with_waiting() {
+        placement::place_waiting(&mut pass, &key);
+    }
+    for key in snapshot.clusters().keys() {
+        scaling::settle(&mut pass, key);
+    }
+    explain::explain_waiting(&mut pass);
+    pass.decisions
+}
+
+/// A pass in progress: the snapshot, and what this pass has given away already.
+pub(crate) struct Pass<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) now: Timestamp,
+    pub(crate) decisions: Decisions,
+    /// Nodes without a lease for too long.
+    pub(crate) lost: BTreeSet<&'a NodeName>,
+    /// What this pass grants, by node.
+    pub(crate) placed: HashMap<&'a NodeName, Vec<Hold>>,
+    /// Nodes that this pass moves from the pool into clusters.
+    pub(crate) taken: BTreeMap<ClusterKey, BTreeSet<&'a NodeName>>,
+    /// All of them together.
+    pub(crate) taken_by_any: BTreeSet<&'a NodeName>,
+    /// Jobs that this pass starts.
+    pub(crate) started: BTreeSet<&'a JobUid>,
+    /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
+    pub(crate) short: BTreeSet<(String, ClusterKey)>,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, now: Timestamp) -> Self {
+        let mut pass = Self {
+            snapshot,
+            now,
+            decisions: Decisions::default(),
+            lost: BTreeSet::new(),
+            placed: HashMap::new(),
+            taken: BTreeMap::new(),
+            taken_by_any: BTreeSet::new(),
+            started: BTreeSet::new(),
+            short: BTreeSet::new(),
+        };
+        pass.find_lost_nodes();
+        pass
+    }
+
+    fn find_lost_nodes(&mut self) {
+        for (name, since) in self.snapshot.absent_nodes() {
+            let lost_at = after(since, self.snapshot.config().node_lost_after);
+            if lost_at <= self.now {
+                self.lost.insert(name);
+            } else {
+                self.wake_at(lost_at);
+            }
+        }
+    }
+
+    /// Asks for another pass at this time, which lies in the future.
+    pub(crate) fn wake_at(&mut self, time: Timestamp) {
+        self.decisions.wake_at = earlier(self.decisions.wake_at, Some(time));
+    }
+
+    pub(crate) fn node(&self, name: &NodeName) -> Option<&'a NodeState> {
+        self.snapshot.node(name)
+    }
+
+    pub(crate) fn cluster(&self, key: &ClusterKey) -> Option<&'a ClusterState> {
+        self.snapshot.clusters().get(key)
+    }
+
+    /// Everything granted on a node, by this pass too.
+    pub(crate) fn grants_on<'s>(&'s self, name: &NodeName, node: &'s NodeState) -> impl Iterator<Item = &'s Grant> + Clone {
+        self.holds_on(name, node).map(|hold| &hold.grant)
+    }
+
+    /// Everything held on a node, by this pass too.
+    pub(crate) fn holds_on<'s>(&'s self, name: &NodeName, node: &'s NodeState) -> impl Iterator<Item = &'s Hold> + Clone {
+        node.holds.values().chain(self.placed.get(name).into_iter().flatten())
+    }
+
+    /// How much is held on a node.
+    pub(crate) fn held_on(&self, name: &NodeName, node: &NodeState) -> Amount {
+        let placed = self.placed.get(name).into_iter().flatten();
+        placed.fold(node.held, |sum, hold| sum.plus(&Amount::granted(&hold.grant)))
+    }
+
+    /// Decides to commit transactions. A value that cannot be written as JSON is a defect; it is
+    /// logged, and nothing is done.
+    pub(crate) fn change(&mut self, subject: Subject, what: &'static str, transactions: Result<Vec<Transaction>, StoreError>) {
+        match transactions {
+            Ok(transactions) => {
+                let change = Change { subject, what, transactions, cluster_status: None };
+                self.decisions.actions.push(Action::Change(change));
+            }
+            Err(error) => tracing::error!(?subject, what, %error, "a decision cannot be written"),
+        }
+    }
+
+    fn open_clusters(&self) -> Vec<ClusterKey> {
+        let open = self.snapshot.clusters().iter().filter(|(_, cluster)| cluster.is_open());
+        open.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Those whose first job comes first get the nodes of the pool first.
+    fn clusters_with_waiting(&self) -> Vec<ClusterKey> {
+        let open = self.snapshot.clusters().iter().filter(|(_, cluster)| cluster.is_open());
+        let mut waiting: Vec<(&QueueKey, &ClusterKey)> =
+            open.filter_map(|(key, cluster)| Some((cluster.queue.first_key_value()?.0, key))).collect();
+        waiting.sort_unstable();
+        waiting.into_iter().map(|(_, key)| key.clone()).collect()
+    }
+
+    fn step_jobs(&mut self) {
+        let facts = Facts { now: Some(self.now) };
+        for uid in self.jobs_to_look_at() {
+            if let Some(step) = lifecycle::next_step(self.snapshot, uid, &facts) {
+                self.take_step(uid, step);
+            }
+        }
+    }
+
+    fn jobs_to_look_at(&mut self) -> BTreeSet<&'a JobUid> {
+        let mut uids: BTreeSet<&JobUid> = self.snapshot.attention().iter().collect();
+        for (at, uid) in self.snapshot.deadlines() {
+            if at > self.now {
+                self.wake_at(at);
+                break;
+            }
+            uids.insert(uid);
+        }
+        let leaving = self.snapshot.clusters().values().filter_map(ClusterState::effective_status);
+        let leaving = leaving.flat_map(|status| &status.leaving);
+        for name in self.lost.iter().copied().chain(leaving) {
+            uids.extend(self.node(name).into_iter().flat_map(|node| node.holds.keys()));
+        }
+        uids
+    }
+
+    fn take_step(&mut self, uid: &JobUid, step: Step) {
+        let gang = self.snapshot.gang(uid);
+        let nothing = Gang::default();
+        let some_gang = gang.unwrap_or(&nothing);
+        let left_over = || Subject::LeftOver(uid.clone());
+        match (step, self.snapshot.job(uid)) {
+            (Step::StopLeftOver, _) => self.change(left_over(), "stop left-over", change::stop_left_over(some_gang)),
+            (Step::RemoveLeftOver, _) => {
+                let transactions = change::split(change::remove_parts(some_gang, uid));
+                self.change(left_over(), "remove left-over", Ok(transactions));
+            }
+            (_, None) => {}
+            (step, Some(job)) => {
+                let subject = Subject::Job(uid.clone());
+                match step {
+                    Step::Erase => self.change(subject, "erase", Ok(change::erase(job, gang))),
+                    Step::Conclude(verdict) => {
+                        let what = if verdict == Verdict::Requeued { "requeue" } else { "conclude" };
+                        self.change(subject, what, change::conclude(job, gang, verdict, self.now));
+                    }
+                    Step::End(ending) => self.change(subject, "end", change::end(job, some_gang, ending, self.now)),
+                    Step::Run => self.change(subject, "run", change::advance(job, some_gang, AllocationPhase::Run)),
+                    _ => self.change(subject, "stop rest", change::advance(job, some_gang, AllocationPhase::Stop)),
+                }
+            }
+        }
+    }
+
+    fn erase_finished(&mut self) {
+        for (uid, erasure) in self.snapshot.erasures().iter().take(ERASURES_MAX) {
+            let transactions = change::erase_finished(uid, erasure);
+            self.change(Subject::Finished(uid.clone()), "erase finished", Ok(transactions));
+        }
+    }
+}

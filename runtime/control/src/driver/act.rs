@@ -1,0 +1,128 @@
+//! Carrying out one action.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lote_model::framework::{Frameworks, PlanError, PlannedLaunch};
+use lote_model::job::ErrorRecord;
+use lote_store::{Commit, Revision, Store, StoreError, Transaction};
+use tokio::sync::Semaphore;
+
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX};
+use crate::actions::{Action, Change, Start, Subject};
+use crate::launch;
+use crate::snapshot::Refusal;
+
+/// What came of an action.
+pub(super) struct Outcome {
+    pub(super) subject: Subject,
+    /// A snapshot at this revision shows everything that it changed, or what kept it from it.
+    pub(super) revision: Revision,
+    /// Why a job was not started.
+    pub(super) refusal: Option<Refusal>,
+}
+
+pub(super) async fn act(
+    store: Arc<dyn Store>,
+    frameworks: Arc<dyn Frameworks>,
+    planners: Arc<Semaphore>,
+    action: Action,
+) -> Outcome {
+    let subject = action.subject();
+    let result = match action {
+        Action::Change(Change { transactions, what, .. }) => {
+            tracing::debug!(?subject, what, "decided");
+            commit_all(store.as_ref(), transactions).await.map_err(Obstacle::Store)
+        }
+        Action::Start(start) => begin(store.as_ref(), frameworks, &planners, start).await,
+    };
+    let (revision, refusal) = match result {
+        Ok(revision) => (revision, None),
+        Err(Obstacle::Refused(refusal)) => (0, Some(refusal)),
+        Err(Obstacle::Store(error)) => {
+            tracing::warn!(?subject, %error, "the leader could not write a decision and will decide again");
+            (revision_after_failure(store.as_ref()).await, None)
+        }
+    };
+    Outcome { subject, revision, refusal }
+}
+
+/// What kept an action from its end.
+enum Obstacle {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+async fn begin(
+    store: &dyn Store,
+    frameworks: Arc<dyn Frameworks>,
+    planners: &Semaphore,
+    start: Start,
+) -> Result<Revision, Obstacle> {
+    let start = Arc::new(start);
+    let planned = plan(frameworks, planners, start.clone()).await.map_err(Obstacle::Refused)?;
+    let failed = |error: StoreError| Obstacle::Refused(Refusal::Failed(cannot_store(&start, &error)));
+    let transactions = launch::transactions(&start, &planned, Timestamp::now()).map_err(failed)?;
+    for transaction in &transactions {
+        transaction.validate().map_err(failed)?;
+    }
+    tracing::debug!(job = %start.record.path, attempt = start.attempt, nodes = start.nodes.len(), "start");
+    commit_all(store, transactions).await.map_err(Obstacle::Store)
+}
+
+fn cannot_store(start: &Start, error: &StoreError) -> ErrorRecord {
+    let message = format!("the launch plan of job '{}' cannot be stored: {error}", start.record.path.job);
+    ErrorRecord::new("PlanNotStorable", message)
+}
+
+/// Asks the plugin, in a thread where it may take its time.
+async fn plan(
+    frameworks: Arc<dyn Frameworks>,
+    planners: &Semaphore,
+    start: Arc<Start>,
+) -> Result<PlannedLaunch, Refusal> {
+    let _turn = planners.acquire().await;
+    let names: Vec<_> = start.node_names().cloned().collect();
+    let call = move || {
+        let member = &start.record.framework.member;
+        frameworks.plan(member, &launch::job_input(&start), &launch::allocation_input(&start))
+    };
+    match tokio::task::spawn_blocking(call).await {
+        Ok(Ok(planned)) => Ok(planned),
+        Ok(Err(PlanError::Failed(error))) => Err(Refusal::Failed(error)),
+        Ok(Err(PlanError::Unsuitable(error))) => Err(Refusal::Unsuitable { nodes: names, error }),
+        Err(error) => Err(Refusal::Failed(ErrorRecord::new(
+            "PluginHostFailed",
+            format!("the call of the framework's plugin broke off ({error}): report this, it is a defect of Lote"),
+        ))),
+    }
+}
+
+/// Commits in order. After a conflict the rest is left out; the snapshot will see what is new.
+async fn commit_all(store: &dyn Store, transactions: Vec<Transaction>) -> Result<Revision, StoreError> {
+    let mut newest = 0;
+    for transaction in transactions {
+        match store.commit(transaction).await? {
+            Commit::Applied { revision } => newest = revision,
+            Commit::Conflict { revision } => {
+                tracing::debug!(revision, "a decision was overtaken");
+                return Ok(revision);
+            }
+        }
+    }
+    Ok(newest)
+}
+
+/// Waits until the store answers again. Whatever became of the failed change is visible at the
+/// revision that it tells.
+async fn revision_after_failure(store: &dyn Store) -> Revision {
+    let mut pause = BACK_OFF_FIRST;
+    loop {
+        tokio::time::sleep(pause).await;
+        match store.revision().await {
+            Ok(revision) => return revision,
+            Err(StoreError::Closed) => return 0,
+            Err(_) => pause = (pause * 2).min(BACK_OFF_MAX),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Reading the whole store, and following it from there.
+
+use jiff::Timestamp;
+use lote_model::key;
+use lote_store::{ListRequest, Revision, Store, StoreError, Watch, WatchBatch};
+
+use crate::config::Config;
+use crate::snapshot::Snapshot;
+
+/// Keys per list: bounds the memory that ten thousand finished jobs take while they are skipped.
+const PAGE: usize = 500;
+
+/// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
+const PREFIXES: [&str; 8] = [
+    key::JOB_STATUS,
+    key::JOBS,
+    key::CLUSTERS,
+    key::CLUSTER_STATUS,
+    key::NODES,
+    key::ALIVE,
+    key::ALLOCATIONS,
+    key::REPORTS,
+];
+
+/// A store taken over.
+pub(super) struct Loaded {
+    pub(super) snapshot: Snapshot,
+    pub(super) watch: Watch,
+    /// The snapshot is the store at this revision; the watch goes on from there.
+    pub(super) position: Revision,
+}
+
+/// Lists everything that matters, then replays what happened between the first and the last list.
+pub(super) async fn load(store: &dyn Store, config: Config) -> Result<Loaded, StoreError> {
+    let mut snapshot = Snapshot::new(config);
+    snapshot.start_loading();
+    let first = store.revision().await?;
+    let mut last = first;
+    for prefix in PREFIXES {
+        last = last.max(load_prefix(store, &mut snapshot, prefix).await?);
+    }
+    let mut watch = store.watch("", first + 1).await?;
+    let mut position = first;
+    while position < last {
+        let batch = watch.next().await?;
+        apply_batch(&mut snapshot, &batch);
+        position = batch.revision;
+    }
+    for (uid, attempt) in snapshot.running_gangs() {
+        load_prefix(store, &mut snapshot, &key::plans_of_attempt(&uid, attempt)).await?;
+    }
+    snapshot.end_loading();
+    Ok(Loaded { snapshot, watch, position })
+}
+
+async fn load_prefix(store: &dyn Store, snapshot: &mut Snapshot, prefix: &str) -> Result<Revision, StoreError> {
+    let mut request = ListRequest { limit: Some(PAGE), ..ListRequest::prefix(prefix) };
+    loop {
+        let listing = store.list(request.clone()).await?;
+        request.after = listing.items.last().map(|item| item.key.clone());
+        let now = Timestamp::now();
+        for item in listing.items {
+            if let Err(error) = snapshot.load(item, now) {
+                tracing::error!(%error, "the leader ignores a record");
+            }
+        }
+        if !listing.more {
+            return Ok(listing.revision);
+        }
+    }
+}
+
+/// Follows one revision. A record that cannot be read is logged and left alone.
+pub(super) fn apply_batch(snapshot: &mut Snapshot, batch: &WatchBatch) {
+    let now = Timestamp::now();
+    for event in &batch.events {
+        if let Err(error) = snapshot.apply(event, now) {
+            tracing::error!(%error, "the leader ignores a record");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The loop around [`decide`](crate::decide::decide): store, plugins and clock.
+//!
+//! The snapshot always is the store at one revision, the position of the watch, plus the actions
+//! under way. An action ends for the snapshot when the watch has passed the revision at which it
+//! was committed, or refused; until then nothing else is decided about its subject. So no
+//! decision rests on a half of a change, and a lost answer does no harm: what was not reached is
+//! decided again.
+
+mod act;
+mod load;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use lote_model::framework::Frameworks;
+use lote_store::{Revision, Store, StoreError, Watch, WatchBatch};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use self::act::{Outcome, act};
+use crate::actions::Subject;
+use crate::config::Config;
+use crate::decide::decide;
+use crate::snapshot::Snapshot;
+
+/// The first pause after the store failed; each further one is twice as long.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause: a store that comes back is used again within a second.
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// The longest time without a pass, should a clock jump.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// Why the leader stopped though nobody told it to.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LeaderError {
+    /// The store was closed.
+    #[error("the leader has no store any more: stop the leader before the store")]
+    StoreClosed,
+}
+
+/// Leads until `stop` is cancelled; then lets what is under way finish, and returns. Dropping the
+/// future instead is like a crash, which is safe as well.
+///
+/// Failures of the store are logged and tried again for ever.
+pub async fn run(
+    store: Arc<dyn Store>,
+    frameworks: Arc<dyn Frameworks>,
+    config: Config,
+    stop: CancellationToken,
+) -> Result<(), LeaderError> {
+    let planners = Arc::new(Semaphore::new(config.planners.max(1)));
+    let mut pause = BACK_OFF_FIRST;
+    loop {
+        let loaded = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            loaded = load::load(store.as_ref(), config.clone()) => loaded,
+        };
+        match loaded {
+            Ok(loaded) => {
+                pause = BACK_OFF_FIRST;
+                let mut leader = Leader::new(store.clone(), frameworks.clone(), planners.clone(), loaded);
+                match leader.lead(&stop).await {
+                    Ended::Stopped => return Ok(()),
+                    Ended::Closed => return Err(LeaderError::StoreClosed),
+                    Ended::Behind => tracing::warn!("the leader fell behind the store's history and loads it again"),
+                }
+            }
+            Err(StoreError::Closed) => return Err(LeaderError::StoreClosed),
+            Err(error) => {
+                tracing::warn!(%error, "the leader cannot load the store yet");
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(BACK_OFF_MAX);
+            }
+        }
+    }
+}
+
+/// Why leading from one load of the store came to an end.
+enum Ended {
+    Stopped,
+    Closed,
+    Behind,
+}
+
+struct Leader {
+    store: Arc<dyn Store>,
+    frameworks: Arc<dyn Frameworks>,
+    planners: Arc<Semaphore>,
+    snapshot: Snapshot,
+    watch: Watch,
+    /// The snapshot is the store at this revision.
+    position: Revision,
+    tasks: JoinSet<Outcome>,
+    /// Actions that are over, and the revision that the snapshot must have seen.
+    settling: Vec<(Revision, Subject)>,
+}
+
+impl Leader {
+    fn new(
+        store: Arc<dyn Store>,
+        frameworks: Arc<dyn Frameworks>,
+        planners: Arc<Semaphore>,
+        loaded: load::Loaded,
+    ) -> Self {
+        let load::Loaded { snapshot, watch, position } = loaded;
+        tracing::info!(revision = position, live_jobs = snapshot.live_jobs(), "the leader has loaded the store");
+        Self {
+            store,
+            frameworks,
+            planners,
+            snapshot,
+            watch,
+            position,
+            tasks: JoinSet::new(),
+            settling: Vec::new(),
+        }
+    }
+
+    async fn lead(&mut self, stop: &CancellationToken) -> Ended {
+        loop {
+            let sleep = self.pass();
+            let next = tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(Ended::Stopped),
+                batch = self.watch.next() => self.follow(batch),
+                Some(outcome) = self.tasks.join_next() => {
+                    self.note(outcome);
+                    Ok(())
+                }
+                () = tokio::time::sleep(sleep) => Ok(()),
+            };
+            let drained = next.and_then(|()| self.drain());
+            if let Err(ended) = drained {
+                while self.tasks.join_next().await.is_some() {}
+                return ended;
+            }
+            self.settle();
+        }
+    }
+
+    /// Decides, sets everything decided going, and says how long nothing else will be due.
+    fn pass(&mut self) -> Duration {
+        let now = Timestamp::now();
+        let decisions = decide(&self.snapshot, now);
+        self.snapshot.begin(&decisions, now);
+        let wake_at = decisions.wake_at;
+        for action in decisions.actions {
+            let (store, frameworks) = (self.store.clone(), self.frameworks.clone());
+            self.tasks.spawn(act(store, frameworks, self.planners.clone(), action));
+        }
+        let until = wake_at.map_or(SLEEP_MAX, |at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        until.min(SLEEP_MAX)
+    }
+
+    /// Takes everything that has happened meanwhile, so that a burst costs one pass.
+    fn drain(&mut self) -> Result<(), Ended> {
+        while let Some(batch) = self.watch.next().now_or_never() {
+            self.follow(batch)?;
+        }
+        while let Some(outcome) = self.tasks.try_join_next() {
+            self.note(outcome);
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, batch: Result<WatchBatch, StoreError>) -> Result<(), Ended> {
+        match batch {
+            Ok(batch) => {
+                load::apply_batch(&mut self.snapshot, &batch);
+                self.position = batch.revision;
+                Ok(())
+            }
+            Err(StoreError::Closed) => Err(Ended::Closed),
+            Err(StoreError::Unavailable { .. }) => Ok(()),
+            Err(_) => Err(Ended::Behind),
+        }
+    }
+
+    fn note(&mut self, outcome: Result<Outcome, JoinError>) {
+        match outcome {
+            Ok(Outcome { subject, revision, refusal }) => {
+                if let (Some(refusal), Subject::Job(uid)) = (refusal, &subject) {
+                    self.snapshot.refuse(uid, refusal);
+                }
+                self.settling.push((revision, subject));
+            }
+            // Tasks do not panic. Should one, its subject rests until the leader starts again.
+            Err(error) => tracing::error!(%error, "an action of the leader broke off"),
+        }
+    }
+
+    fn settle(&mut self) {
+        let now = Timestamp::now();
+        let position = self.position;
+        let (seen, waiting) = std::mem::take(&mut self.settling).into_iter().partition(|(at, _)| *at <= position);
+        self.settling = waiting;
+        let seen: Vec<(Revision, Subject)> = seen;
+        for (_, subject) in &seen {
+            self.snapshot.finish(subject, now);
+        }
+    }
+}

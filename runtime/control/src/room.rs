@@ -1,0 +1,194 @@
+//! What a job takes of a node, and what is left there.
+
+use jiff::Timestamp;
+use lote_model::allocation::Grant;
+use lote_model::job::JobProperties;
+use lote_model::node::NodeRecord;
+use lote_model::plan::AllocatedGpu;
+
+/// What a job takes of each of its nodes, and of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// How many nodes, all at once.
+    pub node_count: u32,
+    /// The part of each node; the whole node when absent.
+    pub share: Option<Share>,
+}
+
+/// A part of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share {
+    /// Whole GPUs.
+    pub gpus: u32,
+    /// Processors in thousandths.
+    pub cpu_millis: u32,
+    /// The memory limit, if there is one.
+    pub memory_bytes: Option<u64>,
+    /// The most processes and threads; nothing that a node runs out of.
+    pub processes_max: Option<u32>,
+}
+
+impl Request {
+    /// The request of a job.
+    pub fn of(properties: &JobProperties) -> Self {
+        let share = properties.lote.resources.as_ref().map(|resources| Share {
+            gpus: resources.gpus_per_node.unwrap_or(0),
+            cpu_millis: resources.cpu_millis(),
+            memory_bytes: resources.memory_bytes(),
+            processes_max: resources.processes,
+        });
+        Self { node_count: properties.node_count.max(1), share }
+    }
+
+    /// What it takes of this node as numbers.
+    pub fn amount_on(&self, node: &NodeRecord) -> Amount {
+        match &self.share {
+            None => Amount::whole(node),
+            Some(share) => Amount {
+                gpus: share.gpus,
+                cpu_millis: share.cpu_millis,
+                memory_bytes: share.memory_bytes.unwrap_or(0),
+            },
+        }
+    }
+
+    /// Whether an empty node of this kind could hold it.
+    pub fn is_possible_on(&self, node: &NodeRecord, ports_per_allocation: u16) -> bool {
+        let ports = ports_needed(self.share.map_or(node.gpus.len(), |share| share.gpus as usize), ports_per_allocation);
+        node.ports_count >= ports && self.amount_on(node).is_within(&Amount::whole(node))
+    }
+}
+
+/// How many ports a job with so many GPUs gets on a node: two per GPU where that is more than
+/// usual.
+fn ports_needed(gpus: usize, ports_per_allocation: u16) -> u16 {
+    ports_per_allocation.max(u16::try_from(gpus.saturating_mul(2)).unwrap_or(u16::MAX))
+}
+
+/// Countable resources of one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Whole GPUs.
+    pub gpus: u32,
+    /// Processors in thousandths.
+    pub cpu_millis: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Amount {
+    /// All that jobs may use of a node.
+    pub fn whole(node: &NodeRecord) -> Self {
+        Self {
+            gpus: u32::try_from(node.gpus.len()).unwrap_or(u32::MAX),
+            cpu_millis: node.cpu_cores.saturating_mul(1000),
+            memory_bytes: node.memory_bytes,
+        }
+    }
+
+    /// What a grant takes.
+    pub fn granted(grant: &Grant) -> Self {
+        Self {
+            gpus: u32::try_from(grant.gpus.len()).unwrap_or(u32::MAX),
+            cpu_millis: grant.cpu_millis,
+            memory_bytes: grant.memory_bytes.unwrap_or(0),
+        }
+    }
+
+    /// Whether `self` is no more than `other` in any respect.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.gpus <= other.gpus && self.cpu_millis <= other.cpu_millis && self.memory_bytes <= other.memory_bytes
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            gpus: self.gpus.saturating_add(other.gpus),
+            cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+        }
+    }
+
+    /// What is left of `self` without `other`; nothing rather than less.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        Self {
+            gpus: self.gpus.saturating_sub(other.gpus),
+            cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
+            memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
+        }
+    }
+}
+
+/// What a job holds of a node, and until when at the latest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// What it holds.
+    pub grant: Grant,
+    /// When its own limit ends it.
+    pub ends_by: Timestamp,
+}
+
+/// Cuts a grant for `request` out of a node on which `holds` are held already; none if it does
+/// not fit.
+pub fn cut<'a>(
+    request: &Request,
+    node: &NodeRecord,
+    holds: impl Iterator<Item = &'a Grant> + Clone,
+    ports_per_allocation: u16,
+) -> Option<Grant> {
+    if holds.clone().any(|grant| grant.exclusive) || (request.share.is_none() && holds.clone().next().is_some()) {
+        return None;
+    }
+    let used = holds.clone().fold(Amount::default(), |sum, grant| sum.plus(&Amount::granted(grant)));
+    let wanted = request.amount_on(node);
+    if !wanted.plus(&used).is_within(&Amount::whole(node)) {
+        return None;
+    }
+    let gpus = free_gpus(node, holds.clone(), wanted.gpus)?;
+    let ports = free_ports(node, holds, ports_needed(gpus.len(), ports_per_allocation))?;
+    Some(Grant {
+        exclusive: request.share.is_none(),
+        gpus,
+        cpu_millis: wanted.cpu_millis,
+        memory_bytes: request.share.map_or(Some(node.memory_bytes), |share| share.memory_bytes),
+        processes_max: request.share.and_then(|share| share.processes_max),
+        ports,
+    })
+}
+
+fn free_gpus<'a>(
+    node: &NodeRecord,
+    holds: impl Iterator<Item = &'a Grant> + Clone,
+    count: u32,
+) -> Option<Vec<AllocatedGpu>> {
+    let is_free = |uuid: &str| !holds.clone().any(|grant| grant.gpus.iter().any(|gpu| gpu.uuid == uuid));
+    let count = count as usize;
+    let free = node.gpus.iter().filter(|gpu| is_free(&gpu.uuid)).take(count);
+    let gpus: Vec<_> = free
+        .map(|gpu| AllocatedGpu { uuid: gpu.uuid.clone(), minor: gpu.minor, memory_mib: gpu.memory_mib })
+        .collect();
+    (gpus.len() == count).then_some(gpus)
+}
+
+/// The lowest ports in a row that nobody holds.
+fn free_ports<'a>(node: &NodeRecord, holds: impl Iterator<Item = &'a Grant>, count: u16) -> Option<Vec<u16>> {
+    let first = u32::from(node.ports_first);
+    let end = (first + u32::from(node.ports_count)).min(u32::from(u16::MAX) + 1);
+    let mut blocks: Vec<(u16, u16)> =
+        holds.filter_map(|grant| Some((*grant.ports.iter().min()?, *grant.ports.iter().max()?))).collect();
+    blocks.sort_unstable();
+    let mut start = first;
+    for (lowest, highest) in blocks {
+        if start + u32::from(count) <= u32::from(lowest) {
+            break;
+        }
+        start = start.max(u32::from(highest) + 1);
+    }
+    let last = start + u32::from(count);
+    if last > end {
+        return None;
+    }
+    Some((start..last).filter_map(|port| u16::try_from(port).ok()).collect())
+}

@@ -1,0 +1,206 @@
+//! Jobs that have not ended.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lote_model::allocation::Grant;
+use lote_model::id::{JobUid, NodeName};
+use lote_model::job::{ErrorRecord, JobRecord, JobStatus};
+use lote_model::key;
+use lote_model::state::ExecutionState;
+use lote_store::Revision;
+
+use super::{ClusterKey, Hindrance, QueueKey, Snapshot, Waiting};
+use crate::lifecycle::{self, Facts};
+use crate::room::Request;
+use crate::time::after_seconds;
+
+/// A job that has not ended.
+#[derive(Clone, Debug)]
+pub struct LiveJob {
+    /// What the user wants.
+    pub record: Arc<JobRecord>,
+    /// The revision of the record.
+    pub record_revision: Revision,
+    /// What the leader has stored about it; none means queued.
+    pub status: Option<JobStatus>,
+    /// The revision of the status; 0 for none.
+    pub status_revision: Revision,
+    /// Its cluster.
+    pub cluster: ClusterKey,
+    /// What it asks for.
+    pub request: Request,
+    /// What is under way for it.
+    pub in_flight: Option<InFlight>,
+    /// Why there is no plan for it; it fails with this.
+    pub plan_failure: Option<ErrorRecord>,
+    /// Which nodes its plugin did not want.
+    pub unsuitable: Option<Unsuitable>,
+    /// The attempt whose plan was seen, and the ranks on which it has primary processes.
+    pub primaries: Option<(u32, BTreeSet<u32>)>,
+    indexed: Indexed,
+}
+
+/// An action under way.
+#[derive(Clone, Debug)]
+pub enum InFlight {
+    /// It is being started on these nodes.
+    Start {
+        /// What it will hold.
+        grants: Vec<(NodeName, Grant)>,
+        /// When that was decided.
+        since: Timestamp,
+    },
+    /// Something else is written.
+    Change,
+}
+
+/// Nodes that a plugin did not want for a job. Kept in memory only: after a restart it is asked
+/// again.
+#[derive(Clone, Debug)]
+pub struct Unsuitable {
+    /// The nodes.
+    pub nodes: BTreeSet<NodeName>,
+    /// Why, the last time.
+    pub error: ErrorRecord,
+}
+
+/// Where a job stands in the indices.
+#[derive(Clone, Debug, Default)]
+struct Indexed {
+    queue: Option<QueueKey>,
+    deadline: Option<Timestamp>,
+}
+
+impl LiveJob {
+    fn new(record: JobRecord, record_revision: Revision) -> Self {
+        Self {
+            cluster: key::cluster(&record.cluster).into(),
+            request: Request::of(&record.properties),
+            record: Arc::new(record),
+            record_revision,
+            status: None,
+            status_revision: 0,
+            in_flight: None,
+            plan_failure: None,
+            unsuitable: None,
+            primaries: None,
+            indexed: Indexed::default(),
+        }
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> ExecutionState {
+        self.status.as_ref().map_or(ExecutionState::Queued, |status| status.state)
+    }
+
+    /// Whether the user wants it to end, for whatever reason.
+    pub fn is_unwanted(&self) -> bool {
+        self.record.terminate_requested_at.is_some() || self.record.delete_requested_at.is_some()
+    }
+
+    /// How often it was started.
+    pub fn attempt(&self) -> u32 {
+        self.status.as_ref().map_or(0, |status| status.attempt)
+    }
+
+    /// When it reaches its limit, while it runs and nothing ends it yet.
+    fn deadline(&self) -> Option<Timestamp> {
+        let status = self.status.as_ref()?;
+        let runs = status.state == ExecutionState::Running && status.ending.is_none();
+        let start = status.start_time.filter(|_| runs)?;
+        Some(after_seconds(start, self.record.properties.constraints.max_wall_clock_time))
+    }
+
+    fn queue_key(&self) -> QueueKey {
+        QueueKey {
+            priority: Reverse(self.record.properties.scheduling_priority),
+            created_at: self.record.created_at,
+            uid: self.record.uid.clone(),
+        }
+    }
+
+    fn waiting(&self) -> Waiting {
+        Waiting {
+            request: self.request,
+            limit: self.record.properties.constraints.max_wall_clock_time,
+            hindrance: match &self.in_flight {
+                None => Hindrance::None,
+                Some(InFlight::Start { .. }) => Hindrance::Starting,
+                Some(InFlight::Change) => Hindrance::Busy,
+            },
+        }
+    }
+}
+
+impl Snapshot {
+    pub(super) fn add_job(&mut self, place: &str, record: JobRecord, revision: Revision, now: Timestamp) {
+        let job = LiveJob::new(record, revision);
+        let uid = job.record.uid.clone();
+        self.job_places.insert(place.to_owned(), uid.clone());
+        self.cluster_mut(&job.cluster).live_jobs += 1;
+        self.jobs.insert(uid.clone(), job);
+        self.refresh_holds_of(&uid, now);
+        self.refresh_job(&uid);
+    }
+
+    /// Forgets a job that ended or was erased. What is left on nodes is a left-over from now on.
+    pub(super) fn remove_job(&mut self, place: &str, uid: &JobUid, now: Timestamp) {
+        let Some(mut job) = self.jobs.remove(uid) else { return };
+        if self.job_places.get(place) == Some(uid) {
+            self.job_places.remove(place);
+        }
+        self.unindex(&mut job);
+        let cluster = self.cluster_mut(&job.cluster);
+        cluster.live_jobs = cluster.live_jobs.saturating_sub(1);
+        self.drop_needless_cluster(&job.cluster);
+        self.release_start(uid, job.in_flight, now);
+        self.refresh_job(uid);
+    }
+
+    pub(super) fn refresh_holds_of(&mut self, uid: &JobUid, now: Timestamp) {
+        let names: Vec<_> =
+            self.gangs.get(uid).into_iter().flat_map(|gang| gang.parts.keys().cloned()).collect();
+        for name in &names {
+            self.refresh_hold(name, uid, now);
+        }
+    }
+
+    fn unindex(&mut self, job: &mut LiveJob) {
+        let indexed = std::mem::take(&mut job.indexed);
+        if let Some(key) = indexed.queue {
+            self.cluster_mut(&job.cluster).queue.remove(&key);
+        }
+        if let Some(at) = indexed.deadline {
+            self.deadlines.remove(&(at, job.record.uid.clone()));
+        }
+    }
+
+    /// Puts a job, or what is left of one, into the indices where it belongs now.
+    pub(super) fn refresh_job(&mut self, uid: &JobUid) {
+        let step = lifecycle::next_step(self, uid, &Facts::TIMELESS);
+        if step.is_some() {
+            self.attention.insert(uid.clone());
+        } else {
+            self.attention.remove(uid);
+        }
+        let Some(mut job) = self.jobs.remove(uid) else { return };
+        self.unindex(&mut job);
+        let is_placeable = job.state() == ExecutionState::Queued
+            && !job.is_unwanted()
+            && job.plan_failure.is_none()
+            && !self.gangs.get(uid).is_some_and(super::Gang::has_allocations);
+        if is_placeable || matches!(job.in_flight, Some(InFlight::Start { .. })) {
+            let key = job.queue_key();
+            self.cluster_mut(&job.cluster).queue.insert(key.clone(), job.waiting());
+            job.indexed.queue = Some(key);
+        }
+        if let Some(at) = job.deadline().filter(|_| job.in_flight.is_none()) {
+            self.deadlines.insert((at, uid.clone()));
+            job.indexed.deadline = Some(at);
+        }
+        self.jobs.insert(uid.clone(), job);
+    }
+}

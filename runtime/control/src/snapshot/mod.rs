@@ -1,0 +1,159 @@
+//! What of the store matters for deciding, indexed so that a pass looks only at what can change.
+//!
+//! A snapshot follows the store event by event ([`Snapshot::apply`]) and knows which actions are
+//! under way ([`Snapshot::begin`], [`Snapshot::finish`]): what a start in progress will hold is
+//! held already. Everything that decisions read is derived again from these two whenever one of
+//! them changes, by `refresh_*`; nothing is kept by adding and subtracting.
+
+mod apply;
+mod cluster;
+mod gang;
+mod job;
+mod loading;
+mod node;
+mod progress;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lote_model::id::{JobUid, NodeName};
+
+pub use cluster::{ClusterState, Hindrance, QueueKey, Waiting};
+pub use gang::{Gang, Part};
+pub use job::{InFlight, LiveJob, Unsuitable};
+pub use loading::Loading;
+pub use node::{NodeFate, NodeState};
+pub use progress::Refusal;
+
+use crate::config::Config;
+
+/// A cluster's place in the store, in the form in which names are compared.
+pub type ClusterKey = Arc<str>;
+
+/// A finished job that shall be deleted.
+#[derive(Clone, Debug)]
+pub struct Erasure {
+    /// The part of its keys after `jobs/` and `status/jobs/`.
+    pub place: String,
+    /// The revision of its record.
+    pub record_revision: lote_store::Revision,
+}
+
+/// The leader's view of the store.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    config: Config,
+    nodes: BTreeMap<NodeName, NodeState>,
+    /// Nodes without a lease.
+    absent: BTreeSet<NodeName>,
+    /// Nodes that can join a cluster, by their size in lower case.
+    pool: BTreeMap<String, BTreeSet<NodeName>>,
+    clusters: BTreeMap<ClusterKey, ClusterState>,
+    jobs: HashMap<JobUid, LiveJob>,
+    /// Which live job stands at a place in the tree.
+    job_places: HashMap<String, JobUid>,
+    gangs: HashMap<JobUid, Gang>,
+    /// Jobs and left-over gangs whose next step depends on no clock.
+    attention: BTreeSet<JobUid>,
+    /// When running jobs reach their limit.
+    deadlines: BTreeSet<(Timestamp, JobUid)>,
+    erasures: BTreeMap<JobUid, Erasure>,
+    erasures_in_flight: BTreeMap<JobUid, Erasure>,
+    explained_at: Option<Timestamp>,
+    loading: Option<Loading>,
+}
+
+impl Snapshot {
+    /// An empty one that follows a store from its first event.
+    pub fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// The settings of the leader.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All nodes that are known, by name.
+    pub fn nodes(&self) -> &BTreeMap<NodeName, NodeState> {
+        &self.nodes
+    }
+
+    /// A node, if it is known.
+    pub fn node(&self, name: &NodeName) -> Option<&NodeState> {
+        self.nodes.get(name)
+    }
+
+    /// Nodes without a lease, and since when each is without.
+    pub fn absent_nodes(&self) -> impl Iterator<Item = (&NodeName, Timestamp)> {
+        let since = |name| self.nodes.get(name).and_then(|node| node.absent_since);
+        self.absent.iter().filter_map(move |name| Some((name, since(name)?)))
+    }
+
+    /// The nodes of a size that can join a cluster.
+    pub fn pool(&self, size: &str) -> impl Iterator<Item = &NodeName> {
+        self.pool.get(&size.to_ascii_lowercase()).into_iter().flatten()
+    }
+
+    /// All clusters, and places at which jobs wait for one.
+    pub fn clusters(&self) -> &BTreeMap<ClusterKey, ClusterState> {
+        &self.clusters
+    }
+
+    /// A job that has not ended.
+    pub fn job(&self, uid: &JobUid) -> Option<&LiveJob> {
+        self.jobs.get(uid)
+    }
+
+    /// How many jobs have not ended.
+    pub fn live_jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// All jobs that have not ended, in no order.
+    pub fn jobs(&self) -> impl Iterator<Item = &LiveJob> {
+        self.jobs.values()
+    }
+
+    /// What is on nodes of a job, and what they report of it.
+    pub fn gang(&self, uid: &JobUid) -> Option<&Gang> {
+        self.gangs.get(uid)
+    }
+
+    /// Jobs and left-over gangs whose next step depends on no clock.
+    pub fn attention(&self) -> &BTreeSet<JobUid> {
+        &self.attention
+    }
+
+    /// When running jobs reach their limit, the earliest first.
+    pub fn deadlines(&self) -> impl Iterator<Item = (Timestamp, &JobUid)> {
+        self.deadlines.iter().map(|(at, uid)| (*at, uid))
+    }
+
+    /// Finished jobs that shall be deleted and are not being deleted yet.
+    pub fn erasures(&self) -> &BTreeMap<JobUid, Erasure> {
+        &self.erasures
+    }
+
+    /// When explanations were last looked at.
+    pub fn explained_at(&self) -> Option<Timestamp> {
+        self.explained_at
+    }
+
+    /// What a job's step must take into account of a node.
+    pub fn fate(&self, name: &NodeName, now: Timestamp) -> NodeFate {
+        self.nodes.get(name).map_or(NodeFate::Well, |node| self.fate_of(node, now))
+    }
+
+    fn fate_of(&self, node: &NodeState, now: Timestamp) -> NodeFate {
+        if node.is_lost(now, self.config.node_lost_after) {
+            return NodeFate::Lost;
+        }
+        if !node.leaving {
+            return NodeFate::Well;
+        }
+        let cluster = node.cluster.as_ref().and_then(|key| self.clusters.get(key));
+        NodeFate::Leaving(cluster.map(ClusterState::deallocation_option).unwrap_or_default())
+    }
+}

@@ -1,0 +1,249 @@
+//! Builders of records with harmless defaults.
+
+use jiff::Timestamp;
+use lote_model::cluster::{
+    AutoScale, ClusterProperties, ClusterRecord, ManualScale, NodeDeallocationOption, ScaleSettings,
+    UserAccountSettings, VmPriority, default_image,
+};
+use lote_model::duration::Seconds;
+use lote_model::id::{ClusterUid, JobUid, NodeName, UnixId};
+use lote_model::job::{
+    Constraints, FrameworkSettings, JobProperties, JobRecord, LoteJobProperties, ResourceReference, ResourceRequest,
+};
+use lote_model::name::{GroupName, ResourceName};
+use lote_model::node::{Condition, Gpu, NodeRecord};
+use lote_model::path::{ChildPath, JobPath, WorkspacePath};
+use lote_model::state::Priority;
+
+#[expect(clippy::expect_used, reason = "names in tests are literals")]
+fn name(text: &str) -> ResourceName {
+    ResourceName::new(text).expect("a valid name")
+}
+
+/// The one workspace of tests.
+#[expect(clippy::expect_used, reason = "the name is a literal")]
+pub fn workspace() -> WorkspacePath {
+    WorkspacePath { group: GroupName::new("lab").expect("a valid name"), workspace: name("ws") }
+}
+
+/// A node with 8 processors, 64 GiB, no GPU and 1,000 ports, of size `cpu`.
+pub fn node(name: &str) -> NodeBuilder {
+    NodeBuilder(NodeRecord {
+        name: NodeName::new(name),
+        address: format!("{name}.local"),
+        size: "cpu".into(),
+        version: "0.1.0".into(),
+        boot_id: "boot".into(),
+        cpu_cores: 8,
+        memory_bytes: 64 << 30,
+        gpus: Vec::new(),
+        ports_first: 20_000,
+        ports_count: 1000,
+        work_directory: "/var/lib/lote/work".into(),
+        isolation: Vec::new(),
+        conditions: Vec::new(),
+        started_at: Timestamp::UNIX_EPOCH,
+    })
+}
+
+/// Builds a node.
+#[derive(Clone, Debug)]
+pub struct NodeBuilder(pub NodeRecord);
+
+impl NodeBuilder {
+    /// With so many GPUs.
+    #[must_use]
+    pub fn gpus(mut self, count: u32) -> Self {
+        let gpu = |minor| Gpu {
+            uuid: format!("GPU-{}-{minor}", self.0.name),
+            model: "H200".into(),
+            minor,
+            memory_mib: 143_771,
+        };
+        self.0.gpus = (0..count).map(gpu).collect();
+        self
+    }
+
+    /// With so many processors.
+    #[must_use]
+    pub fn cores(mut self, count: u32) -> Self {
+        self.0.cpu_cores = count;
+        self
+    }
+
+    /// With so many ports to lease.
+    #[must_use]
+    pub fn ports(mut self, count: u16) -> Self {
+        self.0.ports_count = count;
+        self
+    }
+
+    /// Of this size.
+    #[must_use]
+    pub fn size(mut self, size: &str) -> Self {
+        self.0.size = size.into();
+        self
+    }
+
+    /// With something wrong that keeps jobs away.
+    #[must_use]
+    pub fn unwell(mut self) -> Self {
+        self.0.conditions.push(Condition {
+            code: "Test".into(),
+            message: "something is wrong".into(),
+            blocks_jobs: true,
+            since: Timestamp::UNIX_EPOCH,
+        });
+        self
+    }
+}
+
+/// A cluster of size `cpu` with no nodes.
+pub fn cluster(cluster_name: &str) -> ClusterBuilder {
+    ClusterBuilder(ClusterRecord {
+        path: workspace().child(name(cluster_name)),
+        uid: ClusterUid::new(format!("uid-{cluster_name}")),
+        created_at: Timestamp::UNIX_EPOCH,
+        properties: ClusterProperties {
+            vm_size: "CPU".into(),
+            vm_priority: VmPriority::Dedicated,
+            scale_settings: ScaleSettings::default(),
+            virtual_machine_configuration: default_image(),
+            node_setup: None,
+            user_account_settings: UserAccountSettings {
+                admin_user_name: "admin".into(),
+                admin_user_ssh_public_key: None,
+                admin_user_password: None,
+            },
+            subnet: None,
+        },
+        delete_requested_at: None,
+    })
+}
+
+/// Builds a cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterBuilder(pub ClusterRecord);
+
+impl ClusterBuilder {
+    /// With a fixed number of nodes.
+    #[must_use]
+    pub fn manual(self, target_node_count: u32) -> Self {
+        self.shrinking(target_node_count, NodeDeallocationOption::Requeue)
+    }
+
+    /// With a fixed number of nodes, and this way to get there.
+    #[must_use]
+    pub fn shrinking(mut self, target_node_count: u32, node_deallocation_option: NodeDeallocationOption) -> Self {
+        self.0.properties.scale_settings =
+            ScaleSettings::Manual(ManualScale { target_node_count, node_deallocation_option });
+        self
+    }
+
+    /// With as many nodes as the work needs.
+    #[must_use]
+    pub fn auto(mut self, minimum_node_count: u32, maximum_node_count: u32) -> Self {
+        self.0.properties.scale_settings =
+            ScaleSettings::AutoScale(AutoScale { minimum_node_count, maximum_node_count, initial_node_count: 0 });
+        self
+    }
+
+    /// Of nodes of this size.
+    #[must_use]
+    pub fn size(mut self, size: &str) -> Self {
+        self.0.properties.vm_size = size.into();
+        self
+    }
+
+    /// Its place in the tree.
+    pub fn path(&self) -> ChildPath {
+        self.0.path.clone()
+    }
+}
+
+/// A job on one whole node of cluster `c`.
+pub fn job(job_name: &str) -> JobBuilder {
+    JobBuilder(JobRecord {
+        path: JobPath::new(&workspace().child(name("exp")), name(job_name)),
+        uid: JobUid::new(format!("uid-{job_name}")),
+        cluster: workspace().child(name("c")),
+        created_at: Timestamp::UNIX_EPOCH,
+        output_segment: "segment".into(),
+        unix_id: UnixId::FIRST,
+        properties: JobProperties {
+            cluster: ResourceReference { id: "/v1/groups/lab/workspaces/ws/clusters/c".into() },
+            node_count: 1,
+            scheduling_priority: Priority::Normal,
+            mount_volumes: None,
+            container_settings: None,
+            job_preparation: None,
+            std_out_err_path_prefix: "/out".into(),
+            input_directories: Vec::new(),
+            output_directories: Vec::new(),
+            environment_variables: Vec::new(),
+            secrets: None,
+            constraints: Constraints::default(),
+            lote: LoteJobProperties::default(),
+        },
+        framework: FrameworkSettings {
+            member: "customToolkitSettings".into(),
+            tool_type: "custom".into(),
+            settings: serde_json::json!({"commandLine": "true"}),
+        },
+        terminate_requested_at: None,
+        delete_requested_at: None,
+    })
+}
+
+/// Builds a job.
+#[derive(Clone, Debug)]
+pub struct JobBuilder(pub JobRecord);
+
+impl JobBuilder {
+    /// On so many nodes.
+    #[must_use]
+    pub fn nodes(mut self, count: u32) -> Self {
+        self.0.properties.node_count = count;
+        self
+    }
+
+    /// Taking a part of each node.
+    #[must_use]
+    pub fn share(mut self, gpus: u32, cpus: f64, memory: Option<&str>) -> Self {
+        self.0.properties.lote.resources = Some(ResourceRequest {
+            gpus_per_node: Some(gpus),
+            cpus_per_node: Some(cpus),
+            memory: memory.map(str::to_owned),
+            processes: None,
+        });
+        self
+    }
+
+    /// Before or after others.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.0.properties.scheduling_priority = priority;
+        self
+    }
+
+    /// Running at most so long.
+    #[must_use]
+    pub fn limit_seconds(mut self, seconds: u64) -> Self {
+        self.0.properties.constraints.max_wall_clock_time = Seconds(seconds);
+        self
+    }
+
+    /// Started at most so often.
+    #[must_use]
+    pub fn attempts(mut self, attempts_max: u32) -> Self {
+        self.0.properties.lote.attempts_max = Some(attempts_max);
+        self
+    }
+
+    /// On another cluster than `c`.
+    #[must_use]
+    pub fn on(mut self, cluster: &str) -> Self {
+        self.0.cluster = workspace().child(name(cluster));
+        self
+    }
+}
