@@ -1,2 +1,70 @@
-//! See Cargo.toml.
-fn main() {}
+//! Set-up and chores, in Rust: `cargo xtask test | demo | plugins | bench`.
+//!
+//! * `cli` — what can be typed.
+//! * `workspace` — where the checkout and its target directory are.
+//! * `command` — runs other programs, and says how they failed.
+//! * `install` — packages, tools and virtual environments that a chore needs.
+//! * `plugins` — builds the framework plugins as components.
+//! * `artifacts` — builds everything else, once, and finds the test programs.
+//! * `libtest` — reads what a test program printed.
+//! * `stage` — the stages of `cargo xtask test` and the summary.
+//! * `architecture` — the rules of ARCHITECTURE.md, checked.
+//! * `supply` — licences, sources and advisories of the dependencies.
+//! * `demo` — a daemon and a real training job, from nothing.
+//!
+//! Everything is built in the release profile and with the whole workspace
+//! selected. Another profile, or another selection with other features, would
+//! compile the largest dependency (wasmtime, minutes) a second time.
+
+mod architecture;
+mod artifacts;
+mod bench;
+mod cli;
+mod command;
+mod demo;
+mod error;
+mod install;
+mod libtest;
+mod plugins;
+mod stage;
+mod supply;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Chore, Cli};
+use crate::error::Error;
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", error::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<ExitCode, Error> {
+    if let Chore::Test { list: true, .. } = chore {
+        stage::list();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let workspace = Workspace::find()?;
+    match chore {
+        Chore::Test { stages, .. } => stage::run(&workspace, &stages),
+        Chore::Demo { keep, binary } => {
+            demo::run(&workspace, &demo::Options { keep, binary }).map(|()| ExitCode::SUCCESS)
+        }
+        Chore::Plugins => {
+            for component in artifacts::plugins(&workspace)? {
+                println!("{}", component.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Chore::Bench { arguments } => bench::run(&workspace, &arguments),
+    }
+}

@@ -1,0 +1,27 @@
+//! Builds and runs the benchmark program.
+
+use std::process::{Command, ExitCode};
+
+use crate::artifacts;
+use crate::command;
+use crate::error::Error;
+use crate::workspace::Workspace;
+
+/// Runs `bench` with the user's arguments and ends as it does.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, Error> {
+    let lote = artifacts::programs(workspace)?;
+    let mut bench = Command::new(lote.with_file_name("bench"));
+    bench
+        .args(arguments)
+        .current_dir(&workspace.root)
+        .env("LOTE_BINARY", &lote)
+        .env("LOTE_PLUGIN_DIR", workspace.plugins());
+    let status = bench.status().map_err(|source| Error::Start {
+        command: command::line(&bench),
+        source,
+    })?;
+    Ok(match status.code() {
+        Some(0) => ExitCode::SUCCESS,
+        code => ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+    })
+}

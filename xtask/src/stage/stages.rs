@@ -1,0 +1,189 @@
+//! The stages, cheap ones first.
+
+use std::process::Command;
+
+use crate::artifacts;
+use crate::command;
+use crate::demo;
+use crate::error::Error;
+use crate::install;
+use crate::stage::{Session, Stage, Tally};
+use crate::{architecture, supply};
+
+/// All stages, in the order in which they run.
+pub(super) const STAGES: &[Stage] = &[
+    Stage {
+        name: "format",
+        checks: "every Rust file is formatted as rustfmt would",
+        needs_root: false,
+        packages: &[],
+        run: format,
+    },
+    Stage {
+        name: "architecture",
+        checks: "crates depend on each other and on others only as ARCHITECTURE.md says",
+        needs_root: false,
+        packages: &[],
+        run: |session| architecture::check(session.workspace),
+    },
+    Stage {
+        name: "plugins",
+        checks: "every framework plugin builds as a component",
+        needs_root: false,
+        packages: &[],
+        run: plugins,
+    },
+    Stage {
+        name: "unit",
+        checks: "the tests of every crate, and the examples in the documentation",
+        needs_root: false,
+        packages: &[],
+        run: unit,
+    },
+    Stage {
+        name: "end-to-end",
+        checks: "a real daemon, driven over HTTP and by the command line",
+        needs_root: false,
+        packages: &[],
+        run: |session| integration(session, "end_to_end::", |_| {}),
+    },
+    Stage {
+        name: "sdk",
+        checks: "the unmodified Batch AI client for Python trains a network",
+        needs_root: false,
+        packages: &["python3-venv", "python3-torch", "python3-sklearn"],
+        run: sdk,
+    },
+    Stage {
+        name: "faults",
+        checks: "kill -9 of the daemon at any point loses no job and runs none twice",
+        needs_root: false,
+        packages: &[],
+        run: |session| integration(session, "faults::", |_| {}),
+    },
+    Stage {
+        name: "isolation",
+        checks: "limits, users and private folders keep jobs apart",
+        needs_root: true,
+        packages: &[],
+        run: |session| integration(session, "isolation::", |_| {}),
+    },
+    Stage {
+        name: "demo",
+        checks: "`cargo xtask demo` trains to a good accuracy",
+        needs_root: false,
+        packages: demo::PACKAGES,
+        run: demo,
+    },
+    Stage {
+        name: "lint",
+        checks: "no warning of the compiler or of clippy, plugins included",
+        needs_root: false,
+        packages: &[],
+        run: lint,
+    },
+    Stage {
+        name: "supply",
+        checks: "licences, sources and known faults of the dependencies",
+        needs_root: false,
+        packages: &[],
+        run: supply::check,
+    },
+];
+
+fn format(session: &mut Session) -> Result<Tally, Error> {
+    command::run(&mut session.workspace.cargo(&["fmt", "--all", "--check"]))?;
+    Ok(Tally::passed())
+}
+
+fn plugins(session: &mut Session) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    for component in artifacts::plugins(session.workspace)? {
+        println!("   {}", component.display());
+        tally.passed += 1;
+    }
+    Ok(tally)
+}
+
+fn lint(session: &mut Session) -> Result<Tally, Error> {
+    // The binary embeds the components, so they must be there.
+    artifacts::plugins(session.workspace)?;
+    let mut native = session.workspace.cargo(&["clippy", "--release"]);
+    native.args(["--workspace", "--all-targets"]);
+    let mut components = session.workspace.cargo(&["clippy", "--release", "--lib"]);
+    components.args(["--target", install::PLUGIN_TARGET]);
+    for package in session.workspace.packages_below("plugins") {
+        components.args(["--package", package]);
+    }
+    let mut tally = Tally::default();
+    for mut clippy in [native, components] {
+        command::run(clippy.args(["--", "--deny", "warnings"]))?;
+        tally.passed += 1;
+    }
+    Ok(tally)
+}
+
+/// The crate of the tests that need the whole program.
+const INTEGRATION_PACKAGE: &str = "tests";
+
+fn unit(session: &mut Session) -> Result<Tally, Error> {
+    let artifacts = session.artifacts()?;
+    let integration = session.workspace.root.join(INTEGRATION_PACKAGE);
+    let mut total = Tally::default();
+    for (number, program) in artifacts.tests.iter().enumerate() {
+        let is_integration = program.package == integration && program.target == "it";
+        if !is_integration {
+            let log_name = format!("unit-{number:02}-{}", program.target);
+            let tally = session.run_tests(program, &log_name, |command| {
+                command.env("LOTE_BINARY", &artifacts.lote);
+            })?;
+            total.add(tally);
+        }
+    }
+    total.add(documentation_examples(session)?);
+    Ok(total)
+}
+
+fn documentation_examples(session: &Session) -> Result<Tally, Error> {
+    let mut test = session
+        .workspace
+        .cargo(&["test", "--release", "--workspace", "--doc"]);
+    session.run_counted(&mut test, "examples in the documentation", "unit-doc")
+}
+
+/// Runs one module of the integration tests, all of them in one program.
+fn integration(
+    session: &mut Session,
+    module: &str,
+    configure: impl FnOnce(&mut Command),
+) -> Result<Tally, Error> {
+    let artifacts = session.artifacts()?;
+    let folder = session.workspace.root.join(INTEGRATION_PACKAGE);
+    let program = artifacts
+        .tests
+        .iter()
+        .find(|program| program.package == folder && program.target == "it")
+        .ok_or_else(|| Error::Other("there is no test program `it` in tests/".into()))?;
+    let log_name = module.trim_end_matches("::");
+    session.run_tests(program, log_name, |command| {
+        command.arg(module).env("LOTE_BINARY", &artifacts.lote);
+        configure(command);
+    })
+}
+
+fn sdk(session: &mut Session) -> Result<Tally, Error> {
+    let python = install::client_environment(session.workspace)?;
+    integration(session, "sdk::", |command| {
+        command.env("LOTE_VENV", python);
+    })
+}
+
+fn demo(session: &mut Session) -> Result<Tally, Error> {
+    let artifacts = session.artifacts()?;
+    let options = demo::Options {
+        keep: false,
+        binary: Some(artifacts.lote.clone()),
+    };
+    demo::run(session.workspace, &options)?;
+    Ok(Tally::passed())
+}
