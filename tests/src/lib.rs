@@ -1,1 +1,30 @@
-//! See Cargo.toml.
+//! A real daemon on loopback, and a small client of it, for tests and benchmarks.
+//!
+//! * [`daemon`] — starts, kills and restarts the built binary in a folder of its own.
+//! * [`client`] — JSON over HTTP, as any user's program would.
+//! * [`processes`] — what the kernel says about processes and control groups.
+
+pub mod client;
+pub mod daemon;
+pub mod processes;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` gives something, looking every few milliseconds.
+///
+/// # Panics
+///
+/// When it has not after `limit`, with `what` in the message.
+pub fn wait_for<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Long enough for anything that a loaded machine of two cores does in a test.
+pub const PATIENCE: Duration = Duration::from_secs(60);

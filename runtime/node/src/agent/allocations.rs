@@ -9,6 +9,7 @@ use lote_model::id::JobUid;
 use lote_model::key;
 use lote_store::{Event, ListRequest, Revision, StoreError, Versioned, Watch, WatchBatch};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Node, sweep, task};
 
@@ -31,10 +32,10 @@ struct Tasks {
     swept: bool,
 }
 
-/// Works until `shutdown` turns true.
-pub(super) async fn follow(node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
+/// Works until `stop` is cancelled.
+pub(super) async fn follow(node: Arc<Node>, stop: CancellationToken) {
     let mut tasks = Tasks { node, directives: HashMap::new(), swept: false };
-    while !*shutdown.borrow() {
+    while !stop.is_cancelled() {
         tokio::select! {
             result = tasks.list_and_watch() => {
                 if let Err(error) = result {
@@ -42,7 +43,7 @@ pub(super) async fn follow(node: Arc<Node>, mut shutdown: watch::Receiver<bool>)
                     tokio::time::sleep(RETRY).await;
                 }
             }
-            _ = shutdown.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use lote_model::id::NodeName;
 use lote_model::node::NodeRecord;
 use lote_store::{Store, StoreError};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
 use crate::isolation::Identity;
@@ -156,11 +156,10 @@ impl Agent {
         &self.node.record
     }
 
-    /// Works until `shutdown` turns true. Jobs go on without the daemon.
-    pub async fn run(self, shutdown: watch::Receiver<bool>) {
-        let heartbeat = tokio::spawn(registration::stay_alive(Arc::clone(&self.node), shutdown.clone()));
-        allocations::follow(self.node, shutdown).await;
-        heartbeat.abort();
+    /// Works until `stop` is cancelled. Jobs go on without the daemon.
+    pub async fn run(self, stop: CancellationToken) {
+        let heartbeat = registration::stay_alive(Arc::clone(&self.node), stop.clone());
+        tokio::join!(heartbeat, allocations::follow(self.node, stop));
     }
 }
 

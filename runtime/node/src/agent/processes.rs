@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lote_model::plan::{Command, OnFailure, Process};
-use nix::sys::signal::Signal;
 
 use super::Node;
 use super::ending::{Failure, FailureCause, Step, cause_of_failure};
@@ -102,26 +101,15 @@ impl Processes {
         }
     }
 
-    /// Keeps everything that has not started from starting, and asks what runs
-    /// to end.
-    pub(super) async fn terminate(&self) -> Vec<Supervised> {
-        let mut running = Vec::new();
-        let names = std::iter::once("job_prep")
-            .chain(self.job.plan.launch.processes.iter().map(|process| process.name.as_str()));
-        for name in names {
-            running.extend(self.close(name));
-        }
-        for process in &running {
-            if let Err(error) = process.signal(Signal::SIGTERM) {
-                tracing::warn!(%error, "cannot ask a process to end");
-            }
-        }
-        running
+    /// Keeps everything that has not started from starting; gives what runs.
+    pub(super) fn close(&self) -> Vec<Supervised> {
+        let names = self.job.plan.launch.processes.iter().map(|process| process.name.as_str());
+        std::iter::once("job_prep").chain(names).filter_map(|name| self.close_one(name)).collect()
     }
 
     /// Places a tombstone behind the last start of a process; gives that start
     /// if it runs.
-    fn close(&self, name: &str) -> Option<Supervised> {
+    fn close_one(&self, name: &str) -> Option<Supervised> {
         let mut last = None;
         for start in 0.. {
             let record = self.job.record(name, start);

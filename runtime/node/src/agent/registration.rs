@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lote_model::key;
 use lote_store::{LeaseId, StoreError, Transaction, Write};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{AgentError, Node};
 
@@ -26,9 +26,9 @@ pub(super) async fn register(node: &Node) -> Result<(), AgentError> {
 }
 
 /// Renews the sign of life until the end.
-pub(super) async fn stay_alive(node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
+pub(super) async fn stay_alive(node: Arc<Node>, stop: CancellationToken) {
     let mut lease = None;
-    while !*shutdown.borrow() {
+    while !stop.is_cancelled() {
         match renew(&node, lease).await {
             Ok(renewed) => lease = Some(renewed),
             Err(error) => {
@@ -38,7 +38,7 @@ pub(super) async fn stay_alive(node: Arc<Node>, mut shutdown: watch::Receiver<bo
         }
         tokio::select! {
             () = tokio::time::sleep(RENEWAL) => {}
-            _ = shutdown.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }

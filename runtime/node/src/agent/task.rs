@@ -17,7 +17,8 @@ use lote_model::key;
 use lote_model::plan::Part;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{StoreError, get_json};
-use tokio::sync::watch;
+use nix::sys::signal::Signal;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::Node;
@@ -28,6 +29,7 @@ use super::process_spec::{JobContext, attempt_name};
 use super::processes::{Processes, explain};
 use super::reporter::{Reporter, Withdrawn};
 use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
+use crate::launch::Supervised;
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
 const RETRY: Duration = Duration::from_millis(500);
@@ -39,7 +41,7 @@ const RUNNING_REPORT_DELAY: Duration = Duration::from_millis(10);
 const SUPPORT_GRACE_MAX: Duration = Duration::from_secs(5);
 
 /// The most time one clean-up step of a plan may take.
-const FINISH_STEP_MAX: Duration = Duration::from_secs(60);
+const FINISH_STEP_MAX: Duration = Duration::from_mins(1);
 
 /// Carries out one allocation.
 pub(super) async fn run(node: Arc<Node>, allocation: Allocation, directive: watch::Receiver<Directive>) {
@@ -70,15 +72,13 @@ pub(super) async fn run(node: Arc<Node>, allocation: Allocation, directive: watc
     };
     let job = context(&node, allocation, plan, paths, directories);
     let mut task = Task { node, job: Arc::new(job), directive, reporter, cgroup: None, running_report: None };
-    if !stored.ended {
+    if stored.ended {
+        task.end(started_at).await;
+    } else {
         let outcome = task.execute().await;
         let account = task.end(started_at).await;
-        if let Some(report) = task.running_report.take() {
-            report.await.ok();
-        }
+        task.settle_running_report().await;
         report_end(&task.reporter, outcome, account, &task.locations()).await;
-    } else {
-        task.end(started_at).await;
     }
     task.forget().await;
 }
@@ -136,7 +136,14 @@ struct Task {
     directive: watch::Receiver<Directive>,
     reporter: Arc<Reporter>,
     cgroup: Option<JobCgroup>,
-    running_report: Option<JoinHandle<()>>,
+    running_report: Option<RunningReport>,
+}
+
+/// A report on its way that the processes run; dropping `wanted` recalls it if
+/// it has not been sent yet.
+struct RunningReport {
+    wanted: oneshot::Sender<()>,
+    sending: JoinHandle<()>,
 }
 
 /// How a job's part comes to its end before anything is cleaned up.
@@ -214,9 +221,10 @@ impl Task {
                 None => Duration::ZERO,
                 Some(_) => Duration::from_secs(self.job.plan.grace_period.0),
             };
-            terminate(&processes, grace).await;
+            terminate(&processes, self.cgroup.as_ref(), grace).await;
         } else if self.has_supporters() {
-            terminate(&processes, SUPPORT_GRACE_MAX.min(Duration::from_secs(self.job.plan.grace_period.0))).await;
+            let grace = SUPPORT_GRACE_MAX.min(Duration::from_secs(self.job.plan.grace_period.0));
+            terminate(&processes, self.cgroup.as_ref(), grace).await;
         }
         verdict
     }
@@ -263,19 +271,25 @@ impl Task {
 
     fn report_running_soon(&mut self) {
         let (reporter, locations) = (Arc::clone(&self.reporter), self.locations());
-        let ended = self.directive.clone();
-        self.running_report = Some(tokio::spawn(async move {
-            tokio::time::sleep(RUNNING_REPORT_DELAY).await;
-            if !is_stop(*ended.borrow()) {
+        let (wanted, unwanted) = oneshot::channel();
+        let sending = tokio::spawn(async move {
+            if tokio::time::timeout(RUNNING_REPORT_DELAY, unwanted).await.is_err() {
                 let _: Result<(), Withdrawn> = reporter.report(ReportPhase::Running, &locations).await;
             }
-        }));
+        });
+        self.running_report = Some(RunningReport { wanted, sending });
+    }
+
+    /// Makes sure that no earlier report can overtake the next one.
+    async fn settle_running_report(&mut self) {
+        if let Some(RunningReport { wanted, sending }) = self.running_report.take() {
+            drop(wanted);
+            sending.await.ok();
+        }
     }
 
     async fn report_primaries_done(&mut self) {
-        if let Some(report) = self.running_report.take() {
-            report.await.ok();
-        }
+        self.settle_running_report().await;
         let phase = ReportPhase::PrimariesDone { exit_code: 0 };
         let _: Result<(), Withdrawn> = self.reporter.report(phase, &self.locations()).await;
     }
@@ -296,12 +310,6 @@ impl Task {
 
     /// Ends and removes everything of the job but its output and its records.
     async fn end(&mut self, started_at: Timestamp) -> Account {
-        if let Some(report) = &self.running_report {
-            // A report that has not been sent yet is of no use any more.
-            if self.directive.borrow().phase.is_none() {
-                report.abort();
-            }
-        }
         if self.cgroup.is_none()
             && let Some(layout) = &self.node.cgroups
         {
@@ -322,22 +330,14 @@ impl Task {
 
     /// SIGKILL for whatever is left, again and again until nothing is.
     async fn kill_rest(&self) {
-        match &self.cgroup {
-            Some(cgroup) => loop {
-                if cgroup.is_empty().unwrap_or(false) {
-                    return;
-                }
-                match cgroup.kill().await {
-                    Ok(()) => return,
-                    Err(error) => {
-                        tracing::error!(error = explain(&error), job = %self.job.plan.job, "a job does not die; trying again");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
-            },
-            None => {
-                let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
-                terminate(&processes, Duration::ZERO).await;
+        let Some(cgroup) = &self.cgroup else {
+            let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
+            return terminate(&processes, None, Duration::ZERO).await;
+        };
+        while !cgroup.is_empty().unwrap_or(false) {
+            if let Err(error) = cgroup.kill().await {
+                tracing::error!(error = explain(&error), job = %self.job.plan.job, "a job does not die; trying again");
+                tokio::time::sleep(RETRY).await;
             }
         }
     }
@@ -399,23 +399,38 @@ fn is_stop(directive: Directive) -> bool {
     directive.phase.is_none_or(|phase| phase == AllocationPhase::Stop)
 }
 
-/// SIGTERM, the grace period, SIGKILL.
-async fn terminate(processes: &Processes, grace: Duration) {
-    let running = processes.terminate().await;
+/// SIGTERM to everything, the grace period, SIGKILL to the processes of the plan;
+/// what they left is killed with the control group.
+async fn terminate(processes: &Processes, cgroup: Option<&JobCgroup>, grace: Duration) {
+    let running = processes.close();
+    match cgroup {
+        Some(cgroup) => {
+            if let Err(error) = cgroup.signal(Signal::SIGTERM) {
+                tracing::warn!(error = explain(&error), "cannot ask the processes of a job to end");
+            }
+        }
+        None => signal_each(&running, Signal::SIGTERM),
+    }
     let all_ended = async {
         for process in &running {
             process.wait().await.ok();
         }
+        if let Some(cgroup) = cgroup {
+            cgroup.wait_empty().await.ok();
+        }
     };
-    if tokio::time::timeout(grace, all_ended).await.is_ok() {
-        return;
-    }
-    for process in &running {
-        if let Err(error) = process.signal(nix::sys::signal::Signal::SIGKILL) {
-            tracing::warn!(%error, "cannot kill a process");
+    if tokio::time::timeout(grace, all_ended).await.is_err() {
+        signal_each(&running, Signal::SIGKILL);
+        for process in &running {
+            process.wait().await.ok();
         }
     }
-    for process in &running {
-        process.wait().await.ok();
+}
+
+fn signal_each(processes: &[Supervised], signal: Signal) {
+    for process in processes {
+        if let Err(error) = process.signal(signal) {
+            tracing::warn!(error = explain(&error), "cannot signal a process");
+        }
     }
 }

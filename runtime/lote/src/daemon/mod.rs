@@ -1,0 +1,234 @@
+//! `lote node`: one machine's daemon, put together from its parts.
+//!
+//! * `bootstrap` — what a first start makes.
+//! * `frameworks` — the built-in plugins, and those of the operator's folder.
+//! * `secret` — the key that signs links.
+
+mod bootstrap;
+mod frameworks;
+mod secret;
+
+use std::fs::DirBuilder;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lote_api::server::serve;
+use lote_api::state::{ApiConfig, ApiState};
+use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
+use lote_control::config::Config;
+use lote_control::driver::{self, LeaderError};
+use lote_model::framework::Frameworks;
+use lote_model::id::NodeName;
+use lote_node::agent::{Agent, AgentError, Isolation, NodeConfig};
+use lote_node::isolation::FsIdentity;
+use lote_node::launch::SpawnerCommand;
+use lote_store::{EmbeddedOptions, EmbeddedStore, OpenError, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Threads for calls that block: plugins, directories of jobs, output files.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// The daemon could not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Settings(#[from] NodeSettingsError),
+    #[error("cannot create the data directory {path}; choose another with --data-dir")]
+    DataDirectory { path: PathBuf, source: std::io::Error },
+    #[error("cannot start the threads of the daemon")]
+    Runtime(#[source] std::io::Error),
+    #[error("cannot drop the supplementary groups of root")]
+    Groups(#[source] std::io::Error),
+    #[error("refusing to listen on {0}: without tokens the API must stay on loopback (127.0.0.1 or ::1)")]
+    NotLoopback(SocketAddr),
+    #[error("cannot listen on {address}; is another daemon running? choose another address with --listen")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Key(#[from] secret::KeyError),
+    #[error(transparent)]
+    Plugins(#[from] frameworks::PluginsError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("cannot find the path of this program")]
+    OwnPath(#[source] std::io::Error),
+    #[error(transparent)]
+    Bootstrap(#[from] bootstrap::BootstrapError),
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("the API stopped")]
+    Serve(#[source] std::io::Error),
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    #[error("a part of the daemon ended badly")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub(crate) fn run(args: NodeArgs) -> ExitCode {
+    start_log();
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(error) = source {
+                text = format!("{text}: {error}");
+                source = error.source();
+            }
+            tracing::error!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// To standard error, as services log; `LOTE_LOG` sets the level.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOTE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+fn try_run(args: NodeArgs) -> Result<(), StartError> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let is_root = nix::unistd::geteuid().is_root();
+    let default = node_args::default_data_dir(is_root, variable("XDG_STATE_HOME"), variable("HOME"));
+    let settings = args.resolve(default)?;
+    if is_root {
+        // Files of jobs are read with the rights of their user; root's own
+        // groups would come along. Before any other thread exists.
+        FsIdentity::drop_supplementary_groups().map_err(StartError::Groups)?;
+    }
+    create_data_directory(&settings.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(serve_until_stopped(settings))
+}
+
+fn create_data_directory(path: &Path) -> Result<(), StartError> {
+    let created = DirBuilder::new().recursive(true).mode(0o711).create(path);
+    created.map_err(|source| StartError::DataDirectory { path: path.to_owned(), source })
+}
+
+async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
+    let listener = listen(settings.listen).await?;
+    let store = EmbeddedStore::open(&settings.data_dir, &EmbeddedOptions::default())?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
+    let config = node_config(&settings);
+    let api = api_state(&settings, &config, Arc::clone(&store), Arc::clone(&frameworks))?;
+    let stop = CancellationToken::new();
+    let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
+    let spawner = SpawnerCommand::current_executable().map_err(StartError::OwnPath)?;
+    let agent = Agent::start(config, Arc::clone(&store), spawner).await?;
+    announce(&settings, &agent);
+    bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
+    let leader = tokio::spawn(driver::run(store, frameworks, Config::default(), stop.clone()));
+    let node = tokio::spawn(agent.run(stop.clone()));
+    wait_for_signal().await?;
+    tracing::info!("stopping; running jobs go on");
+    stop.cancel();
+    let (door, leader, node) = tokio::join!(door, leader, node);
+    if let Err(error) = node {
+        tracing::error!(%error, "the node's part ended badly");
+    }
+    leader.map_err(StartError::Task)??;
+    door.map_err(StartError::Task)?.map_err(StartError::Serve)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    if !address.ip().is_loopback() {
+        return Err(StartError::NotLoopback(address));
+    }
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn node_config(settings: &NodeSettings) -> NodeConfig {
+    let host_name = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let name = settings.name.clone().or_else(host_name).unwrap_or_else(|| "node".to_owned());
+    NodeConfig {
+        name: NodeName::new(node_name(&name)),
+        address: settings.address.clone().unwrap_or_else(|| settings.listen.ip().to_string()),
+        size: settings.size.clone(),
+        data_directory: settings.data_dir.clone(),
+        nvml_library: settings.nvml_library.clone(),
+        isolation: match settings.isolation {
+            node_args::Isolation::Auto => Isolation::Full,
+            node_args::Isolation::None => Isolation::None,
+        },
+    }
+}
+
+/// Names of nodes are parts of keys and file names: lower case, nothing strange.
+fn node_name(text: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    text.chars().map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+fn api_state(
+    settings: &NodeSettings,
+    node: &NodeConfig,
+    store: Arc<dyn Store>,
+    frameworks: Arc<dyn Frameworks>,
+) -> Result<ApiState, StartError> {
+    let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
+    config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
+    Ok(ApiState::new(store, frameworks, config, Arc::new(Timestamp::now)))
+}
+
+/// Says what is in force, so that nobody has to guess (design §1.5).
+fn announce(settings: &NodeSettings, agent: &Agent) {
+    let node = agent.record();
+    tracing::info!(
+        url = format!("http://{}", settings.listen),
+        data = %settings.data_dir.display(),
+        node = %node.name,
+        size = node.size,
+        cores = node.cpu_cores,
+        gpus = node.gpus.len(),
+        "ready"
+    );
+    for capability in &node.isolation {
+        let state = if capability.in_force { "in force" } else { "not in force" };
+        tracing::info!("{}: {state}: {}", capability.name, capability.note);
+    }
+    for condition in &node.conditions {
+        tracing::warn!("{}: {}", condition.code, condition.message);
+    }
+}
+
+async fn wait_for_signal() -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names_fit_into_keys() {
+        assert_eq!(node_name("GPU_box-1.lab"), "gpu_box-1.lab");
+        assert_eq!(node_name("a/b ü"), "a-b--");
+    }
+}

@@ -1,0 +1,188 @@
+//! Starts, kills and restarts the built binary in a folder of its own.
+
+use std::fs::{File, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::{PATIENCE, processes, wait_for};
+
+/// A daemon under test. Dropping it ends it and everything it started.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    folder: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+    wrapper: Vec<String>,
+}
+
+/// The built binary: `LOTE_BINARY`, or beside the running program.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("LOTE_BINARY") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let candidates = own.ancestors().skip(1).take(3).map(|folder| folder.join("lote"));
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .expect("the binary `lote` is built beside the tests; run `cargo build --release -p lote` first")
+}
+
+impl Daemon {
+    /// A daemon with the given further arguments, ready to answer.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_wrapped(&[], arguments)
+    }
+
+    /// The same, run by another program such as `setpriv`.
+    pub fn start_wrapped(wrapper: &[&str], arguments: &[&str]) -> Self {
+        // Below /var/tmp because a folder that a job's user may pass through is
+        // needed, whoever runs the tests.
+        let folder = tempfile::Builder::new().prefix("lote-test-").tempdir_in("/var/tmp").expect("a folder");
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("its mode");
+        if !wrapper.is_empty() {
+            let data = folder.path().join("data");
+            std::fs::create_dir(&data).expect("a data folder");
+            std::fs::set_permissions(&data, Permissions::from_mode(0o777)).expect("its mode");
+        }
+        let port = free_port();
+        let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let (arguments, wrapper) = (owned(arguments), owned(wrapper));
+        let child = spawn(folder.path(), port, &arguments, &wrapper);
+        let mut daemon = Self { child, folder, port, arguments, wrapper };
+        daemon.wait_until_ready();
+        daemon
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        Client::new(self.url())
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// SIGKILL, as a crash would end it.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        let child = &mut self.child;
+        wait_for("the daemon to stop", PATIENCE, || child.try_wait().ok().flatten());
+    }
+
+    /// Starts it again with the same data, without waiting for it.
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.folder.path(), self.port, &self.arguments, &self.wrapper);
+    }
+
+    /// Starts it again with the same data.
+    pub fn restart(&mut self) {
+        self.start_again();
+        self.wait_until_ready();
+    }
+
+    /// Waits until it answers.
+    pub fn wait_until_ready(&mut self) {
+        let client = self.client();
+        let start = std::time::Instant::now();
+        loop {
+            let answer = client.try_send("GET", "/readyz", None);
+            if answer.is_some_and(|answer| answer.status == 200) {
+                return;
+            }
+            let ended = self.child.try_wait().ok().flatten();
+            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
+            assert!(start.elapsed() < PATIENCE, "the daemon is not ready\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Runs the command line client against it.
+    pub fn lote(&self, arguments: &[&str]) -> std::process::Output {
+        self.lote_command(arguments).output().expect("the client runs")
+    }
+
+    /// The command line client against it, to be started.
+    pub fn lote_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).env("LOTE_URL", self.url()).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("process ids are small");
+        kill(Pid::from_raw(pid), signal).expect("it can be signalled");
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+fn spawn(folder: &Path, port: u16, arguments: &[String], wrapper: &[String]) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
+    let mut line = wrapper.to_vec();
+    line.push(binary().to_string_lossy().into_owned());
+    Command::new(&line[0])
+        .args(&line[1..])
+        .arg("node")
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--name", &node_name(port)])
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file can be cloned"))
+        .stderr(log)
+        .spawn()
+        .expect("the daemon starts")
+}
+
+/// Distinct for daemons that run at the same time.
+fn node_name(port: u16) -> String {
+    format!("node-{port}")
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Jobs outlive the daemon, so what the test left running is ended here.
+        let marker = self.data().to_string_lossy().into_owned();
+        self.child.kill().ok();
+        self.child.wait().ok();
+        processes::kill_all_mentioning(&marker);
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon ---\n{}", self.log());
+        }
+    }
+}

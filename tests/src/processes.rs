@@ -1,0 +1,72 @@
+//! What the kernel says about processes and control groups.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Processes whose command line or environment contains `marker`, zombies
+/// excluded, this one excluded.
+pub fn mentioning(marker: &str) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    all()
+        .into_iter()
+        .filter(|&pid| pid != own)
+        .filter(|pid| {
+            let contains = |file: &str| {
+                let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                bytes.windows(marker.len()).any(|window| window == marker.as_bytes())
+            };
+            contains("cmdline") || contains("environ")
+        })
+        .collect()
+}
+
+/// Ends every process that [`mentioning`] finds. Only for markers that no
+/// process of anybody else can contain, such as the path of a test's own folder.
+pub fn kill_all_mentioning(marker: &str) {
+    for pid in mentioning(marker) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+    }
+}
+
+/// The processor time of a process so far, in seconds.
+pub fn processor_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    // utime and stime, counted from the state; in hundredths on every Linux.
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|field| field.parse::<u32>().ok()).map(f64::from).sum::<f64>() / 100.0
+}
+
+/// The resident memory of a process in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// Control groups with `name` in their path, in every hierarchy.
+pub fn cgroups_mentioning(name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(Path::new("/sys/fs/cgroup"), name, 6, &mut found);
+    found
+}
+
+fn collect(directory: &Path, name: &str, depth: u32, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        if entry.file_name().to_string_lossy().contains(name) {
+            found.push(entry.path());
+        }
+        if depth > 0 {
+            collect(&entry.path(), name, depth - 1, found);
+        }
+    }
+}
+
+fn all() -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}

@@ -1,0 +1,25 @@
+//! End-to-end tests through the public interfaces of the built binary. Each
+//! module is a stage of `cargo xtask test`.
+
+mod command_line;
+mod faults;
+mod isolation;
+mod jobs;
+mod plugins;
+mod requests;
+mod sdk;
+mod unprivileged;
+
+/// Says aloud that a test cannot run here. `cargo xtask test` counts these lines.
+fn skip(test: &str, reason: &str) {
+    println!("SKIPPED: {test}: {reason}");
+}
+
+/// Whether the tests run as root; says so if not.
+fn is_root_or_skip(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip(test, "needs root");
+    }
+    root
+}
