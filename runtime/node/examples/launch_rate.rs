@@ -1,8 +1,13 @@
 //! How many processes per second this machine launches, beside what it could
 //! fork at all.
 //!
-//! `cargo run --release -p lote-node --example launch_rate [launches] [at once]`
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a measurement, not the product")]
+//! `cargo run --release -p lote-node --example launch_rate [launches] [at once] [directory]`
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::similar_names,
+    reason = "a measurement, not the product"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,27 +32,86 @@ struct Parts {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|argument| argument == SPAWNER_SUBCOMMAND) {
+    if arguments
+        .first()
+        .is_some_and(|argument| argument == SPAWNER_SUBCOMMAND)
+    {
         return spawner_main();
     }
-    let number = |at: usize, default| arguments.get(at).map_or(default, |text| text.parse().unwrap());
+    let number = |at: usize, default| {
+        arguments
+            .get(at)
+            .map_or(default, |text| text.parse().unwrap())
+    };
     let (launches, at_once) = (number(0, 1000), number(1, 8));
-    println!("{:<44} {:>8.0} /s", "fork + exec + wait, one after another", fork_rate(launches));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.unwrap().block_on(measure(launches, at_once));
+    let on = arguments.get(2).map_or(".", String::as_str);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(measure(launches, at_once, on));
     ExitCode::SUCCESS
 }
 
-async fn measure(launches: usize, at_once: usize) {
+/// Processor time of this process, the spawner and the shims.
+struct Account(JobCgroup);
+
+impl Account {
+    fn open(layout: &CgroupLayout) -> Self {
+        let account = JobCgroup::create(layout, "launch-rate", &Limits::default()).unwrap();
+        for file in account.procs_files() {
+            std::fs::write(file, std::process::id().to_string()).unwrap();
+        }
+        Self(account)
+    }
+
+    /// Leaves and removes the account, with the spawner that is still in it.
+    async fn close(self) {
+        let pid = std::process::id().to_string();
+        let left = self.0.procs_files().iter().all(|file| {
+            let base = file.ancestors().nth(3).unwrap();
+            std::fs::write(base.join("cgroup.procs"), &pid).is_ok()
+        });
+        if left {
+            self.0.remove().await.unwrap();
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.0.usage().unwrap().cpu_seconds.unwrap()
+    }
+}
+
+async fn measure(launches: usize, at_once: usize, on: &str) {
     let layout = CgroupLayout::detect(&LayoutSource::host().unwrap()).unwrap();
     layout.prepare().unwrap();
     println!("{:?}", layout.describe());
-    let directory = tempfile::tempdir_in(".").unwrap();
+    let account = Account::open(&layout);
+    let (start, before) = (Instant::now(), account.seconds());
+    fork_and_exec(launches);
+    report(
+        "fork + exec + wait, one after another",
+        launches,
+        start,
+        account.seconds() - before,
+    );
+    let directory = tempfile::tempdir_in(on).unwrap();
     let command = SpawnerCommand::current_executable().unwrap();
     let launcher = Arc::new(Launcher::start(command).unwrap());
-    let limits = Limits { memory_bytes: Some(1 << 30), ..Limits::default() };
-    let all = Limits { pids_max: Some(100), cpu_share_millis: Some(1000), ..limits };
-    let parts = |name, cgroup, isolation| Parts { name, cgroup, isolation };
+    let limits = Limits {
+        memory_bytes: Some(1 << 30),
+        ..Limits::default()
+    };
+    let all = Limits {
+        pids_max: Some(100),
+        cpu_share_millis: Some(1000),
+        ..limits
+    };
+    let parts = |name, cgroup, isolation| Parts {
+        name,
+        cgroup,
+        isolation,
+    };
     for parts in [
         parts("shim and record only", None, false),
         parts("… user, private mounts", None, true),
@@ -55,11 +119,30 @@ async fn measure(launches: usize, at_once: usize) {
         parts("… cgroup (kill, memory, pids, cpu)", Some(all), false),
         parts("… all of it", Some(all), true),
     ] {
-        let start = Instant::now();
-        run_all(launches, at_once, parts, &layout, &launcher, directory.path()).await;
-        let rate = launches as f64 / start.elapsed().as_secs_f64();
-        println!("{:<44} {rate:>8.0} /s", parts.name);
+        let (start, before) = (Instant::now(), account.seconds());
+        let inside = run_all(
+            launches,
+            at_once,
+            parts,
+            &layout,
+            &launcher,
+            directory.path(),
+        )
+        .await;
+        report(
+            parts.name,
+            launches,
+            start,
+            account.seconds() - before + inside,
+        );
     }
+    account.close().await;
+}
+
+fn report(name: &str, launches: usize, start: Instant, processor_seconds: f64) {
+    let rate = launches as f64 / start.elapsed().as_secs_f64();
+    let cost = processor_seconds * 1000.0 / launches as f64;
+    println!("{name:<44} {rate:>8.0} /s {cost:>8.3} ms of processor time each");
 }
 
 async fn run_all(
@@ -69,7 +152,7 @@ async fn run_all(
     layout: &CgroupLayout,
     launcher: &Arc<Launcher>,
     directory: &Path,
-) {
+) -> f64 {
     let room = Arc::new(Semaphore::new(at_once));
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..launches {
@@ -77,39 +160,45 @@ async fn run_all(
         let (layout, launcher) = (layout.clone(), Arc::clone(launcher));
         let record = directory.join(format!("record-{number}"));
         tasks.spawn(async move {
-            run_one(number, parts, &layout, &launcher, record).await;
+            let seconds = run_one(number, parts, &layout, &launcher, record).await;
             drop(permit);
+            seconds
         });
     }
-    tasks.join_all().await;
+    tasks.join_all().await.into_iter().sum()
 }
 
+/// Gives the processor time used inside the job's cgroup.
 async fn run_one(
     number: usize,
     parts: Parts,
     layout: &CgroupLayout,
     launcher: &Launcher,
     record: PathBuf,
-) {
+) -> f64 {
     let name = format!("launch-rate-{number}");
-    let cgroup = parts.cgroup.map(|limits| JobCgroup::create(layout, &name, &limits).unwrap());
+    let cgroup = parts
+        .cgroup
+        .map(|limits| JobCgroup::create(layout, &name, &limits).unwrap());
     let spec = specification(record, parts.isolation, cgroup.as_ref());
     let process = launcher.launch(&spec).await.unwrap();
     match process.wait().await.unwrap() {
         Outcome::Ended(exit) if exit.cause == ExitCause::Exited(0) => {}
         outcome => eprintln!("unexpected end: {outcome:?}"),
     }
-    if let Some(cgroup) = cgroup {
-        cgroup.usage().unwrap();
-        cgroup.remove().await.unwrap();
-    }
     remove_record(&spec.record).unwrap();
+    let Some(cgroup) = cgroup else { return 0.0 };
+    let seconds = cgroup.usage().unwrap().cpu_seconds.unwrap();
+    cgroup.remove().await.unwrap();
+    seconds
 }
 
 fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -> ProcessSpec {
     let private = |target: &str| PrivateDirectory {
         target: target.into(),
-        source: PrivateSource::Memory { size_bytes: 1 << 30 },
+        source: PrivateSource::Memory {
+            size_bytes: 1 << 30,
+        },
     };
     ProcessSpec {
         record,
@@ -120,19 +209,23 @@ fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -
         stderr: "/dev/null".into(),
         execution_log: None,
         directories: Vec::new(),
-        identity: isolation.then_some(Identity { uid: 61_000, gid: 61_000 }),
+        identity: isolation.then_some(Identity {
+            uid: 61_000,
+            gid: 61_000,
+        }),
         cgroup_procs: cgroup.map(JobCgroup::procs_files).unwrap_or_default(),
-        mounts: isolation.then(|| MountPlan { private: vec![private("/tmp")], ..MountPlan::default() }),
+        mounts: isolation.then(|| MountPlan {
+            private: vec![private("/tmp")],
+            ..MountPlan::default()
+        }),
         resource_limits: Vec::new(),
         umask: 0o022,
         oom_score_adjustment: 100,
     }
 }
 
-fn fork_rate(launches: usize) -> f64 {
-    let start = Instant::now();
+fn fork_and_exec(launches: usize) {
     for _ in 0..launches {
         std::process::Command::new("/bin/true").status().unwrap();
     }
-    launches as f64 / start.elapsed().as_secs_f64()
 }

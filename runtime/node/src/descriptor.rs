@@ -1,5 +1,8 @@
 //! Waiting for a file descriptor in the async runtime.
-#![allow(unsafe_code, reason = "tokio asks for a promise that the descriptor stays the same")]
+#![allow(
+    unsafe_code,
+    reason = "tokio asks for a promise that the descriptor stays the same"
+)]
 
 use std::io;
 use std::os::fd::OwnedFd;

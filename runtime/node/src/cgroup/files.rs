@@ -39,9 +39,14 @@ pub(super) fn number(text: &str) -> Option<u64> {
 
 /// The number behind `key` in a file of `key number` lines.
 pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| number(line.strip_prefix(key)?.strip_prefix(' ')?))
+    text.lines()
+        .find_map(|line| number(line.strip_prefix(key)?.strip_prefix(' ')?))
 }
 
 pub(super) fn error(action: &str, path: &Path, source: io::Error) -> CgroupError {
-    CgroupError::Io { action: action.into(), path: path.into(), source }
+    CgroupError::Io {
+        action: action.into(),
+        path: path.into(),
+        source,
+    }
 }

@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::CgroupError;
 use super::files::{self, create_directory, write};
 use super::layout::{CgroupLayout, Controller, V1Hierarchy};
 use super::limits::{Limits, MEMORY_BYTES_MIN, Setting};
-use super::CgroupError;
+
+/// How long, and how often, a directory is tried that the kernel calls busy.
+const REMOVAL_MAX: Duration = Duration::from_secs(30);
+const REMOVAL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The directories of one job, one per hierarchy in use. Holding it keeps nothing
 /// alive and dropping it removes nothing. It can be stored and read back, so the
@@ -55,10 +60,14 @@ impl JobCgroup {
     pub fn child(&self, name: &str) -> Result<Self, CgroupError> {
         check_name(name)?;
         let child = Self {
-            v1: self.v1.iter().map(|(c, directory)| (c.clone(), directory.join(name))).collect(),
+            v1: self
+                .v1
+                .iter()
+                .map(|(c, directory)| (c.clone(), directory.join(name)))
+                .collect(),
             v2: self.v2.as_ref().map(|directory| directory.join(name)),
         };
-        child.directories().try_for_each(|directory| create_directory(directory))?;
+        child.directories().try_for_each(create_directory)?;
         Ok(child)
     }
 
@@ -66,25 +75,35 @@ impl JobCgroup {
     /// [`kill`](Self::kill) uses comes first, so a process that has joined
     /// anything can be killed.
     pub fn procs_files(&self) -> Vec<PathBuf> {
-        self.directories().map(|directory| directory.join("cgroup.procs")).collect()
+        self.directories()
+            .map(|directory| directory.join("cgroup.procs"))
+            .collect()
     }
 
-    /// Removes the empty directories. Those that still hold processes are killed
-    /// again and tried again for a bounded time.
+    /// Removes the directories. Processes that are still inside are killed.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::Undead`] or [`CgroupError::Io`] if that does not succeed in
+    /// half a minute.
     pub async fn remove(&self) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + REMOVAL_MAX;
         loop {
             match self.remove_directories() {
-                Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::ResourceBusy => {
-                    self.kill().await?;
-                }
+                Err(error) if error.is_busy() && Instant::now() < deadline => self.kill().await?,
                 result => return result,
             }
+            // Empty, but the kernel has not noticed yet.
+            tokio::time::sleep(REMOVAL_INTERVAL).await;
         }
     }
 
     /// All directories, the one for killing first.
     pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.v2.iter().map(PathBuf::as_path).chain(self.v1.iter().map(|(_, d)| d.as_path()))
+        self.v2
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(self.v1.iter().map(|(_, d)| d.as_path()))
     }
 
     fn paths(
@@ -94,9 +113,14 @@ impl JobCgroup {
     ) -> Result<Self, CgroupError> {
         check_name(name)?;
         let v1 = layout.v1.iter().filter(|hierarchy| keep(hierarchy));
-        let mut v1: Vec<_> = v1.map(|h| (h.controllers.clone(), h.jobs().join(name))).collect();
+        let mut v1: Vec<_> = v1
+            .map(|h| (h.controllers.clone(), h.jobs().join(name)))
+            .collect();
         v1.sort_by_key(|(controllers, _)| !controllers.contains(&Controller::Freezer));
-        Ok(Self { v1, v2: layout.v2.as_ref().map(|v2| v2.jobs().join(name)) })
+        Ok(Self {
+            v1,
+            v2: layout.v2.as_ref().map(|v2| v2.jobs().join(name)),
+        })
     }
 
     fn build(&self, layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupError> {
@@ -129,16 +153,24 @@ pub fn list(layout: &CgroupLayout) -> Result<BTreeSet<String>, CgroupError> {
 
 /// Which v1 hierarchies do something for a job with these limits.
 fn needed(hierarchy: &V1Hierarchy, layout: &CgroupLayout, limits: &Limits) -> bool {
-    hierarchy.controllers.iter().any(|controller| match controller {
-        Controller::Memory => true,
-        Controller::Cpu | Controller::Pids => limits.asked().any(|(asked, _)| asked == *controller),
-        Controller::Cpuacct | Controller::Freezer => layout.v2.is_none(),
-    })
+    hierarchy
+        .controllers
+        .iter()
+        .any(|controller| match controller {
+            Controller::Memory => true,
+            Controller::Cpu | Controller::Pids => {
+                limits.asked().any(|(asked, _)| asked == *controller)
+            }
+            Controller::Cpuacct | Controller::Freezer => layout.v2.is_none(),
+        })
 }
 
 fn check_supported(layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupError> {
     if let Some((controller, what)) = limits.asked().find(|(c, _)| !layout.has(*c)) {
-        return Err(CgroupError::Unsupported { what, reason: layout.lack(controller) });
+        return Err(CgroupError::Unsupported {
+            what,
+            reason: layout.lack(controller),
+        });
     }
     match limits.memory_bytes {
         Some(bytes) if bytes < MEMORY_BYTES_MIN => Err(CgroupError::Unsupported {
@@ -153,18 +185,17 @@ fn check_name(name: &str) -> Result<(), CgroupError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let usable = name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric());
     // Names of the kernel's own files begin with a controller and a dot.
-    match usable && name.len() <= 200 && !name.starts_with("cgroup.") {
-        true => Ok(()),
-        false => Err(CgroupError::Name { name: name.into() }),
+    if usable && name.len() <= 200 && !name.starts_with("cgroup.") {
+        return Ok(());
     }
+    Err(CgroupError::Name { name: name.into() })
 }
 
 fn apply(directory: &Path, settings: impl Iterator<Item = Setting>) -> Result<(), CgroupError> {
     for setting in settings {
         let path = directory.join(setting.file);
         match write(&path, &setting.value) {
-            Err(CgroupError::Io { source, .. })
-                if setting.optional && source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if setting.optional && error.is_not_found() => {}
             result => result?,
         }
     }
@@ -196,6 +227,10 @@ pub(super) fn child_names(directory: &Path) -> Result<Vec<String>, CgroupError> 
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(files::error("list", directory, source)),
     };
-    let directories = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-    Ok(directories.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    let directories = entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    Ok(directories
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect())
 }

@@ -9,10 +9,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::Interest;
 
+use super::CgroupError;
 use super::files::{self, keyed, read, write};
 use super::job::{JobCgroup, child_names};
 use super::layout::Controller;
-use super::CgroupError;
 use crate::descriptor::watch;
 
 /// How long processes may take to die of SIGKILL before that is reported. Large
@@ -24,6 +24,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 impl JobCgroup {
     /// Kills every process, also one that forks, daemonises or ignores signals,
     /// and waits until the cgroup is empty.
+    ///
+    /// A process that is just being launched may join afterwards. To end a job for
+    /// good, also send SIGKILL to each [`Supervised`](crate::launch::Supervised),
+    /// wait for their ends, and then [`remove`](Self::remove) this, which kills
+    /// whatever is left.
     ///
     /// # Errors
     ///
@@ -72,11 +77,9 @@ impl JobCgroup {
         };
         let file = v2.join("cgroup.kill");
         match write(&file, "1") {
+            Err(error) if error.is_not_found() && !v2.exists() => Ok(()),
             // Kernels before 5.14.
-            Err(CgroupError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound && v2.is_dir() => self.kill_frozen(),
-            Err(CgroupError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.is_not_found() => self.kill_frozen(),
             result => result,
         }
     }
@@ -88,11 +91,11 @@ impl JobCgroup {
         if let Some((file, stop, _)) = &freezer {
             write(file, stop)?;
         }
-        self.signal(Signal::SIGKILL)?;
-        match &freezer {
-            Some((file, _, go)) => write(file, go),
-            None => Ok(()),
+        let signalled = self.signal(Signal::SIGKILL);
+        if let Some((file, _, go)) = &freezer {
+            write(file, go)?;
         }
+        signalled
     }
 
     /// The file that stops all processes, with the values for stop and go.
@@ -100,12 +103,17 @@ impl JobCgroup {
         if let Some(directory) = &self.v2 {
             return Some((directory.join("cgroup.freeze"), "1", "0"));
         }
-        let hierarchy = self.v1.iter().find(|(c, _)| c.contains(&Controller::Freezer))?;
+        let hierarchy = self
+            .v1
+            .iter()
+            .find(|(c, _)| c.contains(&Controller::Freezer))?;
         Some((hierarchy.1.join("freezer.state"), "FROZEN", "THAWED"))
     }
 
     fn killing_directory(&self) -> &Path {
-        self.directories().next().unwrap_or(Path::new("/nonexistent"))
+        self.directories()
+            .next()
+            .unwrap_or(Path::new("/nonexistent"))
     }
 
     async fn look_until_empty(&self) -> Result<(), CgroupError> {
@@ -127,7 +135,9 @@ async fn wait_unpopulated(events: &Path) -> Result<(), CgroupError> {
         .map_err(|source| files::error("watch", events, source))?;
     while populated(events)? {
         let ready = watch.ready(Interest::PRIORITY).await;
-        ready.map_err(|source| files::error("watch", events, source))?.clear_ready();
+        ready
+            .map_err(|source| files::error("watch", events, source))?
+            .clear_ready();
     }
     Ok(())
 }
@@ -139,7 +149,10 @@ fn populated(events: &Path) -> Result<bool, CgroupError> {
 /// All processes of a cgroup and its children.
 fn processes(directory: &Path) -> Result<Vec<Pid>, CgroupError> {
     let text = read(&directory.join("cgroup.procs"))?.unwrap_or_default();
-    let mut found: Vec<Pid> = text.lines().filter_map(|l| l.parse().ok().map(Pid::from_raw)).collect();
+    let mut found: Vec<Pid> = text
+        .lines()
+        .filter_map(|l| l.parse().ok().map(Pid::from_raw))
+        .collect();
     for name in child_names(directory)? {
         found.extend(processes(&directory.join(name))?);
     }

@@ -90,14 +90,23 @@ impl LayoutSource {
 impl CgroupLayout {
     /// Finds the hierarchies. Changes nothing: see [`prepare`](Self::prepare).
     pub fn detect(source: &LayoutSource) -> Result<Self, CgroupError> {
-        let mut layout = Self { v1: Vec::new(), v2: None };
+        let mut layout = Self {
+            v1: Vec::new(),
+            v2: None,
+        };
         for mount in source.mountinfo.lines().filter_map(CgroupMount::parse) {
             let own = own_path(&source.own_cgroups, &mount);
             let base = mount.directory(&source.root, own.as_deref().unwrap_or("/"));
             if mount.v2 {
-                layout.v2 = Some(V2Hierarchy::detect(base, &mount.directory(&source.root, "/"))?);
+                layout.v2 = Some(V2Hierarchy::detect(
+                    base,
+                    &mount.directory(&source.root, "/"),
+                )?);
             } else if !mount.controllers.is_empty() && !layout.has_v1(&mount.controllers) {
-                layout.v1.push(V1Hierarchy { controllers: mount.controllers, base });
+                layout.v1.push(V1Hierarchy {
+                    controllers: mount.controllers,
+                    base,
+                });
             }
         }
         Ok(layout)
@@ -112,14 +121,23 @@ impl CgroupLayout {
             (None, true) => "none",
         };
         let all = [Controller::Cpu, Controller::Memory, Controller::Pids];
-        let (controllers, missing): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|controller| self.has(*controller));
-        let mut missing: Vec<String> =
-            missing.into_iter().map(|controller| self.lack(controller)).collect();
+        let (controllers, missing): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|controller| self.has(*controller));
+        let mut missing: Vec<String> = missing
+            .into_iter()
+            .map(|controller| self.lack(controller))
+            .collect();
         if self.v2.is_none() && !self.has(Controller::Freezer) {
-            missing.push("no cgroup2 and no freezer: a job that forks fast may outrun its kill".into());
+            missing.push(
+                "no cgroup2 and no freezer: a job that forks fast may outrun its kill".into(),
+            );
         }
-        LayoutSummary { version: version.into(), controllers, missing }
+        LayoutSummary {
+            version: version.into(),
+            controllers,
+            missing,
+        }
     }
 
     /// Whether a controller is available in any hierarchy.
@@ -134,16 +152,22 @@ impl CgroupLayout {
                 "the controller '{controller}' is not delegated to {}; run the daemon as root with Delegate=yes",
                 v2.base.display()
             ),
-            _ => format!("no mounted cgroup hierarchy has the controller '{controller}'; mount it or boot with it"),
+            _ => format!(
+                "no mounted cgroup hierarchy has the controller '{controller}'; mount it or boot with it"
+            ),
         }
     }
 
     pub(super) fn v2_has(&self, controller: Controller) -> bool {
-        self.v2.as_ref().is_some_and(|v2| v2.controllers.contains(&controller))
+        self.v2
+            .as_ref()
+            .is_some_and(|v2| v2.controllers.contains(&controller))
     }
 
     fn has_v1(&self, controllers: &[Controller]) -> bool {
-        self.v1.iter().any(|h| h.controllers.iter().any(|c| controllers.contains(c)))
+        self.v1
+            .iter()
+            .any(|h| h.controllers.iter().any(|c| controllers.contains(c)))
     }
 }
 
@@ -166,7 +190,11 @@ impl V2Hierarchy {
         let wanted = [Controller::Cpu, Controller::Memory, Controller::Pids];
         let controllers = names.split_whitespace().filter_map(Controller::from_name);
         let controllers = controllers.filter(|c| wanted.contains(c)).collect();
-        Ok(Self { controllers, base, at_root })
+        Ok(Self {
+            controllers,
+            base,
+            at_root,
+        })
     }
 
     pub(super) fn jobs(&self) -> PathBuf {
@@ -224,17 +252,27 @@ impl CgroupMount {
             root: unescape(root),
             mount_point: PathBuf::from(unescape(mount_point)),
             v2,
-            controllers: options.split(',').filter_map(Controller::from_name).collect(),
+            controllers: options
+                .split(',')
+                .filter_map(Controller::from_name)
+                .collect(),
         })
     }
 
     /// Where a cgroup of this hierarchy is in the file system.
     fn directory(&self, file_root: &Path, cgroup: &str) -> PathBuf {
-        let relative = cgroup.strip_prefix(self.root.trim_end_matches('/')).unwrap_or("");
-        let mount_point = self.mount_point.strip_prefix("/").unwrap_or(&self.mount_point);
+        let relative = cgroup
+            .strip_prefix(self.root.trim_end_matches('/'))
+            .unwrap_or("");
+        let mount_point = self
+            .mount_point
+            .strip_prefix("/")
+            .unwrap_or(&self.mount_point);
         let directory = file_root.join(mount_point);
         match relative.trim_matches('/') {
             "" => directory,
+            // Outside of what a container can see: all it has is the top.
+            outside if outside.starts_with("..") => directory,
             relative => directory.join(relative),
         }
     }
@@ -246,17 +284,22 @@ fn own_path(own_cgroups: &str, mount: &CgroupMount) -> Option<String> {
         let mut fields = line.splitn(3, ':');
         let (_, names, path) = (fields.next()?, fields.next()?, fields.next()?);
         let mut controllers = names.split(',').filter_map(Controller::from_name);
-        let matches = match mount.v2 {
-            true => names.is_empty(),
-            false => controllers.any(|controller| mount.controllers.contains(&controller)),
-        };
+        let shared = controllers.any(|controller| mount.controllers.contains(&controller));
+        let matches = if mount.v2 { names.is_empty() } else { shared };
         matches.then(|| path.to_owned())
     })
 }
 
 /// `mountinfo` writes spaces and the like as three octal digits.
 fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (code, character)| text.replace(code, character))
+    [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ]
+    .iter()
+    .fold(text.to_owned(), |text, (code, character)| {
+        text.replace(code, character)
+    })
 }

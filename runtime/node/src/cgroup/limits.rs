@@ -49,13 +49,20 @@ impl Limits {
 
     /// The settings of one controller in a v1 hierarchy.
     pub(super) fn v1(&self, controller: Controller) -> Vec<Setting> {
-        let setting = |file, value: u64, optional| {
-            Setting { controller, file, value: value.to_string(), optional }
+        let setting = |file, value: u64, optional| Setting {
+            controller,
+            file,
+            value: value.to_string(),
+            optional,
         };
         match controller {
             Controller::Cpu => {
-                let share = self.cpu_share_millis.map(|m| setting("cpu.shares", shares(m), false));
-                let limit = self.cpu_limit_millis.map(|m| setting("cpu.cfs_quota_us", quota(m), false));
+                let share = self
+                    .cpu_share_millis
+                    .map(|m| setting("cpu.shares", shares(m), false));
+                let limit = self
+                    .cpu_limit_millis
+                    .map(|m| setting("cpu.cfs_quota_us", quota(m), false));
                 share.into_iter().chain(limit).collect()
             }
             // The order matters: the sum with swap may never be the smaller one.
@@ -65,19 +72,34 @@ impl Limits {
                     setting("memory.memsw.limit_in_bytes", bytes, true),
                 ]
             }),
-            Controller::Pids => self.pids_max.map(|n| setting("pids.max", n, false)).into_iter().collect(),
+            Controller::Pids => self
+                .pids_max
+                .map(|n| setting("pids.max", n, false))
+                .into_iter()
+                .collect(),
             Controller::Cpuacct | Controller::Freezer => Vec::new(),
         }
     }
 
     /// The settings of one controller in the v2 hierarchy.
     pub(super) fn v2(&self, controller: Controller) -> Vec<Setting> {
-        let setting = |file, value, optional| Setting { controller, file, value, optional };
+        let setting = |file, value, optional| Setting {
+            controller,
+            file,
+            value,
+            optional,
+        };
         match controller {
             Controller::Cpu => {
-                let share = self.cpu_share_millis.map(|m| setting("cpu.weight", weight(m).to_string(), false));
+                let share = self
+                    .cpu_share_millis
+                    .map(|m| setting("cpu.weight", weight(m).to_string(), false));
                 let limit = self.cpu_limit_millis.map(|m| {
-                    setting("cpu.max", format!("{} {QUOTA_PERIOD_MICROSECONDS}", quota(m)), false)
+                    setting(
+                        "cpu.max",
+                        format!("{} {QUOTA_PERIOD_MICROSECONDS}", quota(m)),
+                        false,
+                    )
                 });
                 share.into_iter().chain(limit).collect()
             }
@@ -87,9 +109,11 @@ impl Limits {
                     setting("memory.swap.max", "0".into(), true),
                 ]
             }),
-            Controller::Pids => {
-                self.pids_max.map(|n| setting("pids.max", n.to_string(), false)).into_iter().collect()
-            }
+            Controller::Pids => self
+                .pids_max
+                .map(|n| setting("pids.max", n.to_string(), false))
+                .into_iter()
+                .collect(),
             Controller::Cpuacct | Controller::Freezer => Vec::new(),
         }
     }
@@ -107,7 +131,9 @@ fn weight(millis: u64) -> u64 {
 
 /// The kernel takes no quota below one millisecond.
 fn quota(millis: u64) -> u64 {
-    millis.saturating_mul(QUOTA_PERIOD_MICROSECONDS / 1000).max(1000)
+    millis
+        .saturating_mul(QUOTA_PERIOD_MICROSECONDS / 1000)
+        .max(1000)
 }
 
 #[cfg(test)]
@@ -123,7 +149,10 @@ mod tests {
 
     #[test]
     fn two_processors_are_two_windows() {
-        let limits = Limits { cpu_limit_millis: Some(2000), ..Limits::default() };
+        let limits = Limits {
+            cpu_limit_millis: Some(2000),
+            ..Limits::default()
+        };
         assert_eq!(limits.v1(Controller::Cpu)[0].value, "200000");
         assert_eq!(limits.v2(Controller::Cpu)[0].value, "200000 100000");
     }

@@ -62,11 +62,30 @@ pub enum CgroupError {
         name: String,
     },
     /// Processes did not die in time (stuck in the kernel, usually on storage).
-    #[error("processes of the cgroup {path} are still alive {seconds} s after SIGKILL; they hang in the kernel, often on a dead file server")]
+    #[error(
+        "processes of the cgroup {path} are still alive {seconds} s after SIGKILL; they hang in the kernel, often on a dead file server"
+    )]
     Undead {
         /// The cgroup.
         path: PathBuf,
         /// How long was waited.
         seconds: u64,
     },
+}
+
+impl CgroupError {
+    fn is_busy(&self) -> bool {
+        self.kernel_error() == Some(io::ErrorKind::ResourceBusy)
+    }
+
+    fn is_not_found(&self) -> bool {
+        self.kernel_error() == Some(io::ErrorKind::NotFound)
+    }
+
+    fn kernel_error(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::CgroupError;
 use super::files::{create_directory, read, write};
 use super::layout::{CgroupLayout, Controller, DAEMON_DIRECTORY, V1Hierarchy, V2Hierarchy};
-use super::CgroupError;
 
 impl CgroupLayout {
     /// Creates the directory that holds the jobs' cgroups in each hierarchy. On v2
@@ -21,10 +21,11 @@ fn prepare_v1(hierarchy: &V1Hierarchy) -> Result<(), CgroupError> {
     create_directory(&jobs)?;
     // Old kernels count a child to its parent only where that was switched on.
     let switch = jobs.join("memory.use_hierarchy");
-    match hierarchy.controllers.contains(&Controller::Memory) && read(&switch)?.is_some_and(|v| v.trim() == "0") {
-        true => write(&switch, "1"),
-        false => Ok(()),
+    let memory = hierarchy.controllers.contains(&Controller::Memory);
+    if memory && read(&switch)?.is_some_and(|value| value.trim() == "0") {
+        write(&switch, "1")?;
     }
+    Ok(())
 }
 
 fn prepare_v2(hierarchy: &V2Hierarchy) -> Result<(), CgroupError> {
@@ -36,7 +37,11 @@ fn prepare_v2(hierarchy: &V2Hierarchy) -> Result<(), CgroupError> {
     if !hierarchy.at_root {
         move_to_leaf(&hierarchy.base)?;
     }
-    let names: Vec<_> = hierarchy.controllers.iter().map(|c| format!("+{c}")).collect();
+    let names: Vec<_> = hierarchy
+        .controllers
+        .iter()
+        .map(|c| format!("+{c}"))
+        .collect();
     let names = names.join(" ");
     write(&hierarchy.base.join("cgroup.subtree_control"), &names)?;
     write(&jobs.join("cgroup.subtree_control"), &names)
@@ -52,7 +57,8 @@ fn move_to_leaf(base: &Path) -> Result<(), CgroupError> {
     for pid in procs.lines() {
         match write(&leaf.join("cgroup.procs"), pid) {
             // It ended meanwhile.
-            Err(CgroupError::Io { source, .. }) if source.raw_os_error() == Some(nix::libc::ESRCH) => {}
+            Err(CgroupError::Io { source, .. })
+                if source.raw_os_error() == Some(nix::libc::ESRCH) => {}
             result => result?,
         }
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{CgroupError, CgroupLayout, CgroupUsage, Controller, JobCgroup, LayoutSource, Limits, list};
+use super::{
+    CgroupError, CgroupLayout, CgroupUsage, Controller, JobCgroup, LayoutSource, Limits, list,
+};
 
 /// A machine made of directories.
 struct Machine {
@@ -17,7 +19,11 @@ struct Machine {
 impl Machine {
     fn new(own_cgroups: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, mountinfo: String::new(), own_cgroups: own_cgroups.into() }
+        Self {
+            directory,
+            mountinfo: String::new(),
+            own_cgroups: own_cgroups.into(),
+        }
     }
 
     /// A hierarchy, mounted from its root.
@@ -26,7 +32,9 @@ impl Machine {
     }
 
     fn mount_part(mut self, root: &str, mount_point: &str, kind: &str, options: &str) -> Self {
-        self.mountinfo += &format!("30 20 0:30 {root} {mount_point} rw shared:9 - {kind} {kind} rw,{options}\n");
+        let line =
+            format!("30 20 0:30 {root} {mount_point} rw shared:9 - {kind} {kind} rw,{options}\n");
+        self.mountinfo.push_str(&line);
         fs::create_dir_all(self.path(mount_point)).unwrap();
         self
     }
@@ -70,9 +78,12 @@ fn v1() -> Machine {
 fn hybrid() -> Machine {
     let machine = v1();
     let own_cgroups = format!("{}0::/\n", machine.own_cgroups);
-    Machine { own_cgroups, ..machine }
-        .mount("/sys/fs/cgroup/unified", "cgroup2", "nsdelegate")
-        .file("/sys/fs/cgroup/unified/cgroup.controllers", "\n")
+    Machine {
+        own_cgroups,
+        ..machine
+    }
+    .mount("/sys/fs/cgroup/unified", "cgroup2", "nsdelegate")
+    .file("/sys/fs/cgroup/unified/cgroup.controllers", "\n")
 }
 
 const UNIT: &str = "/sys/fs/cgroup/system.slice/lote.service";
@@ -80,7 +91,10 @@ const UNIT: &str = "/sys/fs/cgroup/system.slice/lote.service";
 fn v2(own: &str) -> Machine {
     Machine::new(&format!("0::{own}\n"))
         .mount("/sys/fs/cgroup", "cgroup2", "nsdelegate")
-        .file(&format!("{UNIT}/cgroup.controllers"), "cpuset cpu io memory pids\n")
+        .file(
+            &format!("{UNIT}/cgroup.controllers"),
+            "cpuset cpu io memory pids\n",
+        )
         .file(&format!("{UNIT}/cgroup.subtree_control"), "")
         .file(&format!("{UNIT}/cgroup.procs"), "")
         .file(&format!("{UNIT}/lote/cgroup.subtree_control"), "")
@@ -88,28 +102,50 @@ fn v2(own: &str) -> Machine {
 
 /// The files that the kernel would make in a new cgroup.
 fn with_files(machine: Machine, directory: &str, files: &[&str]) -> Machine {
-    files.iter().fold(machine, |machine, file| machine.file(&format!("{directory}/{file}"), "0"))
+    files.iter().fold(machine, |machine, file| {
+        machine.file(&format!("{directory}/{file}"), "0")
+    })
 }
 
 fn paths(cgroup: &JobCgroup, machine: &Machine) -> Vec<String> {
     let root: &Path = machine.directory.path();
     let files = cgroup.procs_files();
-    files.iter().map(|file| format!("/{}", file.strip_prefix(root).unwrap().display())).collect()
+    files
+        .iter()
+        .map(|file| format!("/{}", file.strip_prefix(root).unwrap().display()))
+        .collect()
 }
 
 #[test]
 fn says_what_is_in_force() {
     let version = |machine: &Machine| machine.layout().describe().version;
-    assert_eq!([version(&v1()), version(&hybrid()), version(&v2("/system.slice/lote.service"))], ["v1", "hybrid", "v2"]);
+    assert_eq!(
+        [
+            version(&v1()),
+            version(&hybrid()),
+            version(&v2("/system.slice/lote.service"))
+        ],
+        ["v1", "hybrid", "v2"]
+    );
     let none = Machine::new("").layout().describe();
-    assert_eq!((none.version.as_str(), none.controllers.len(), none.missing.len()), ("none", 0, 4));
+    assert_eq!(
+        (
+            none.version.as_str(),
+            none.controllers.len(),
+            none.missing.len()
+        ),
+        ("none", 0, 4)
+    );
     assert!(hybrid().layout().describe().missing.is_empty());
 }
 
 #[test]
 fn v1_uses_each_hierarchy_once_below_its_own_cgroup() {
     let machine = with_files(v1(), "/sys/fs/cgroup/pids/lote/job", &["pids.max"]);
-    let limits = Limits { pids_max: Some(7), ..Limits::default() };
+    let limits = Limits {
+        pids_max: Some(7),
+        ..Limits::default()
+    };
     machine.layout().prepare().unwrap();
     let cgroup = JobCgroup::create(&machine.layout(), "job", &limits).unwrap();
     assert_eq!(
@@ -141,14 +177,23 @@ fn hybrid_leaves_out_what_the_unified_hierarchy_does() {
 #[test]
 fn v1_memory_limit_includes_swap_where_there_is_some() {
     let job = "/sys/fs/cgroup/memory/daemon/lote/job";
-    let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
+    let limits = Limits {
+        memory_bytes: Some(64 << 20),
+        ..Limits::default()
+    };
     let plain = with_files(hybrid(), job, &["memory.limit_in_bytes"]);
     plain.layout().prepare().unwrap();
     JobCgroup::create(&plain.layout(), "job", &limits).unwrap();
     let swap = with_files(plain, job, &["memory.memsw.limit_in_bytes"]);
     JobCgroup::create(&swap.layout(), "job", &limits).unwrap();
-    assert_eq!(swap.read(&format!("{job}/memory.limit_in_bytes")), "67108864");
-    assert_eq!(swap.read(&format!("{job}/memory.memsw.limit_in_bytes")), "67108864");
+    assert_eq!(
+        swap.read(&format!("{job}/memory.limit_in_bytes")),
+        "67108864"
+    );
+    assert_eq!(
+        swap.read(&format!("{job}/memory.memsw.limit_in_bytes")),
+        "67108864"
+    );
 }
 
 #[test]
@@ -156,7 +201,10 @@ fn v2_moves_the_daemon_to_a_leaf_and_delegates() {
     let machine = v2("/system.slice/lote.service").file(&format!("{UNIT}/cgroup.procs"), "4242\n");
     let machine = machine.file(&format!("{UNIT}/lote-daemon/cgroup.procs"), "");
     machine.layout().prepare().unwrap();
-    assert_eq!(machine.read(&format!("{UNIT}/lote-daemon/cgroup.procs")), "4242");
+    assert_eq!(
+        machine.read(&format!("{UNIT}/lote-daemon/cgroup.procs")),
+        "4242"
+    );
     for directory in [UNIT.to_owned(), format!("{UNIT}/lote")] {
         let controllers = machine.read(&format!("{directory}/cgroup.subtree_control"));
         assert_eq!(controllers, "+cpu +memory +pids");
@@ -168,14 +216,29 @@ fn v2_daemon_in_its_leaf_finds_its_jobs_beside_it() {
     let machine = v2("/system.slice/lote.service/lote-daemon");
     machine.layout().prepare().unwrap();
     let cgroup = JobCgroup::create(&machine.layout(), "job", &Limits::default()).unwrap();
-    assert_eq!(paths(&cgroup, &machine), [format!("{UNIT}/lote/job/cgroup.procs")]);
-    assert_eq!(list(&machine.layout()).unwrap().into_iter().collect::<Vec<_>>(), ["job"]);
+    assert_eq!(
+        paths(&cgroup, &machine),
+        [format!("{UNIT}/lote/job/cgroup.procs")]
+    );
+    assert_eq!(
+        list(&machine.layout())
+            .unwrap()
+            .into_iter()
+            .collect::<Vec<_>>(),
+        ["job"]
+    );
 }
 
 #[test]
 fn v2_sets_every_limit() {
     let job = format!("{UNIT}/lote/job");
-    let files = ["memory.max", "memory.swap.max", "cpu.weight", "cpu.max", "pids.max"];
+    let files = [
+        "memory.max",
+        "memory.swap.max",
+        "cpu.weight",
+        "cpu.max",
+        "pids.max",
+    ];
     let machine = with_files(v2("/system.slice/lote.service"), &job, &files);
     let limits = Limits {
         cpu_share_millis: Some(4000),
@@ -190,20 +253,30 @@ fn v2_sets_every_limit() {
 
 #[test]
 fn what_is_not_delegated_is_refused_by_name() {
-    let machine = v2("/system.slice/lote.service")
-        .file(&format!("{UNIT}/cgroup.controllers"), "cpu pids\n");
-    let limits = Limits { memory_bytes: Some(1 << 30), ..Limits::default() };
+    let machine =
+        v2("/system.slice/lote.service").file(&format!("{UNIT}/cgroup.controllers"), "cpu pids\n");
+    let limits = Limits {
+        memory_bytes: Some(1 << 30),
+        ..Limits::default()
+    };
     let error = JobCgroup::create(&machine.layout(), "job", &limits).unwrap_err();
-    assert!(matches!(error, CgroupError::Unsupported { what: "memory", .. }));
+    assert!(matches!(
+        error,
+        CgroupError::Unsupported { what: "memory", .. }
+    ));
     assert!(error.to_string().contains("Delegate=yes"), "{error}");
     assert!(!machine.path(&format!("{UNIT}/lote/job")).exists());
     let missing = machine.layout().describe().missing;
-    assert!(missing.len() == 1 && missing[0].contains("memory"), "{missing:?}");
+    assert!(
+        missing.len() == 1 && missing[0].contains("memory"),
+        "{missing:?}"
+    );
 }
 
 #[test]
 fn a_hierarchy_mounted_in_part_is_found() {
-    let machine = Machine::new("0::/container/7/daemon\n").mount_part("/container/7", "/cg", "cgroup2", "x");
+    let machine =
+        Machine::new("0::/container/7/daemon\n").mount_part("/container/7", "/cg", "cgroup2", "x");
     let machine = machine.file("/cg/daemon/cgroup.controllers", "pids\n");
     assert!(machine.layout().has(Controller::Pids));
 }
@@ -212,9 +285,15 @@ fn a_hierarchy_mounted_in_part_is_found() {
 fn v2_account_is_read() {
     let job = format!("{UNIT}/lote/job");
     let machine = v2("/system.slice/lote.service")
-        .file(&format!("{job}/cpu.stat"), "usage_usec 2500000\nuser_usec 1\n")
+        .file(
+            &format!("{job}/cpu.stat"),
+            "usage_usec 2500000\nuser_usec 1\n",
+        )
         .file(&format!("{job}/memory.peak"), "4096\n")
-        .file(&format!("{job}/memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+        .file(
+            &format!("{job}/memory.events"),
+            "low 0\noom 3\noom_kill 2\noom_group_kill 0\n",
+        )
         .file(&format!("{job}/pids.peak"), "9\n")
         .file(&format!("{job}/pids.events"), "max 4\n");
     let cgroup = JobCgroup::open(&machine.layout(), "job").unwrap().unwrap();
@@ -231,10 +310,22 @@ fn v2_account_is_read() {
 #[test]
 fn v1_account_is_read() {
     let machine = v1()
-        .file("/sys/fs/cgroup/cpu,cpuacct/lote/job/cpuacct.usage", "1500000000\n")
-        .file("/sys/fs/cgroup/memory/daemon/lote/job/memory.max_usage_in_bytes", "8192\n")
-        .file("/sys/fs/cgroup/memory/daemon/lote/job/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+        .file(
+            "/sys/fs/cgroup/cpu,cpuacct/lote/job/cpuacct.usage",
+            "1500000000\n",
+        )
+        .file(
+            "/sys/fs/cgroup/memory/daemon/lote/job/memory.max_usage_in_bytes",
+            "8192\n",
+        )
+        .file(
+            "/sys/fs/cgroup/memory/daemon/lote/job/memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+        );
     let cgroup = JobCgroup::open(&machine.layout(), "job").unwrap().unwrap();
     let usage = cgroup.usage().unwrap();
-    assert_eq!((usage.cpu_seconds, usage.memory_peak_bytes, usage.oom_kills), (Some(1.5), Some(8192), 1));
+    assert_eq!(
+        (usage.cpu_seconds, usage.memory_peak_bytes, usage.oom_kills),
+        (Some(1.5), Some(8192), 1)
+    );
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{keyed, number, read};
-use super::job::JobCgroup;
-use super::layout::Controller;
 use super::CgroupError;
+use super::files::{keyed, number, read};
+use super::job::{JobCgroup, child_names};
+use super::layout::Controller;
 
 /// The account of a job's cgroup. `None` where this kernel keeps no such account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -59,11 +59,11 @@ impl CgroupUsage {
             }
             Controller::Memory => {
                 self.memory_peak_bytes = number(&text("memory.max_usage_in_bytes")?);
-                self.oom_kills = keyed(&text("memory.oom_control")?, "oom_kill").unwrap_or(0);
+                self.oom_kills = sum(directory, "memory.oom_control", "oom_kill")?;
             }
             Controller::Pids => {
                 self.pids_peak = number(&text("pids.peak")?);
-                self.pids_limit_hits = keyed(&text("pids.events")?, "max").unwrap_or(0);
+                self.pids_limit_hits = sum(directory, "pids.events", "max")?;
             }
             Controller::Cpu | Controller::Freezer => {}
         }
@@ -71,7 +71,19 @@ impl CgroupUsage {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "exact up to 104 days of nanoseconds, then to a fraction of a second")]
+/// v1 counts an event only where it happened, not in the parents as well.
+fn sum(directory: &Path, file: &str, key: &str) -> Result<u64, CgroupError> {
+    let text = read(&directory.join(file))?.unwrap_or_default();
+    let own = keyed(&text, key).unwrap_or(0);
+    child_names(directory)?.iter().try_fold(own, |total, name| {
+        Ok(total + sum(&directory.join(name), file, key)?)
+    })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact up to 104 days of nanoseconds, then to a fraction of a second"
+)]
 fn seconds(ticks: u64, ticks_per_second: f64) -> f64 {
     ticks as f64 / ticks_per_second
 }

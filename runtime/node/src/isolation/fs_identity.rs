@@ -31,7 +31,10 @@ impl FsIdentity {
             uid: setfsuid(Uid::from_raw(identity.uid)).as_raw(),
             gid: setfsgid(Gid::from_raw(identity.gid)).as_raw(),
         };
-        let guard = Self { previous, thread_bound: std::marker::PhantomData };
+        let guard = Self {
+            previous,
+            thread_bound: std::marker::PhantomData,
+        };
         if current() == identity {
             return Ok(guard);
         }

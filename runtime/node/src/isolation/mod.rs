@@ -7,8 +7,8 @@ mod privileges;
 use serde::{Deserialize, Serialize};
 
 pub use fs_identity::FsIdentity;
-pub use mounts::{BindMount, MountPlan, PrivateDirectory, PrivateSource};
 pub(crate) use mounts::apply as apply_mounts;
+pub use mounts::{BindMount, MountPlan, PrivateDirectory, PrivateSource};
 pub(crate) use privileges::{become_identity, drop_privileges_for_good};
 
 /// The unprivileged user and group a job runs as.

@@ -77,10 +77,20 @@ pub(crate) struct MountError {
 pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
     leave_host_namespace().map_err(at(Path::new("/")))?;
     // Copies of the mounts are taken before anything covers them.
-    let private: Vec<_> = plan.private.iter().map(take_private).collect::<Result<_, _>>()?;
+    let private: Vec<_> = plan
+        .private
+        .iter()
+        .map(take_private)
+        .collect::<Result<_, _>>()?;
     let kept = plan.keep.iter().filter(|path| plan.covers(path));
-    let kept: Vec<_> = kept.map(|path| Ok((path, take(path)?))).collect::<Result<_, _>>()?;
-    let binds: Vec<_> = plan.binds.iter().map(|bind| take(&bind.source)).collect::<Result<_, _>>()?;
+    let kept: Vec<_> = kept
+        .map(|path| Ok((path, take(path)?)))
+        .collect::<Result<_, _>>()?;
+    let binds: Vec<_> = plan
+        .binds
+        .iter()
+        .map(|bind| take(&bind.source))
+        .collect::<Result<_, _>>()?;
     for (directory, tree) in plan.private.iter().zip(private) {
         cover(directory, tree)?;
     }
@@ -104,8 +114,12 @@ pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
 /// Mounts made here stay here; those the host makes or removes later still show,
 /// so that a job never keeps a file server busy that the host has let go.
 fn leave_host_namespace() -> rustix::io::Result<()> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    mount_change(
+        "/",
+        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+    )
 }
 
 /// What a private directory is to be covered with, if it is a directory's copy.
@@ -136,7 +150,14 @@ fn hide(path: &Path, plan: &MountPlan) -> Result<(), MountError> {
         Err(_) => Ok(()),
         Ok(metadata) if metadata.is_dir() => {
             let passable = plan.keep.iter().any(|kept| is_below(kept, path));
-            mount_memory(path, if passable { "size=64k,mode=0711" } else { "size=4k,mode=0000" })
+            mount_memory(
+                path,
+                if passable {
+                    "size=64k,mode=0711"
+                } else {
+                    "size=4k,mode=0000"
+                },
+            )
         }
         Ok(_) => attach(&take(Path::new("/dev/null"))?, open(path)?).map_err(at(path)),
     }
@@ -150,9 +171,14 @@ impl MountPlan {
 
     /// The innermost directory that covers a path.
     fn covering(&self, path: &Path) -> Option<&Path> {
-        let private = self.private.iter().map(|directory| directory.target.as_path());
+        let private = self
+            .private
+            .iter()
+            .map(|directory| directory.target.as_path());
         let covering = private.chain(self.hidden.iter().map(PathBuf::as_path));
-        covering.filter(|cover| is_below(path, cover)).max_by_key(|cover| cover.as_os_str().len())
+        covering
+            .filter(|cover| is_below(path, cover))
+            .max_by_key(|cover| cover.as_os_str().len())
     }
 
     /// Creates the place for a kept directory inside what covers it. The job may
@@ -173,8 +199,10 @@ impl MountPlan {
 }
 
 /// A handle on a directory that is not a symbolic link.
-const DIRECTORY: OFlags =
-    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 fn is_below(path: &Path, directory: &Path) -> bool {
     path != directory && path.starts_with(directory)
@@ -182,7 +210,9 @@ fn is_below(path: &Path, directory: &Path) -> bool {
 
 /// A detached copy of what is mounted and stored at a path.
 fn take(path: &Path) -> Result<OwnedFd, MountError> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
     open_tree(CWD, path, flags).map_err(at(path))
 }
 
@@ -207,5 +237,8 @@ fn make_read_only(path: &Path) -> Result<(), MountError> {
 }
 
 fn at(path: &Path) -> impl FnOnce(Errno) -> MountError {
-    move |source| MountError { path: path.into(), source }
+    move |source| MountError {
+        path: path.into(),
+        source,
+    }
 }

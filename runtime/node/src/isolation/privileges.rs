@@ -2,8 +2,9 @@
 
 use rustix::io::{Errno, Result};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
-    set_capabilities, set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_gid,
+    set_thread_groups, set_thread_uid,
 };
 
 use super::Identity;
@@ -27,7 +28,14 @@ pub(crate) fn drop_privileges_for_good(capabilities: bool) -> Result<()> {
     if capabilities {
         let none = CapabilitySet::empty();
         clear_ambient_capability_set()?;
-        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+        set_capabilities(
+            None,
+            CapabilitySets {
+                effective: none,
+                permitted: none,
+                inheritable: none,
+            },
+        )?;
     }
     set_no_new_privs(true)
 }

@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::execve;
 
-use super::record::{SetupFailure, SetupStep};
+use super::exit::{SetupFailure, SetupStep};
 use super::spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
 use crate::isolation::{apply_mounts, become_identity, drop_privileges_for_good};
 
@@ -56,14 +56,20 @@ fn set_up(spec: &ProcessSpec) -> Result<Infallible, SetupFailure> {
 }
 
 fn set_limits(spec: &ProcessSpec) -> Result<(), SetupFailure> {
-    let no_core_dumps = ResourceLimit { resource: LimitedResource::CoreBytes, value: Some(0) };
+    let no_core_dumps = ResourceLimit {
+        resource: LimitedResource::CoreBytes,
+        value: Some(0),
+    };
     for limit in std::iter::once(&no_core_dumps).chain(&spec.resource_limits) {
         let (resource, name) = kernel_resource(limit.resource);
         let value = limit.value.unwrap_or(nix::sys::resource::RLIM_INFINITY);
         setrlimit(resource, value, value).map_err(failed(SetupStep::SetLimit, name))?;
     }
-    std::fs::write("/proc/self/oom_score_adj", spec.oom_score_adjustment.to_string())
-        .map_err(failed(SetupStep::SetLimit, "out-of-memory score"))?;
+    std::fs::write(
+        "/proc/self/oom_score_adj",
+        spec.oom_score_adjustment.to_string(),
+    )
+    .map_err(failed(SetupStep::SetLimit, "out-of-memory score"))?;
     umask(Mode::from_bits_truncate(spec.umask));
     Ok(())
 }
@@ -87,7 +93,10 @@ fn drop_privileges(spec: &ProcessSpec) -> Result<(), SetupFailure> {
 
 fn create_directory(directory: &DirectorySpec) -> Result<(), SetupFailure> {
     let mut builder = DirBuilder::new();
-    let created = builder.recursive(true).mode(directory.mode).create(&directory.path);
+    let created = builder
+        .recursive(true)
+        .mode(directory.mode)
+        .create(&directory.path);
     created.map_err(failed(SetupStep::CreateDirectory, directory.path.display()))
 }
 
@@ -95,32 +104,45 @@ fn redirect_output(spec: &ProcessSpec) -> Result<(), SetupFailure> {
     let null = Path::new("/dev/null");
     let input = File::open(null).map_err(failed(SetupStep::OpenOutput, null.display()))?;
     let output = open_output(&spec.stdout)?;
-    let errors = match spec.stderr == spec.stdout {
-        true => None,
-        false => Some(open_output(&spec.stderr)?),
+    let separate = spec.stderr != spec.stdout;
+    let errors = separate.then(|| open_output(&spec.stderr)).transpose()?;
+    let put = |result: rustix::io::Result<()>| {
+        result.map_err(failed(SetupStep::OpenOutput, "standard streams"))
     };
-    let put = |result: rustix::io::Result<()>| result.map_err(failed(SetupStep::OpenOutput, "standard streams"));
     put(rustix::stdio::dup2_stdin(&input))?;
-    put(rustix::stdio::dup2_stderr(errors.as_ref().unwrap_or(&output)))?;
+    put(rustix::stdio::dup2_stderr(
+        errors.as_ref().unwrap_or(&output),
+    ))?;
     put(rustix::stdio::dup2_stdout(&output))
 }
 
 fn open_output(path: &Path) -> Result<File, SetupFailure> {
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o666).custom_flags(nix::libc::O_NOCTTY);
-    options.open(path).map_err(failed(SetupStep::OpenOutput, path.display()))
+    options
+        .append(true)
+        .create(true)
+        .mode(0o666)
+        .custom_flags(nix::libc::O_NOCTTY);
+    options
+        .open(path)
+        .map_err(failed(SetupStep::OpenOutput, path.display()))
 }
 
 fn execute_command(spec: &ProcessSpec) -> Result<Infallible, SetupFailure> {
     let command = spec.argv.first().map_or("", String::as_str);
     let fail = |errno| failed(SetupStep::Execute, command)(errno);
     let arguments = c_strings(spec.argv.iter().cloned()).map_err(fail)?;
-    let pairs = spec.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let pairs = spec
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
     let environment = c_strings(pairs).map_err(fail)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(fail)?;
     let mut reason = Errno::ENOENT;
     for candidate in candidates(command, &spec.env) {
-        let Ok(program) = CString::new(candidate) else { continue };
+        let Ok(program) = CString::new(candidate) else {
+            continue;
+        };
         match execve(&program, &arguments, &environment) {
             Err(Errno::ENOENT | Errno::ENOTDIR) => {}
             // Somewhere later in the path there may be one that may be executed.
@@ -138,21 +160,30 @@ fn candidates(command: &str, environment: &[(String, String)]) -> Vec<String> {
     }
     let path = environment.iter().find(|(name, _)| name == "PATH");
     let path = path.map_or(DEFAULT_PATH, |(_, value)| value);
-    let directories = path.split(':').filter(|directory| directory.starts_with('/'));
+    let directories = path
+        .split(':')
+        .filter(|directory| directory.starts_with('/'));
     match command {
         "" => Vec::new(),
-        _ => directories.map(|directory| format!("{directory}/{command}")).collect(),
+        _ => directories
+            .map(|directory| format!("{directory}/{command}"))
+            .collect(),
     }
 }
 
 fn c_strings(texts: impl Iterator<Item = String>) -> Result<Vec<CString>, Errno> {
-    texts.map(|text| CString::new(text).map_err(|_| Errno::EINVAL)).collect()
+    texts
+        .map(|text| CString::new(text).map_err(|_| Errno::EINVAL))
+        .collect()
 }
 
-fn failed<E: Into<io::Error>>(step: SetupStep, subject: impl Display) -> impl FnOnce(E) -> SetupFailure {
+fn failed<E: Into<io::Error>>(
+    step: SetupStep,
+    subject: impl Display,
+) -> impl FnOnce(E) -> SetupFailure {
     move |error| {
         let errno = error.into().raw_os_error().unwrap_or(nix::libc::EIO);
-        SetupFailure::new(step, subject, Errno::from_raw(errno))
+        SetupFailure::new(step, subject.to_string(), Errno::from_raw(errno))
     }
 }
 
@@ -167,7 +198,10 @@ mod tests {
     #[test]
     fn looks_a_bare_command_up_in_the_given_path() {
         assert_eq!(candidates("ls", &path("/a:/b")), ["/a/ls", "/b/ls"]);
-        assert_eq!(candidates("ls", &[]), ["/usr/local/bin/ls", "/usr/bin/ls", "/bin/ls"]);
+        assert_eq!(
+            candidates("ls", &[]),
+            ["/usr/local/bin/ls", "/usr/bin/ls", "/bin/ls"]
+        );
     }
 
     #[test]

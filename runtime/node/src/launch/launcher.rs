@@ -51,7 +51,9 @@ pub enum LaunchError {
     #[error("cannot fork a shim; the machine may be out of processes or memory")]
     Fork(#[source] io::Error),
     /// The specification is too large.
-    #[error("the command and its environment take {size_bytes} bytes, more than {SPECIFICATION_BYTES_MAX}; pass large values in files")]
+    #[error(
+        "the command and its environment take {size_bytes} bytes, more than {SPECIFICATION_BYTES_MAX}; pass large values in files"
+    )]
     TooLarge {
         /// Size of the encoded specification.
         size_bytes: usize,
@@ -82,7 +84,10 @@ impl SpawnerCommand {
     /// This executable, with the hidden subcommand.
     pub fn current_executable() -> io::Result<Self> {
         let arguments = vec![SPAWNER_SUBCOMMAND.into()];
-        Ok(Self { program: std::env::current_exe()?, arguments })
+        Ok(Self {
+            program: std::env::current_exe()?,
+            arguments,
+        })
     }
 }
 
@@ -90,7 +95,10 @@ impl Launcher {
     /// Starts the spawner. Needs a tokio runtime.
     pub fn start(command: SpawnerCommand) -> Result<Self, LaunchError> {
         let spawner = Spawner::start(&command)?;
-        Ok(Self { command, spawner: Mutex::new(spawner) })
+        Ok(Self {
+            command,
+            spawner: Mutex::new(spawner),
+        })
     }
 
     /// Starts a process. Whoever launches a record first wins; a later launch of
@@ -131,7 +139,10 @@ impl Launcher {
 impl Spawner {
     fn start(command: &SpawnerCommand) -> Result<Self, LaunchError> {
         let started = Self::try_start(command);
-        started.map_err(|source| LaunchError::StartSpawner { program: command.program.clone(), source })
+        started.map_err(|source| LaunchError::StartSpawner {
+            program: command.program.clone(),
+            source,
+        })
     }
 
     fn try_start(command: &SpawnerCommand) -> io::Result<Self> {
@@ -146,7 +157,7 @@ impl Spawner {
             .spawn()?;
         let (requests, queue) = mpsc::channel(QUEUED_REQUESTS_MAX);
         tokio::spawn(link::run(UnixStream::from_std(ours)?, queue));
-        Ok(Self { requests, process: process })
+        Ok(Self { requests, process })
     }
 }
 

@@ -63,7 +63,9 @@ async fn send(
 async fn receive(reader: ReadHalf<'_>, waiting: &Waiting) -> io::Result<()> {
     let stream: &UnixStream = reader.as_ref();
     loop {
-        let answer = stream.async_io(Interest::READABLE, || receive_one(stream)).await?;
+        let answer = stream
+            .async_io(Interest::READABLE, || receive_one(stream))
+            .await?;
         let Some(answer) = answer else { return Ok(()) };
         if let Some(reply) = lock(waiting).pop_front() {
             // A launch that was cancelled has nobody listening; its process is
@@ -89,7 +91,9 @@ fn receive_one(stream: &UnixStream) -> io::Result<Option<io::Result<OwnedFd>>> {
         _ => None,
     });
     let errno = i32::from_le_bytes(bytes);
-    Ok(Some(handle.ok_or_else(|| io::Error::from_raw_os_error(errno))))
+    Ok(Some(
+        handle.ok_or_else(|| io::Error::from_raw_os_error(errno)),
+    ))
 }
 
 fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, VecDeque<Reply>> {

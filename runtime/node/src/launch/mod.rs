@@ -21,6 +21,7 @@
 //! still the same one.
 
 mod child;
+mod exit;
 mod launcher;
 mod link;
 mod record;
@@ -31,11 +32,9 @@ mod supervised;
 mod sys;
 mod tail;
 
+pub use exit::{ExitCause, ExitRecord, LostReason, ProcessUsage, SetupFailure, SetupStep};
 pub use launcher::{LaunchError, Launcher, SpawnerCommand};
-pub use record::{
-    ExitCause, ExitRecord, LostReason, ProcessUsage, RecordError, SetupFailure, SetupStep,
-    Tombstone, remove_record, tombstone,
-};
+pub use record::{RecordError, Tombstone, remove_record, tombstone};
 pub use spawner::{SPAWNER_SUBCOMMAND, spawner_main};
 pub use spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
 pub use supervised::{Attached, Outcome, Supervised, attach};

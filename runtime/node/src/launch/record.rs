@@ -11,120 +11,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, fcntl_lock, renameat_with};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 use serde::{Deserialize, Serialize};
 
-/// How a process ended, as its shim saw it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExitRecord {
-    /// Why there is no process any more.
-    pub cause: ExitCause,
-    /// Process id of the command; `None` if the set-up failed before there was one.
-    pub pid: Option<i32>,
-    /// When the shim claimed the record.
-    pub started_at: Timestamp,
-    /// When the command ended.
-    pub ended_at: Timestamp,
-    /// What the command and the children it waited for used.
-    pub usage: ProcessUsage,
-}
-
-/// Why a process ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExitCause {
-    /// It returned this code.
-    Exited(i32),
-    /// This signal killed it.
-    Signalled(i32),
-    /// It never ran the command.
-    SetupFailed(SetupFailure),
-}
-
-/// Resources a process used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProcessUsage {
-    /// Processor time in its own code.
-    pub user_seconds: f64,
-    /// Processor time in the kernel.
-    pub system_seconds: f64,
-    /// Most memory resident at one time.
-    pub resident_peak_bytes: u64,
-}
-
-/// The step before the command's first instruction that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("cannot {step} {subject}: {message}")]
-pub struct SetupFailure {
-    /// What was tried.
-    pub step: SetupStep,
-    /// The path, command or value it was tried with.
-    pub subject: String,
-    /// The kernel's error number.
-    pub errno: i32,
-    /// The kernel's text for it.
-    pub message: String,
-}
-
-/// The steps between the fork and the command, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SetupStep {
-    /// Reading the specification.
-    ReadSpecification,
-    /// Starting the process.
-    Fork,
-    /// Joining a cgroup.
-    JoinCgroup,
-    /// Building the private view of the file system.
-    Mount,
-    /// Setting a resource limit or the out-of-memory preference.
-    SetLimit,
-    /// Becoming the job's user and giving up every privilege.
-    DropPrivileges,
-    /// Creating a directory as the job's user.
-    CreateDirectory,
-    /// Opening an output file as the job's user.
-    OpenOutput,
-    /// Entering the working directory.
-    EnterDirectory,
-    /// Executing the command.
-    Execute,
-}
-
-impl std::fmt::Display for SetupStep {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::ReadSpecification => "read the specification",
-            Self::Fork => "start a process for",
-            Self::JoinCgroup => "join the cgroup",
-            Self::Mount => "prepare the mount",
-            Self::SetLimit => "set the limit",
-            Self::DropPrivileges => "give up the privileges of",
-            Self::CreateDirectory => "create the directory",
-            Self::OpenOutput => "open the output file",
-            Self::EnterDirectory => "enter the working directory",
-            Self::Execute => "execute",
-        })
-    }
-}
-
-/// Why a started process has no exit record and never will.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LostReason {
-    /// The machine was restarted while the process ran.
-    MachineRestarted,
-    /// The process's shim was killed, so nobody saw how the process ended. It may
-    /// still run: kill its cgroup.
-    ShimKilled,
-}
-
-impl std::fmt::Display for LostReason {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::MachineRestarted => "the machine was restarted while the process ran",
-            Self::ShimKilled => "the process's supervisor was killed",
-        })
-    }
-}
+use super::exit::{ExitRecord, LostReason};
 
 /// Reading or writing a run record failed.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +29,9 @@ pub enum RecordError {
     },
     /// The shim ended before it could create the record (its reason is in the
     /// daemon's log); the process was not started.
-    #[error("the run record {path} was never created, so nothing was started; the daemon's log says why")]
+    #[error(
+        "the run record {path} was never created, so nothing was started; the daemon's log says why"
+    )]
     NotClaimed {
         /// The record.
         path: PathBuf,
@@ -173,43 +62,68 @@ pub(super) enum RecordState {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Entry {
-    Started { shim_pid: u32, boot_id: String, at: Timestamp },
-    Running { pid: i32 },
+    Started {
+        shim_pid: u32,
+        boot_id: String,
+        at: Timestamp,
+    },
+    Running {
+        pid: i32,
+    },
     Ended(ExitRecord),
-    Tombstone { at: Timestamp },
+    Tombstone {
+        at: Timestamp,
+    },
 }
 
 /// The shim's side of a record: created, locked and written by it alone.
 #[derive(Debug)]
 pub(super) struct Claim {
-    file: File,
+    draft: Draft,
     path: PathBuf,
+}
+
+/// A record as its writer holds it.
+#[derive(Debug)]
+struct Draft {
+    file: File,
+    /// Its directory was created with it.
+    new_directory: bool,
 }
 
 impl Claim {
     /// Makes the record appear, locked and with its first line, in one step.
     /// `None` if somebody else was first.
     pub(super) fn take(path: &Path, boot_id: &str, at: Timestamp) -> io::Result<Option<Self>> {
-        let started = Entry::Started { shim_pid: std::process::id(), boot_id: boot_id.into(), at };
-        let file = create_once(path, &started, true)?;
-        Ok(file.map(|file| Self { file, path: path.into() }))
+        let started = Entry::Started {
+            shim_pid: std::process::id(),
+            boot_id: boot_id.into(),
+            at,
+        };
+        let draft = create_once(path, &started, true)?;
+        Ok(draft.map(|draft| Self {
+            draft,
+            path: path.into(),
+        }))
     }
 
     /// Notes the command's process id.
     pub(super) fn running(&mut self, pid: i32) -> io::Result<()> {
-        append(&mut self.file, &Entry::Running { pid })
+        append(&mut self.draft.file, &Entry::Running { pid })
     }
 
     /// Writes how the process ended and returns when no power failure can undo
-    /// it: the contents first, then the directory entry (for which ext4 and xfs
-    /// have committed the same transaction already, so it costs little).
-    pub(super) fn ended(mut self, exit: ExitRecord) -> io::Result<()> {
-        append(&mut self.file, &Entry::Ended(exit))?;
-        self.file.sync_all()?;
-        match self.path.parent() {
-            Some(directory) => File::open(directory)?.sync_all(),
-            None => Ok(()),
+    /// it: the contents first, then the directory entries. (File systems with a
+    /// journal have then committed these with the contents, so only the first
+    /// costs anything; but none has to.)
+    pub(super) fn ended(&mut self, exit: ExitRecord) -> io::Result<()> {
+        append(&mut self.draft.file, &Entry::Ended(exit))?;
+        self.draft.file.sync_all()?;
+        let directories = if self.draft.new_directory { 2 } else { 1 };
+        for directory in self.path.ancestors().skip(1).take(directories) {
+            File::open(directory)?.sync_all()?;
         }
+        Ok(())
     }
 }
 
@@ -217,7 +131,9 @@ impl Claim {
 /// a job that may not have been launched yet is declared ended: a launch request
 /// still on its way then finds the record taken.
 pub fn tombstone(record: &Path) -> Result<Tombstone, RecordError> {
-    let entry = Entry::Tombstone { at: Timestamp::now() };
+    let entry = Entry::Tombstone {
+        at: Timestamp::now(),
+    };
     match create_once(record, &entry, false) {
         Ok(Some(_)) => Ok(Tombstone::Placed),
         Ok(None) => Ok(Tombstone::AlreadyClaimed),
@@ -240,25 +156,34 @@ pub fn remove_record(record: &Path) -> Result<(), RecordError> {
 pub(super) fn examine(record: &Path) -> Result<RecordState, RecordError> {
     let mut file = match File::open(record) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RecordState::NeverStarted),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(RecordState::NeverStarted);
+        }
         Err(source) => return Err(record_error("open", record, source)),
     };
     // The lock first: a shim that ends after this look has written its last line
     // before the contents are read, so "not locked, no exit" is never too early.
     let holder = lock_holder(&file).map_err(|source| record_error("test", record, source))?;
     let mut text = Vec::new();
-    file.read_to_end(&mut text).map_err(|source| record_error("read", record, source))?;
+    file.read_to_end(&mut text)
+        .map_err(|source| record_error("read", record, source))?;
     Ok(interpret(&text, holder, boot_id()))
 }
 
 /// The rule: what a record with these contents means.
 fn interpret(text: &[u8], lock_holder: Option<i32>, boot_id: &str) -> RecordState {
     let mut started_here = false;
-    for entry in text.split_inclusive(|byte| *byte == b'\n').filter_map(parse) {
+    for entry in text
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter_map(parse)
+    {
         match entry {
             Entry::Ended(exit) => return RecordState::Ended(exit),
             Entry::Tombstone { .. } => return RecordState::Tombstone,
-            Entry::Started { boot_id: started_boot, .. } => started_here = started_boot == boot_id,
+            Entry::Started {
+                boot_id: started_boot,
+                ..
+            } => started_here = started_boot == boot_id,
             Entry::Running { .. } => {}
         }
     }
@@ -274,15 +199,19 @@ fn interpret(text: &[u8], lock_holder: Option<i32>, boot_id: &str) -> RecordStat
 /// The process id of a command that has been started under the record.
 pub(super) fn running_pid(record: &Path) -> Option<i32> {
     let text = std::fs::read(record).ok()?;
-    text.split_inclusive(|byte| *byte == b'\n').filter_map(parse).find_map(|entry| match entry {
-        Entry::Running { pid } => Some(pid),
-        _ => None,
-    })
+    text.split_inclusive(|byte| *byte == b'\n')
+        .filter_map(parse)
+        .find_map(|entry| match entry {
+            Entry::Running { pid } => Some(pid),
+            _ => None,
+        })
 }
 
 /// A whole line, or nothing: the last one may be half written.
 fn parse(line: &[u8]) -> Option<Entry> {
-    line.ends_with(b"\n").then(|| serde_json::from_slice(line).ok()).flatten()
+    line.ends_with(b"\n")
+        .then(|| serde_json::from_slice(line).ok())
+        .flatten()
 }
 
 fn append(file: &mut File, entry: &Entry) -> io::Result<()> {
@@ -292,32 +221,51 @@ fn append(file: &mut File, entry: &Entry) -> io::Result<()> {
 }
 
 /// Writes a file beside `path` and renames it, which fails if `path` exists.
-fn create_once(path: &Path, entry: &Entry, lock: bool) -> io::Result<Option<File>> {
+fn create_once(path: &Path, entry: &Entry, lock: bool) -> io::Result<Option<Draft>> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
-    let draft = PathBuf::from(name);
-    let mut file = create_draft(&draft)?;
+    let name = PathBuf::from(name);
+    let mut draft = create_draft(&name)?;
     if lock {
-        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        fcntl_lock(&draft.file, FlockOperation::NonBlockingLockExclusive)?;
     }
-    append(&mut file, entry)?;
-    match renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(Some(file)),
+    append(&mut draft.file, entry)?;
+    match renameat_with(CWD, &name, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Some(draft)),
         Err(error) => {
-            std::fs::remove_file(&draft)?;
-            if error == rustix::io::Errno::EXIST { Ok(None) } else { Err(error.into()) }
+            std::fs::remove_file(&name)?;
+            if error == rustix::io::Errno::EXIST {
+                Ok(None)
+            } else {
+                Err(error.into())
+            }
         }
     }
 }
 
-fn create_draft(draft: &Path) -> io::Result<File> {
-    let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(draft);
-    match (open(), draft.parent()) {
+fn create_draft(name: &Path) -> io::Result<Draft> {
+    let open = || {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(name)
+    };
+    match (open(), name.parent()) {
         (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-            open()
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)?;
+            Ok(Draft {
+                file: open()?,
+                new_directory: true,
+            })
         }
-        (result, _) => result,
+        (opened, _) => Ok(Draft {
+            file: opened?,
+            new_directory: false,
+        }),
     }
 }
 
@@ -327,11 +275,17 @@ fn create_draft(draft: &Path) -> io::Result<File> {
 fn lock_holder(file: &File) -> io::Result<Option<i32>> {
     let probe = Flock::from(FlockType::WriteLock);
     let found = fcntl_getlk(file, &probe)?;
-    Ok(found.and_then(|lock| lock.pid).map(rustix::process::Pid::as_raw_pid))
+    Ok(found
+        .and_then(|lock| lock.pid)
+        .map(rustix::process::Pid::as_raw_pid))
 }
 
 fn record_error(action: &'static str, path: &Path, source: io::Error) -> RecordError {
-    RecordError::Io { action, path: path.into(), source }
+    RecordError::Io {
+        action,
+        path: path.into(),
+        source,
+    }
 }
 
 /// Names this boot of the machine; process ids mean nothing beyond it.
@@ -343,17 +297,11 @@ pub(super) fn boot_id() -> &'static str {
     })
 }
 
-impl SetupFailure {
-    pub(super) fn new(step: SetupStep, subject: impl ToString, errno: nix::errno::Errno) -> Self {
-        let (subject, message) = (subject.to_string(), errno.desc().to_owned());
-        Self { step, subject, errno: errno as i32, message }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::exit::{ExitCause, ProcessUsage};
     use super::*;
 
     const BOOT: &str = "this-boot";
@@ -364,12 +312,22 @@ mod tests {
 
     fn started(boot_id: &str) -> String {
         let at = Timestamp::UNIX_EPOCH;
-        line(&Entry::Started { shim_pid: 5, boot_id: boot_id.into(), at })
+        line(&Entry::Started {
+            shim_pid: 5,
+            boot_id: boot_id.into(),
+            at,
+        })
     }
 
     fn exit(cause: ExitCause) -> ExitRecord {
         let at = Timestamp::UNIX_EPOCH;
-        ExitRecord { cause, pid: Some(6), started_at: at, ended_at: at, usage: ProcessUsage::default() }
+        ExitRecord {
+            cause,
+            pid: Some(6),
+            started_at: at,
+            ended_at: at,
+            usage: ProcessUsage::default(),
+        }
     }
 
     #[test]
@@ -383,7 +341,10 @@ mod tests {
     fn a_free_lock_without_an_exit_means_lost() {
         let lost = |boot: &str| interpret(started(boot).as_bytes(), None, BOOT);
         assert_eq!(lost(BOOT), RecordState::Lost(LostReason::ShimKilled));
-        assert_eq!(lost("other"), RecordState::Lost(LostReason::MachineRestarted));
+        assert_eq!(
+            lost("other"),
+            RecordState::Lost(LostReason::MachineRestarted)
+        );
         let nothing = interpret(b"", None, BOOT);
         assert_eq!(nothing, RecordState::Lost(LostReason::MachineRestarted));
     }
@@ -392,8 +353,14 @@ mod tests {
     fn an_exit_counts_even_while_its_shim_is_still_ending() {
         let ended = exit(ExitCause::Exited(3));
         let text = started(BOOT) + &line(&Entry::Ended(ended.clone()));
-        assert_eq!(interpret(text.as_bytes(), Some(5), BOOT), RecordState::Ended(ended.clone()));
-        assert_eq!(interpret(text.as_bytes(), None, "other"), RecordState::Ended(ended));
+        assert_eq!(
+            interpret(text.as_bytes(), Some(5), BOOT),
+            RecordState::Ended(ended.clone())
+        );
+        assert_eq!(
+            interpret(text.as_bytes(), None, "other"),
+            RecordState::Ended(ended)
+        );
     }
 
     proptest! {

@@ -12,7 +12,8 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::record::{self, Claim, ExitCause, ExitRecord, ProcessUsage, SetupFailure, SetupStep};
+use super::exit::{ExitCause, ExitRecord, ProcessUsage, SetupFailure, SetupStep};
+use super::record::{self, Claim};
 use super::spec::ProcessSpec;
 use super::{child, sys};
 use crate::isolation::FsIdentity;
@@ -26,7 +27,11 @@ const DESCENDANTS_DEATH_MAX: Duration = Duration::from_secs(5);
 
 /// The signal to send to a shim so that its process receives `signal`.
 pub(super) fn forwarded_as(signal: Signal) -> rustix::process::Signal {
-    let signal = if signal == Signal::SIGKILL { KILL_MESSENGER } else { signal };
+    let signal = if signal == Signal::SIGKILL {
+        KILL_MESSENGER
+    } else {
+        signal
+    };
     rustix::process::Signal::from_named_raw(signal as i32).unwrap_or(rustix::process::Signal::TERM)
 }
 
@@ -46,7 +51,9 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
     prepare()?;
     let started_at = Timestamp::now();
     let claim = Claim::take(&spec.record, record::boot_id(), started_at);
-    let claim = claim.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", spec.record.display())))?;
+    let claim = claim.map_err(|error| {
+        io::Error::new(error.kind(), format!("{}: {error}", spec.record.display()))
+    })?;
     let Some(mut claim) = claim else {
         // Another launch of this record was first; it alone runs the process.
         return Ok(());
@@ -54,19 +61,36 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
     let_go_of_daemon()?;
     let (cause, pid, usage) = match start(&spec) {
         Ok(pid) => {
-            claim.running(pid.as_raw())?;
-            log(&spec, &format!("started {} (process {pid})", command_name(&spec)));
+            // Only for people to see: no reason to leave the command alone.
+            claim.running(pid.as_raw()).ok();
+            log(
+                &spec,
+                &format!("started {} (process {pid})", command_name(&spec)),
+            );
             let (cause, usage) = wait(pid)?;
             (cause, Some(pid.as_raw()), usage)
         }
-        Err(failure) => (ExitCause::SetupFailed(failure), None, ProcessUsage::default()),
+        Err(failure) => (
+            ExitCause::SetupFailed(failure),
+            None,
+            ProcessUsage::default(),
+        ),
     };
     let ended_at = Timestamp::now();
     if spec.cgroup_procs.is_empty() {
         kill_descendants();
     }
-    log(&spec, &format!("{} {}", command_name(&spec), describe(&cause)));
-    claim.ended(ExitRecord { cause, pid, started_at, ended_at, usage })
+    log(
+        &spec,
+        &format!("{} {}", command_name(&spec), describe(&cause)),
+    );
+    claim.ended(ExitRecord {
+        cause,
+        pid,
+        started_at,
+        ended_at,
+        usage,
+    })
 }
 
 fn prepare() -> io::Result<()> {
@@ -95,7 +119,11 @@ fn start(spec: &ProcessSpec) -> Result<Pid, SetupFailure> {
     match (forked, failure) {
         (Ok(pid), None) => Ok(pid),
         (_, Some(failure)) => Err(failure),
-        (Err(errno), None) => Err(SetupFailure::new(SetupStep::Fork, command_name(spec), errno)),
+        (Err(errno), None) => Err(SetupFailure::new(
+            SetupStep::Fork,
+            command_name(spec),
+            errno,
+        )),
     }
 }
 
@@ -103,19 +131,25 @@ fn start(spec: &ProcessSpec) -> Result<Pid, SetupFailure> {
 fn wait(command: Pid) -> io::Result<(ExitCause, ProcessUsage)> {
     let signals = SigSet::all();
     loop {
-        match signals.wait()? {
-            Signal::SIGCHLD => {
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) => {
                 if let Some(ended) = reap_until(command)? {
                     return Ok(ended);
                 }
             }
-            signal => forward(signal, command),
+            Ok(signal) => forward(signal, command),
+            // A real-time signal, which has no name to pass it on by.
+            Err(_) => {}
         }
     }
 }
 
 fn forward(signal: Signal, command: Pid) {
-    let signal = if signal == KILL_MESSENGER { Signal::SIGKILL } else { signal };
+    let signal = if signal == KILL_MESSENGER {
+        Signal::SIGKILL
+    } else {
+        signal
+    };
     // It has not been reaped, so the id is still its own.
     killpg(command, signal).ok();
 }
@@ -168,8 +202,12 @@ fn kill_children() {
 /// Adds a line to the launcher's log of the job. Never fails the process: the log
 /// may lie on a file server that has gone.
 fn log(spec: &ProcessSpec, message: &str) {
-    let Some(path) = &spec.execution_log else { return };
-    let Ok(_rights) = FsIdentity::assume_if(spec.identity) else { return };
+    let Some(path) = &spec.execution_log else {
+        return;
+    };
+    let Ok(_rights) = FsIdentity::assume_if(spec.identity) else {
+        return;
+    };
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o666 & !spec.umask);
     // Were it a pipe of the job's, opening it would wait for ever.
@@ -184,6 +222,7 @@ fn command_name(spec: &ProcessSpec) -> &str {
     spec.argv.first().map_or("nothing", String::as_str)
 }
 
+/// The end of a process in words, for the log.
 fn describe(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Exited(code) => format!("exited with code {code}"),

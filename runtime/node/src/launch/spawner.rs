@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufReader, ErrorKind, IoSlice, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -65,15 +65,19 @@ fn serve(socket: UnixStream) -> io::Result<Role> {
     let mut requests = BufReader::with_capacity(64 << 10, socket.try_clone()?);
     let mut frame = Vec::new();
     while read_frame(&mut requests, &mut frame)? {
-        let handle = match sys::fork_with_handle() {
+        let answered = match sys::fork_with_handle() {
             Ok(Forked::Child) => {
                 drop((requests, socket));
                 return Ok(Role::Shim(shim::run(&frame)));
             }
-            Ok(Forked::Parent(handle)) => Ok(handle),
-            Err(error) => Err(error),
+            Ok(Forked::Parent(handle)) => answer(&socket, 0, &[handle.as_fd()]),
+            Err(error) => answer(&socket, error.raw_os_error().unwrap_or(nix::libc::EIO), &[]),
         };
-        answer(&socket, handle)?;
+        match answered {
+            // The daemon is gone; the next read ends the loop.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            result => result?,
+        }
     }
     Ok(Role::Spawner)
 }
@@ -89,31 +93,27 @@ fn read_frame(requests: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool>
     }
     let length = u32::from_le_bytes(length) as usize;
     if length > SPECIFICATION_BYTES_MAX {
-        return Err(io::Error::new(ErrorKind::InvalidData, "a specification is too large"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "a specification is too large",
+        ));
     }
     frame.resize(length, 0);
     requests.read_exact(frame).map(|()| true)
 }
 
-fn answer(socket: &UnixStream, handle: io::Result<OwnedFd>) -> io::Result<()> {
-    let sent = match &handle {
-        Ok(handle) => send(socket, 0, &[handle.as_fd()]),
-        Err(error) => send(socket, error.raw_os_error().unwrap_or(nix::libc::EIO), &[]),
-    };
-    match sent {
-        // The daemon is gone; the next read ends the loop.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
-fn send(socket: &UnixStream, errno: i32, handles: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn answer(socket: &UnixStream, errno: i32, handles: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !handles.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(handles));
     }
     let bytes = errno.to_le_bytes();
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        socket,
+        &[IoSlice::new(&bytes)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }

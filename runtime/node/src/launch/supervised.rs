@@ -9,7 +9,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::record::{ExitRecord, LostReason, RecordError, RecordState, examine, running_pid};
+use super::exit::{ExitRecord, LostReason};
+use super::record::{RecordError, RecordState, examine, running_pid};
 use crate::descriptor::watch;
 
 /// A started process. Dropping it does nothing to the process.
@@ -55,7 +56,11 @@ impl Supervised {
     pub(super) fn new(record: PathBuf, shim: OwnedFd) -> Result<Self, RecordError> {
         match watch(shim, Interest::READABLE) {
             Ok(shim) => Ok(Self { record, shim }),
-            Err(source) => Err(RecordError::Io { action: "watch the shim of", path: record, source }),
+            Err(source) => Err(RecordError::Io {
+                action: "watch the shim of",
+                path: record,
+                source,
+            }),
         }
     }
 
@@ -81,7 +86,9 @@ impl Supervised {
             match current(&self.record)? {
                 Current::Finished(outcome) => return Ok(outcome),
                 Current::NeverStarted => {
-                    return Err(RecordError::NotClaimed { path: self.record.clone() });
+                    return Err(RecordError::NotClaimed {
+                        path: self.record.clone(),
+                    });
                 }
                 Current::Running(pidfd) => {
                     let winner = Self::new(self.record.clone(), pidfd)?;
@@ -98,10 +105,15 @@ impl Supervised {
     /// The shim passes the signal on, so it can never hit a stranger that got the
     /// process id later.
     pub fn signal(&self, signal: Signal) -> Result<bool, RecordError> {
-        let Current::Running(pidfd) = current(&self.record)? else {
-            return Ok(false);
+        let winner = match current(&self.record)? {
+            Current::Running(pidfd) => Some(pidfd),
+            // Our shim has not claimed the record yet; it fetches the signal when
+            // it has started the command.
+            Current::NeverStarted => None,
+            Current::Finished(_) => return Ok(false),
         };
-        match pidfd_send_signal(&pidfd, super::shim::forwarded_as(signal)) {
+        let shim = winner.as_ref().unwrap_or(self.shim.get_ref());
+        match pidfd_send_signal(shim, super::shim::forwarded_as(signal)) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::SRCH) => Ok(false),
             Err(error) => Err(self.io_error("signal the shim of", error.into())),
@@ -110,11 +122,17 @@ impl Supervised {
 
     async fn ended(&self, shim: &AsyncFd<OwnedFd>) -> Result<(), RecordError> {
         let ready = shim.readable().await;
-        ready.map(drop).map_err(|source| self.io_error("wait for the shim of", source))
+        ready
+            .map(drop)
+            .map_err(|source| self.io_error("wait for the shim of", source))
     }
 
     fn io_error(&self, action: &'static str, source: io::Error) -> RecordError {
-        RecordError::Io { action, path: self.record.clone(), source }
+        RecordError::Io {
+            action,
+            path: self.record.clone(),
+            source,
+        }
     }
 }
 
@@ -146,7 +164,9 @@ fn current(record: &Path) -> Result<Current, RecordError> {
 }
 
 fn open(record: &Path, pid: i32) -> Result<Option<OwnedFd>, RecordError> {
-    let Some(pid) = Pid::from_raw(pid) else { return Ok(None) };
+    let Some(pid) = Pid::from_raw(pid) else {
+        return Ok(None);
+    };
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => Ok(Some(pidfd)),
         Err(rustix::io::Errno::SRCH) => Ok(None),

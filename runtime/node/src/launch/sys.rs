@@ -1,5 +1,8 @@
 //! The calls for which there is no safe wrapper.
-#![allow(unsafe_code, reason = "fork, vfork, wait4 and signal dispositions have no safe interface")]
+#![allow(
+    unsafe_code,
+    reason = "fork, vfork, wait4 and signal dispositions have no safe interface"
+)]
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,7 +14,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use super::record::ProcessUsage;
+use super::exit::ProcessUsage;
 
 /// Room for the set-up of a process, which recurses nowhere; only the pages that
 /// are touched exist.
@@ -50,11 +53,10 @@ pub(super) fn fork_with_handle() -> io::Result<Forked> {
 pub(super) fn vfork(child: impl FnMut() -> isize) -> nix::Result<Pid> {
     let mut stack = vec![0; CHILD_STACK_BYTES];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    let mut child = child;
     // SAFETY: CLONE_VFORK suspends this process, so the shared memory has one
     // user at a time and `stack` and `child` outlive the child's use of them. The
     // child has a stack of its own and never returns into this function's frame.
-    unsafe { nix::sched::clone(Box::new(|| child()), &mut stack, flags, Some(libc::SIGCHLD)) }
+    unsafe { nix::sched::clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) }
 }
 
 /// A child that ended, with what it used; `None` if all that exist still run.
@@ -69,11 +71,17 @@ pub(super) fn reap() -> nix::Result<Option<(WaitStatus, ProcessUsage)>> {
     }
     // SAFETY: zeroed is a valid rusage, and the kernel has filled it in.
     let usage = unsafe { usage.assume_init() };
-    Ok(Some((WaitStatus::from_raw(Pid::from_raw(pid), status)?, process_usage(&usage))))
+    Ok(Some((
+        WaitStatus::from_raw(Pid::from_raw(pid), status)?,
+        process_usage(&usage),
+    )))
 }
 
 fn process_usage(usage: &libc::rusage) -> ProcessUsage {
-    #[expect(clippy::cast_precision_loss, reason = "seconds need no more than 52 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds need no more than 52 bits"
+    )]
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     ProcessUsage {
         user_seconds: seconds(usage.ru_utime),
@@ -110,7 +118,11 @@ pub(super) fn default_all_signals() {
 /// Children vanish when they end instead of waiting to be asked about (`true`),
 /// or are kept (`false`).
 pub(super) fn forget_children(forget: bool) -> nix::Result<()> {
-    let flags = if forget { SaFlags::SA_NOCLDWAIT } else { SaFlags::empty() };
+    let flags = if forget {
+        SaFlags::SA_NOCLDWAIT
+    } else {
+        SaFlags::empty()
+    };
     let action = SigAction::new(SigHandler::SigDfl, flags, SigSet::empty());
     // SAFETY: only the default action is set, so no handler code runs.
     unsafe { sigaction(Signal::SIGCHLD, &action) }.map(drop)

@@ -20,7 +20,10 @@ use crate::isolation::{FsIdentity, Identity};
 pub fn tail(path: &Path, bytes_max: u64, identity: Option<Identity>) -> io::Result<String> {
     let _rights = FsIdentity::assume_if(identity)?;
     let mut options = OpenOptions::new();
-    let mut file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let mut file = options
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));

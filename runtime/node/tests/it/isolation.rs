@@ -13,12 +13,21 @@ pub const TESTS: &[Test] = &[
     root_test("isolation::set_user_id_programs_gain_nothing", set_user_id),
     root_test("isolation::user_zero_is_refused", user_zero),
     root_test("isolation::other_users_files_are_closed", other_users_files),
-    root_test("isolation::files_belong_to_the_user", files_belong_to_the_user),
-    root_test("isolation::root_writes_nothing_for_the_user", root_writes_nothing),
+    root_test(
+        "isolation::files_belong_to_the_user",
+        files_belong_to_the_user,
+    ),
+    root_test(
+        "isolation::root_writes_nothing_for_the_user",
+        root_writes_nothing,
+    ),
     root_test("isolation::private_tmp", private_tmp),
     root_test("isolation::private_tmp_in_memory", private_tmp_in_memory),
     root_test("isolation::hidden_paths", hidden_paths),
-    root_test("isolation::kept_directory_below_hidden_one", kept_below_hidden),
+    root_test(
+        "isolation::kept_directory_below_hidden_one",
+        kept_below_hidden,
+    ),
     root_test("isolation::planted_link_misleads_nobody", planted_link),
     root_test("isolation::binds_and_read_only", binds_and_read_only),
     root_test("isolation::mounts_do_not_leak", mounts_do_not_leak),
@@ -30,14 +39,19 @@ pub const TESTS: &[Test] = &[
 /// still in its place.
 fn private(place: &Place, source: PrivateSource) -> MountPlan {
     MountPlan {
-        private: vec![PrivateDirectory { target: "/tmp".into(), source }],
+        private: vec![PrivateDirectory {
+            target: "/tmp".into(),
+            source,
+        }],
         keep: vec![place.directory.path().into()],
         ..MountPlan::default()
     }
 }
 
 fn memory() -> PrivateSource {
-    PrivateSource::Memory { size_bytes: 1 << 20 }
+    PrivateSource::Memory {
+        size_bytes: 1 << 20,
+    }
 }
 
 fn no_privileges() {
@@ -70,7 +84,9 @@ fn user_zero() {
     in_place(async |place| {
         let mut spec = place.user_shell("id");
         spec.identity.as_mut().unwrap().gid = 0;
-        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else { panic!("started") };
+        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else {
+            panic!("started")
+        };
         assert_eq!(failure.step, SetupStep::DropPrivileges);
     });
 }
@@ -88,12 +104,19 @@ fn other_users_files() {
 
 fn files_belong_to_the_user() {
     in_place(async |place| {
-        let mut spec = place.user_shell("stat -c %u stdout log made made/deep; stat -c %a made/deep");
+        let mut spec =
+            place.user_shell("stat -c %u stdout log made made/deep; stat -c %a made/deep");
         let home = spec.working_directory.clone();
         spec.execution_log = Some(home.join("log"));
-        spec.directories = vec![DirectorySpec { path: home.join("made/deep"), mode: 0o700 }];
+        spec.directories = vec![DirectorySpec {
+            path: home.join("made/deep"),
+            mode: 0o700,
+        }];
         let uid = spec.identity.unwrap().uid;
-        assert_eq!(place.output(&spec).await, format!("{uid}\n{uid}\n{uid}\n{uid}\n700\n"));
+        assert_eq!(
+            place.output(&spec).await,
+            format!("{uid}\n{uid}\n{uid}\n{uid}\n700\n")
+        );
     });
 }
 
@@ -107,7 +130,9 @@ fn root_writes_nothing() {
         symlink(&victim, &log).unwrap();
         symlink(&victim, &spec.stdout).unwrap();
         spec.execution_log = Some(log);
-        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else { panic!("started") };
+        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else {
+            panic!("started")
+        };
         assert_eq!(failure.step, SetupStep::OpenOutput);
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     });
@@ -115,13 +140,21 @@ fn root_writes_nothing() {
 
 fn private_tmp() {
     in_place(async |place| {
-        let mut spec = place.user_shell("ls -A /tmp; echo mine > /tmp/file; pwd; cat home/none 2>&1; ls");
+        let mut spec =
+            place.user_shell("ls -A /tmp; echo mine > /tmp/file; pwd; cat home/none 2>&1; ls");
         let tmp = place.owned("tmp", spec.identity.unwrap());
         spec.mounts = Some(private(&place, PrivateSource::Directory(tmp.clone())));
-        let name = place.directory.path().file_name().unwrap().to_str().unwrap();
+        let name = place
+            .directory
+            .path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap();
         let output = place.output(&spec).await;
         let home = spec.working_directory.display().to_string();
-        let expected = format!("{name}\n{home}\ncat: home/none: No such file or directory\nstderr\nstdout\n");
+        let expected =
+            format!("{name}\n{home}\ncat: home/none: No such file or directory\nstderr\nstdout\n");
         assert_eq!(output, expected);
         assert_eq!(std::fs::read_to_string(tmp.join("file")).unwrap(), "mine\n");
         assert!(!Path::new("/tmp/file").exists());
@@ -147,10 +180,15 @@ fn hidden_paths() {
         let file = place.path("file");
         std::fs::write(&file, "hunter2").unwrap();
         let mut spec = place.user_shell(&format!(
-            "cat {0}/secret; ls {0}; cat {1}; exit 0", hidden.display(), file.display()
+            "cat {0}/secret; ls {0}; cat {1}; exit 0",
+            hidden.display(),
+            file.display()
         ));
         let missing = place.path("missing");
-        spec.mounts = Some(MountPlan { hidden: vec![hidden, file, missing], ..MountPlan::default() });
+        spec.mounts = Some(MountPlan {
+            hidden: vec![hidden, file, missing],
+            ..MountPlan::default()
+        });
         assert_eq!(place.output(&spec).await, "");
         let errors = std::fs::read_to_string(&spec.stderr).unwrap();
         assert_eq!(errors.matches("Permission denied").count(), 2, "{errors}");
@@ -163,13 +201,20 @@ fn kept_below_hidden() {
         std::fs::write(place.path("secret"), "hunter2").unwrap();
         let home = spec.working_directory.clone();
         let hidden = vec![place.directory.path().into()];
-        spec.mounts = Some(MountPlan { hidden, keep: vec![home.clone()], ..MountPlan::default() });
+        spec.mounts = Some(MountPlan {
+            hidden,
+            keep: vec![home.clone()],
+            ..MountPlan::default()
+        });
         let exit = place.run(&spec).await;
         assert_eq!(exit.cause, ExitCause::Exited(2));
         let output = std::fs::read_to_string(home.join("stdout")).unwrap();
         let first = output.lines().next().unwrap();
         assert_eq!(first, home.to_str().unwrap());
-        assert!(!output.contains("hunter2") && output.contains("Permission denied"), "{output}");
+        assert!(
+            !output.contains("hunter2") && output.contains("Permission denied"),
+            "{output}"
+        );
     });
 }
 
@@ -182,7 +227,9 @@ fn planted_link() {
         let name = place.directory.path().file_name().unwrap();
         symlink("/etc", tmp.join(name)).unwrap();
         spec.mounts = Some(private(&place, PrivateSource::Directory(tmp)));
-        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else { panic!("started") };
+        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else {
+            panic!("started")
+        };
         assert_eq!(failure.step, SetupStep::Mount);
     });
 }
@@ -190,7 +237,8 @@ fn planted_link() {
 fn binds_and_read_only() {
     in_place(async |place| {
         let passwd = place.path("passwd");
-        let mut spec = place.user_shell("id -un; echo x >> /etc/passwd; touch frozen/x; ls frozen; exit 0");
+        let mut spec =
+            place.user_shell("id -un; echo x >> /etc/passwd; touch frozen/x; ls frozen; exit 0");
         let id = spec.identity.unwrap().uid;
         std::fs::write(&passwd, format!("job:x:{id}:{id}::/:/bin/sh\n")).unwrap();
         let frozen = spec.working_directory.join("frozen");
@@ -198,7 +246,11 @@ fn binds_and_read_only() {
         std::fs::create_dir(&frozen).unwrap();
         std::fs::set_permissions(&frozen, PermissionsExt::from_mode(0o777)).unwrap();
         spec.mounts = Some(MountPlan {
-            binds: vec![BindMount { source: passwd, target: "/etc/passwd".into(), read_only: true }],
+            binds: vec![BindMount {
+                source: passwd,
+                target: "/etc/passwd".into(),
+                read_only: true,
+            }],
             read_only: vec![frozen],
             ..MountPlan::default()
         });
@@ -222,11 +274,26 @@ fn mounts_do_not_leak() {
 fn missing_source() {
     in_place(async |place| {
         let source = place.path("missing");
-        let binds = vec![BindMount { source: source.clone(), target: "/mnt".into(), read_only: false }];
-        let mounts = Some(MountPlan { binds, ..MountPlan::default() });
-        let spec = ProcessSpec { mounts, ..place.user_shell("exit 0") };
-        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else { panic!("started") };
-        let expected = format!("cannot prepare the mount {}: No such file or directory", source.display());
+        let binds = vec![BindMount {
+            source: source.clone(),
+            target: "/mnt".into(),
+            read_only: false,
+        }];
+        let mounts = Some(MountPlan {
+            binds,
+            ..MountPlan::default()
+        });
+        let spec = ProcessSpec {
+            mounts,
+            ..place.user_shell("exit 0")
+        };
+        let ExitCause::SetupFailed(failure) = place.run(&spec).await.cause else {
+            panic!("started")
+        };
+        let expected = format!(
+            "cannot prepare the mount {}: No such file or directory",
+            source.display()
+        );
         assert_eq!(failure.to_string(), expected);
     });
 }

@@ -2,6 +2,13 @@
 //!
 //! The binary is three things: the test runner, the spawner that tests start, and
 //! a daemon that a test kills. Tests that need root say so when they are skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests fail by panicking, and a test binary has no users"
+)]
 
 mod cgroups;
 mod isolation;
@@ -20,7 +27,12 @@ fn main() -> ExitCode {
         Some(support::DAEMON_SUBCOMMAND) => return support::daemon_main(),
         _ => {}
     }
-    let tests = [processes::TESTS, records::TESTS, isolation::TESTS, cgroups::TESTS];
+    let tests = [
+        processes::TESTS,
+        records::TESTS,
+        isolation::TESTS,
+        cgroups::TESTS,
+    ];
     let trials = tests.into_iter().flatten().map(|test| {
         let run = test.run;
         Trial::test(test.name, move || {

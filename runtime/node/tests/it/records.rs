@@ -10,14 +10,25 @@ use lote_node::launch::{
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{DAEMON_SUBCOMMAND, Test, children, exit, in_place, is_alive, line_in, test, until};
+use crate::support::{
+    DAEMON_SUBCOMMAND, Test, children, exit, in_place, is_alive, line_in, test, until,
+};
 
 pub const TESTS: &[Test] = &[
     test("records::unknown_record_was_never_started", never_started),
     test("records::two_launches_run_once", two_launches_run_once),
-    test("records::launch_after_the_end_runs_nothing", launch_after_the_end),
-    test("records::tombstone_prevents_a_late_launch", tombstone_prevents),
-    test("records::tombstone_after_a_start_is_refused", tombstone_refused),
+    test(
+        "records::launch_after_the_end_runs_nothing",
+        launch_after_the_end,
+    ),
+    test(
+        "records::tombstone_prevents_a_late_launch",
+        tombstone_prevents,
+    ),
+    test(
+        "records::tombstone_after_a_start_is_refused",
+        tombstone_refused,
+    ),
     test("records::survives_kill_of_the_daemon", survives_kill),
     test("records::killed_shim_is_told", killed_shim),
     test("records::other_boot_is_told", other_boot),
@@ -28,7 +39,10 @@ pub const TESTS: &[Test] = &[
 
 fn never_started() {
     in_place(async |place| {
-        assert!(matches!(attach(&place.path("run")), Ok(Attached::NeverStarted)));
+        assert!(matches!(
+            attach(&place.path("run")),
+            Ok(Attached::NeverStarted)
+        ));
         remove_record(&place.path("run")).unwrap();
     });
 }
@@ -37,7 +51,10 @@ fn two_launches_run_once() {
     in_place(async |place| {
         for round in 0..20 {
             let record = place.path(&format!("records/{round}"));
-            let spec = ProcessSpec { record, ..place.shell("echo run; sleep 0.01") };
+            let spec = ProcessSpec {
+                record,
+                ..place.shell("echo run; sleep 0.01")
+            };
             let (first, second) =
                 tokio::join!(place.launcher.launch(&spec), place.launcher.launch(&spec));
             let (first, second) = (first.unwrap(), second.unwrap());
@@ -66,7 +83,10 @@ fn tombstone_prevents() {
         let process = place.launcher.launch(&spec).await.unwrap();
         assert_eq!(process.wait().await.unwrap(), Outcome::Tombstone);
         assert!(!spec.stdout.exists());
-        assert!(matches!(attach(&spec.record), Ok(Attached::Finished(Outcome::Tombstone))));
+        assert!(matches!(
+            attach(&spec.record),
+            Ok(Attached::Finished(Outcome::Tombstone))
+        ));
     });
 }
 
@@ -95,19 +115,26 @@ fn survives_kill() {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(daemon.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         let pid: i32 = line_in(&spec.stdout).await.trim().parse().unwrap();
         let spawner = children(daemon.id())[0];
         daemon.kill().unwrap();
         daemon.wait().unwrap();
         until(|| (!is_alive(spawner)).then_some(())).await;
 
-        let Attached::Running(process) = attach(&spec.record).unwrap() else { panic!("not running") };
-        assert_eq!(process.pid(), Some(pid));
+        let Attached::Running(process) = attach(&spec.record).unwrap() else {
+            panic!("not running")
+        };
+        assert_eq!(until(|| process.pid()).await, pid);
         std::fs::write(place.path("pipe"), "still here\n").unwrap();
         let exit = exit(process.wait().await.unwrap());
         assert_eq!((exit.cause, exit.pid), (ExitCause::Exited(6), Some(pid)));
-        assert_eq!(std::fs::read_to_string(&spec.stdout).unwrap(), format!("{pid}\nstill here\n"));
+        assert_eq!(
+            std::fs::read_to_string(&spec.stdout).unwrap(),
+            format!("{pid}\nstill here\n")
+        );
     });
 }
 
@@ -116,9 +143,15 @@ fn killed_shim() {
         let spec = place.shell("echo $$ $PPID; exec sleep 1000");
         let process = place.launcher.launch(&spec).await.unwrap();
         let line = line_in(&spec.stdout).await;
-        let pids: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        let pids: Vec<i32> = line
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect();
         kill(Pid::from_raw(pids[1]), Signal::SIGKILL).unwrap();
-        assert_eq!(process.wait().await.unwrap(), Outcome::Lost(LostReason::ShimKilled));
+        assert_eq!(
+            process.wait().await.unwrap(),
+            Outcome::Lost(LostReason::ShimKilled)
+        );
         kill(Pid::from_raw(pids[0]), Signal::SIGKILL).unwrap();
     });
 }
@@ -144,7 +177,10 @@ fn half_written() {
         let text = std::fs::read_to_string(&spec.record).unwrap();
         std::fs::write(&spec.record, text.trim_end()).unwrap();
         let attached = attach(&spec.record).unwrap();
-        assert!(matches!(attached, Attached::Finished(Outcome::Lost(LostReason::ShimKilled))));
+        assert!(matches!(
+            attached,
+            Attached::Finished(Outcome::Lost(LostReason::ShimKilled))
+        ));
     });
 }
 
@@ -153,7 +189,13 @@ fn cannot_be_created() {
         std::fs::write(place.path("records"), "a file").unwrap();
         let process = place.launcher.launch(&place.shell("exit 0")).await.unwrap();
         let error = process.wait().await.unwrap_err();
-        assert!(matches!(error, RecordError::NotClaimed { .. } | RecordError::Io { .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                RecordError::NotClaimed { .. } | RecordError::Io { .. }
+            ),
+            "{error}"
+        );
     });
 }
 

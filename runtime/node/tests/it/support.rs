@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use lote_node::cgroup::{CgroupLayout, LayoutSource};
 use lote_node::isolation::Identity;
 use lote_node::launch::{
     ExitCause, ExitRecord, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SpawnerCommand,
@@ -20,31 +21,62 @@ pub const DAEMON_SUBCOMMAND: &str = "__test-daemon";
 /// A test of this binary.
 pub struct Test {
     pub name: &'static str,
-    pub needs_root: bool,
     pub run: fn(),
+    needs: Needs,
+}
+
+/// What a test cannot do without.
+#[derive(Clone, Copy, PartialEq)]
+enum Needs {
+    Nothing,
+    Root,
+    Cgroups,
 }
 
 /// A test that any user can run.
 pub const fn test(name: &'static str, run: fn()) -> Test {
-    Test { name, needs_root: false, run }
+    Test {
+        name,
+        run,
+        needs: Needs::Nothing,
+    }
 }
 
-/// A test that only root can run.
+/// A test that changes user and mounts.
 pub const fn root_test(name: &'static str, run: fn()) -> Test {
-    Test { name, needs_root: true, run }
+    Test {
+        name,
+        run,
+        needs: Needs::Root,
+    }
 }
 
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+/// A test that makes cgroups, as root.
+pub const fn cgroup_test(name: &'static str, run: fn()) -> Test {
+    Test {
+        name,
+        run,
+        needs: Needs::Cgroups,
+    }
 }
 
 /// Says aloud when a test cannot run here.
 pub fn skipped(test: &Test) -> bool {
-    let skipped = test.needs_root && !is_root();
-    if skipped {
-        eprintln!("SKIPPED: {}: needs root to change user, mounts and cgroups", test.name);
-    }
-    skipped
+    let root = nix::unistd::geteuid().is_root();
+    let lack = match test.needs {
+        Needs::Root | Needs::Cgroups if !root => "needs root",
+        Needs::Cgroups if usable_layout().is_none() => "this machine lets us make no cgroups",
+        _ => return false,
+    };
+    eprintln!("SKIPPED: {}: {lack}", test.name);
+    true
+}
+
+/// The machine's cgroups, with all controllers, ready for jobs.
+pub fn usable_layout() -> Option<CgroupLayout> {
+    let layout = CgroupLayout::detect(&LayoutSource::host().ok()?).ok()?;
+    let complete = layout.describe().controllers.len() == 3;
+    (complete && layout.prepare().is_ok()).then_some(layout)
 }
 
 /// The place of one test.
@@ -56,17 +88,28 @@ pub struct Place {
 /// Runs a test with a launcher and a directory of its own. No test takes long, so
 /// one that does has hung.
 pub fn in_place<F: Future<Output = ()>>(test: impl FnOnce(Place) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let limit = Duration::from_secs(60);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let limit = Duration::from_mins(1);
     runtime.block_on(async {
-        let place = Place { directory: directory(), launcher: Launcher::start(spawner()).unwrap() };
-        tokio::time::timeout(limit, test(place)).await.expect("the test hangs");
+        let place = Place {
+            directory: directory(),
+            launcher: Launcher::start(spawner()).unwrap(),
+        };
+        tokio::time::timeout(limit, test(place))
+            .await
+            .expect("the test hangs");
     });
 }
 
 pub fn spawner() -> SpawnerCommand {
     let program = std::env::current_exe().unwrap();
-    SpawnerCommand { program, arguments: vec![SPAWNER_SUBCOMMAND.into()] }
+    SpawnerCommand {
+        program,
+        arguments: vec![SPAWNER_SUBCOMMAND.into()],
+    }
 }
 
 /// A directory below `/tmp` that other users can pass through.
@@ -164,20 +207,30 @@ pub async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The contents of a file as soon as it has a whole line.
 pub async fn line_in(path: &Path) -> String {
-    until(|| std::fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'))).await
+    until(|| {
+        std::fs::read_to_string(path)
+            .ok()
+            .filter(|text| text.ends_with('\n'))
+    })
+    .await
 }
 
 /// Whether a process exists and is not a zombie.
 pub fn is_alive(pid: i32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+    state
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
 /// The children of a process, zombies included.
 pub fn children(pid: u32) -> Vec<i32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    text.split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
 }
 
 /// Launches the specification in the file that is the second argument, says so,
@@ -185,7 +238,10 @@ pub fn children(pid: u32) -> Vec<i32> {
 pub fn daemon_main() -> ExitCode {
     let file = std::env::args().nth(2).unwrap();
     let spec: ProcessSpec = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let launcher = Launcher::start(spawner()).unwrap();
         let process = launcher.launch(&spec).await.unwrap();
