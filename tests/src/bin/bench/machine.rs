@@ -100,7 +100,7 @@ pub(crate) fn fork_limit() -> f64 {
 /// How long 4 KiB at the end of a file take to become durable, in the middle.
 fn sync_milliseconds(folder: &Path) -> f64 {
     let Ok(mut file) = tempfile::tempfile_in(folder) else { return f64::NAN };
-    let mut write = |file: &mut File| {
+    let write = |file: &mut File| {
         let start = Instant::now();
         file.write_all(&[0; 4096]).and_then(|()| file.sync_data()).ok()?;
         Some(start.elapsed().as_secs_f64() * 1000.0)
