@@ -85,14 +85,13 @@ pub(crate) fn plugin_target() -> Result<(), Error> {
     })
 }
 
-/// A virtual environment with the real Batch AI client; answers its Python.
+/// A virtual environment with the real Batch AI client; answers its folder.
 pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error> {
     let folder = workspace.target.join("xtask/batchai-client");
-    let python = folder.join("bin/python");
     let marker = folder.join("installed");
     let wanted = CLIENT_REQUIREMENTS.join("\n");
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
+        return Ok(folder);
     }
     println!(
         "installing {} into {}",
@@ -102,7 +101,7 @@ pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error
     let mut create = Command::new(PYTHON);
     create.args(["-m", "venv", "--clear"]).arg(&folder);
     command::run(&mut create)?;
-    let mut pip = Command::new(&python);
+    let mut pip = Command::new(folder.join("bin/python"));
     pip.args([
         "-m",
         "pip",
@@ -113,7 +112,7 @@ pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error
     .args(CLIENT_REQUIREMENTS);
     command::run(&mut pip)?;
     std::fs::write(&marker, wanted).map_err(Error::file("write", &marker))?;
-    Ok(python)
+    Ok(folder)
 }
 
 /// `cargo-deny`, built into a folder of its own; answers the program.
