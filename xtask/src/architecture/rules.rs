@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-plugin-sdk", &[]),
     ("lote-plugin-custom", &["lote-plugin-sdk"]),
     ("lote-plugin-pytorch", &["lote-plugin-sdk"]),
+    ("lote-plugin-hostile", &["lote-plugin-sdk"]),
     ("lote-tests", &[]),
     ("xtask", &[]),
 ];
