@@ -48,6 +48,14 @@ pub(super) fn describe(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> N
     }
 }
 
+/// Open files per process: the usual hard limit of a service under systemd, or
+/// what this daemon itself may pass on.
+pub(super) fn open_files_max() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    let own = getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(_, hard)| hard);
+    own.min(524_288)
+}
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }

@@ -106,6 +106,8 @@ pub(crate) struct Node {
     launcher: Launcher,
     /// `None` without isolation.
     cgroups: Option<CgroupLayout>,
+    /// How many files a process of a job may open.
+    open_files_max: u64,
 }
 
 impl std::fmt::Debug for Node {
@@ -146,7 +148,14 @@ impl Agent {
         };
         let record = inventory::describe(&config, cgroups.as_ref());
         let launcher = Launcher::start(spawner)?;
-        let node = Arc::new(Node { config, record, store, launcher, cgroups });
+        let node = Arc::new(Node {
+            open_files_max: inventory::open_files_max(),
+            config,
+            record,
+            store,
+            launcher,
+            cgroups,
+        });
         registration::register(&node).await?;
         Ok(Self { node })
     }

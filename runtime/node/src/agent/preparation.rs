@@ -192,47 +192,17 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 /// Removes the job's own directory. Blocks; removing nothing is no error.
-pub(super) fn remove_job_directory(job_root: &Path, identity: Option<Identity>) -> Prepared {
+///
+/// With root's rights, because a job can take its own away; the removal follows
+/// no symbolic link, and the way to the directory belongs to root.
+pub(super) fn remove_job_directory(job_root: &Path, isolated: bool) -> Prepared {
     let shared_memory = job_root.join(SHARED_MEMORY);
-    if identity.is_some() && is_mount_point(&shared_memory) {
+    if isolated && is_mount_point(&shared_memory) {
         let unmounted = nix::mount::umount2(&shared_memory, nix::mount::MntFlags::MNT_DETACH);
         unmounted.map_err(|error| failed("unmount", &shared_memory)(error.into()))?;
     }
-    {
-        let _rights = rights(identity, job_root)?;
-        if empty_directory(job_root).is_err() {
-            // The job may have taken its own rights away from directories.
-            open_up(job_root).map_err(failed("open", job_root))?;
-            empty_directory(job_root).map_err(failed("empty", job_root))?;
-        }
-    }
-    match fs::remove_dir(job_root) {
+    match fs::remove_dir_all(job_root) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", job_root)(error)),
         _ => Ok(()),
     }
-}
-
-/// Removes what is in a directory, but not itself: that takes root's rights.
-fn empty_directory(path: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let remove = if entry.file_type()?.is_dir() { fs::remove_dir_all } else { fs::remove_file };
-        remove(entry.path())?;
-    }
-    Ok(())
-}
-
-fn open_up(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }

@@ -15,9 +15,6 @@ use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
 /// launchers of the original service did (capabilities §6.1), if there is one.
 const SHELL: &str = "/bin/bash";
 
-/// Open files per process: the usual hard limit of a service under systemd.
-const OPEN_FILES_MAX: u64 = 524_288;
-
 /// Everything about a job on this node that its processes have in common.
 #[derive(Debug)]
 pub(super) struct JobContext {
@@ -32,6 +29,8 @@ pub(super) struct JobContext {
     pub(super) data_directory: PathBuf,
     /// Files to write a process's id into.
     pub(super) cgroup_procs: Vec<PathBuf>,
+    /// How many files a process may open.
+    pub(super) open_files_max: u64,
 }
 
 impl JobContext {
@@ -96,7 +95,7 @@ impl JobContext {
             cgroup_procs: self.cgroup_procs.clone(),
             mounts: self.identity.map(|_| self.mounts()),
             resource_limits: vec![
-                ResourceLimit { resource: LimitedResource::OpenFiles, value: Some(OPEN_FILES_MAX) },
+                ResourceLimit { resource: LimitedResource::OpenFiles, value: Some(self.open_files_max) },
             ],
             umask: 0o022,
             // Sooner than the daemon and the system's services, when the machine

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 
 use super::Node;
+use super::preparation::remove_job_directory;
 use super::processes::explain;
 use crate::cgroup::{self, JobCgroup};
 use crate::launch::{Attached, attach, tombstone};
@@ -40,11 +41,9 @@ pub(super) async fn remove_strays(node: Arc<Node>, expected: BTreeSet<String>) {
 fn remove_directories(node: &Node, stray: &impl Fn(&str) -> bool) {
     let users = Path::new(&node.record.work_directory).join("users");
     for user in names_in(&users) {
-        let Ok(id) = user.parse() else { continue };
         let jobs = users.join(&user).join("jobs");
         for job in names_in(&jobs).into_iter().filter(|job| stray(job)) {
-            let identity = node.identity(lote_model::id::UnixId(id));
-            if let Err(error) = super::preparation::remove_job_directory(&jobs.join(&job), identity) {
+            if let Err(error) = remove_job_directory(&jobs.join(&job), node.cgroups.is_some()) {
                 tracing::warn!(%error, "cannot remove the directory of a stray job");
             }
         }

@@ -3,6 +3,7 @@
 //! Every step can be repeated: after a restart of the daemon the task runs from
 //! the top again, and finds by the run records what has happened already.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +115,7 @@ fn context(
         identity_directory: node.identity_directory(),
         data_directory: node.config.data_directory.clone(),
         cgroup_procs: Vec::new(),
+        open_files_max: node.open_files_max,
         allocation,
         plan,
         paths,
@@ -363,7 +365,7 @@ impl Task {
         }
         let job = Arc::clone(&self.job);
         let removed = tokio::task::spawn_blocking(move || {
-            remove_job_directory(std::path::Path::new(&job.paths.job_root), job.identity)
+            remove_job_directory(Path::new(&job.paths.job_root), job.identity.is_some())
         });
         if let Ok(Err(error)) = removed.await {
             tracing::warn!(%error, job = %self.job.plan.job, "a directory of a job stays behind");

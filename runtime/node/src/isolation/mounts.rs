@@ -166,18 +166,18 @@ fn hide(path: &Path, plan: &MountPlan) -> Result<(), MountError> {
 impl MountPlan {
     /// Whether a path would disappear under something private or hidden.
     fn covers(&self, path: &Path) -> bool {
-        self.covering(path).is_some()
+        self.covering(path, |_| true).is_some()
     }
 
-    /// The innermost directory that covers a path.
-    fn covering(&self, path: &Path) -> Option<&Path> {
+    /// The innermost directory that covers a path, of those that `counts`.
+    fn covering(&self, path: &Path, counts: impl Fn(&Path) -> bool) -> Option<&Path> {
         let private = self
             .private
             .iter()
             .map(|directory| directory.target.as_path());
         let covering = private.chain(self.hidden.iter().map(PathBuf::as_path));
         covering
-            .filter(|cover| is_below(path, cover))
+            .filter(|cover| is_below(path, cover) && counts(cover))
             .max_by_key(|cover| cover.as_os_str().len())
     }
 
@@ -185,7 +185,8 @@ impl MountPlan {
     /// own that place from an earlier process, so no symbolic link is followed:
     /// this is root walking through another's directory.
     fn make_target(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
-        let cover = self.covering(path).ok_or(Errno::NOENT)?;
+        // A hidden directory may itself have disappeared under a private one.
+        let cover = self.covering(path, Path::exists).ok_or(Errno::NOENT)?;
         let mut place = rustix::fs::open(cover, DIRECTORY, Mode::empty())?;
         for part in path.strip_prefix(cover).map_err(|_| Errno::NOENT)? {
             match mkdirat(&place, part, Mode::from_raw_mode(0o755)) {
