@@ -356,5 +356,10 @@ async fn erase_if_empty<T: Sync>(
     let transaction = Transaction::new()
         .require_revision(&found.key, found.mod_revision)
         .delete(&found.key);
-    Ok(store.commit(transaction).await?.is_applied())
+    if store.commit(transaction).await?.is_applied() {
+        return Ok(true);
+    }
+    // Someone else may have erased it just now.
+    let now = store.get(&found.key).await?;
+    Ok(now.is_none_or(|now| now.create_revision != found.create_revision))
 }

@@ -140,7 +140,7 @@ async fn next_if_ready(
 fn read<T: DeserializeOwned>(versioned: &Versioned) -> Option<T> {
     serde_json::from_slice(&versioned.value)
         .inspect_err(|error| {
-            tracing::error!(key = versioned.key, "a record cannot be read: {error}")
+            tracing::error!(key = versioned.key, "a record cannot be read: {error}");
         })
         .ok()
 }

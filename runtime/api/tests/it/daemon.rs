@@ -1,0 +1,491 @@
+//! A daemon's HTTP side for tests, with a clock that stands still.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use lote_api::{ApiConfig, ApiState, serve};
+use lote_model::framework::{Frameworks, PlanError, PlannedLaunch, ValidatedSettings};
+use lote_model::id::NodeName;
+use lote_model::job::{DirectoryLocation, ErrorRecord, JobRecord, JobStatus};
+use lote_model::key;
+use lote_model::name::{GroupName, ResourceName};
+use lote_model::path::{JobPath, WorkspacePath};
+use lote_model::plan::{
+    AllocationInput, Command, GpuShare, JobInput, LaunchPlan, OnFailure, Part, Process, Variable,
+};
+use lote_model::plan_check;
+use lote_model::problem::Problem;
+use lote_model::state::ExecutionState;
+use lote_store::{Store, Transaction, get_json};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::store::Breakable;
+
+pub(crate) const VERSION: &str = "api-version=2018-05-01";
+pub(crate) const PROVIDER: &str =
+    "/subscriptions/sub/resourceGroups/lab/providers/Microsoft.BatchAI";
+pub(crate) const NODE: &str = "here";
+
+/// Below it are the workspaces of the group `lab`, under our own prefix.
+pub(crate) const LAB: &str = "/v1/groups/lab/workspaces";
+
+/// Waits for a condition; a test that waits for longer has failed.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Frameworks without plugins: a custom one, and PyTorch with one default.
+struct Fake;
+
+impl Frameworks for Fake {
+    fn settings_members(&self) -> Vec<String> {
+        vec!["customToolkitSettings".into(), "pyTorchSettings".into()]
+    }
+
+    fn validate(&self, member: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
+        let mut settings = job.settings.clone();
+        let (tool_type, required) = match member {
+            "customToolkitSettings" => ("custom", "commandLine"),
+            _ => ("pytorch", "pythonScriptFilePath"),
+        };
+        if !settings[required].is_string() {
+            let target = format!("/properties/{member}/{required}");
+            return Err(
+                Problem::new("InvalidSettings", format!("{required} is required")).at(target),
+            );
+        }
+        if tool_type == "pytorch" && settings["processCount"].is_null() {
+            settings["processCount"] = json!(job.node_count);
+        }
+        Ok(ValidatedSettings {
+            tool_type: tool_type.into(),
+            settings,
+        })
+    }
+
+    fn plan(
+        &self,
+        _: &str,
+        job: &JobInput,
+        allocation: &AllocationInput,
+    ) -> Result<PlannedLaunch, PlanError> {
+        if job.settings["commandLine"] == json!("unplannable") {
+            let error =
+                ErrorRecord::new("PluginFailed", "the plugin custom failed").with("step", "plan");
+            return Err(PlanError::Failed(error));
+        }
+        let process = |rank: u32| Process {
+            name: format!("rank-{rank}"),
+            node: rank,
+            command: Command::Shell("true".into()),
+            variables: vec![],
+            working_directory: None,
+            output: (allocation.nodes.len() > 1).then(|| rank.to_string()),
+            gpus: GpuShare::All,
+            part: Part::Primary,
+            on_failure: OnFailure::FailJob,
+            stage: 0,
+        };
+        let nodes = u32::try_from(allocation.nodes.len()).unwrap();
+        let plan = LaunchPlan {
+            variables: vec![Variable::new("WORLD", nodes.to_string())],
+            processes: (0..nodes).map(process).collect(),
+            ..LaunchPlan::default()
+        };
+        let plan = plan_check::check(plan, allocation).unwrap();
+        Ok(PlannedLaunch {
+            plan,
+            plugin: "custom 1.0.0".into(),
+        })
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes).unwrap()
+    }
+
+    /// The JSON body of an answer that must have the status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(
+            self.status,
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.bytes)
+        );
+        if self.bytes.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        }
+    }
+
+    /// The error of an answer that must have the status and the code.
+    #[track_caller]
+    pub(crate) fn expect_error(&self, status: u16, code: &str) -> Value {
+        let error = self.expect(status)["error"].clone();
+        assert_eq!(error["code"], code, "{error}");
+        assert!(
+            error["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(' ')),
+            "{error}"
+        );
+        error
+    }
+}
+
+/// A running HTTP interface.
+pub(crate) struct Daemon {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) store: Arc<Breakable>,
+    pub(crate) runtime: Runtime,
+    pub(crate) address: SocketAddr,
+    now: Arc<Mutex<Timestamp>>,
+    server: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
+    agent: ureq::Agent,
+    read_as_job_user: bool,
+}
+
+impl Daemon {
+    pub(crate) fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    pub(crate) fn start_with(read_as_job_user: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let store = Arc::new(Breakable::open(folder.path()));
+        let now = Arc::new(Mutex::new("2018-07-02T10:00:00Z".parse().unwrap()));
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .build()
+            .into();
+        let address = ([127, 0, 0, 1], 0).into();
+        let mut daemon = Self {
+            folder,
+            store,
+            runtime,
+            address,
+            now,
+            server: None,
+            agent,
+            read_as_job_user,
+        };
+        daemon.serve();
+        daemon
+    }
+
+    fn serve(&mut self) {
+        let mut config = ApiConfig::new(NodeName::new(NODE), [7; 32]);
+        config.read_as_job_user = self.read_as_job_user;
+        let now = self.now.clone();
+        let clock = Arc::new(move || *now.lock().unwrap());
+        let state = ApiState::new(self.store.clone(), Arc::new(Fake), config, clock);
+        let address = self.address;
+        let listener = self
+            .runtime
+            .block_on(tokio::net::TcpListener::bind(address))
+            .unwrap();
+        self.address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = self.runtime.spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            serve(listener, state, shutdown).await.unwrap();
+        });
+        self.server = Some((stop, server));
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some((stop, server)) = self.server.take() {
+            drop(stop);
+            self.runtime.block_on(server).unwrap();
+        }
+    }
+
+    /// Stops it and starts it again over the same store, at the same address.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.serve();
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
+        *self.now.lock().unwrap() += SignedDuration::from_secs(seconds);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("http://{}{path}", self.address)
+        }
+    }
+
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(self.url(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body).unwrap();
+        let mut response = self.agent.run(request).unwrap();
+        let mut bytes = Vec::new();
+        response
+            .body_mut()
+            .as_reader()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        Reply {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            bytes,
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.request("GET", path, &[], b"")
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Reply {
+        self.request(
+            "PUT",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Reply {
+        self.request("PATCH", path, &[], body.to_string().as_bytes())
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Reply {
+        self.request(
+            "POST",
+            path,
+            &[("content-type", "application/json; charset=utf-8")],
+            b"",
+        )
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Reply {
+        self.request("DELETE", path, &[], b"")
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.runtime.block_on(self.store.revision()).unwrap()
+    }
+
+    pub(crate) fn commit(&self, transaction: Transaction) {
+        assert!(
+            self.runtime
+                .block_on(self.store.commit(transaction))
+                .unwrap()
+                .is_applied()
+        );
+    }
+
+    pub(crate) fn write(&self, key: &str, value: &impl serde::Serialize) {
+        self.commit(Transaction::new().put_json(key, value).unwrap());
+    }
+
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        self.runtime
+            .block_on(get_json(&*self.store, key))
+            .unwrap()
+            .map(|entry| entry.value)
+    }
+
+    /// A group `lab` with workspace `ws`, cluster `c` and experiment `e`.
+    pub(crate) fn furnish(&self) {
+        self.put("/v1/groups/lab", &json!({})).expect(200);
+        self.put(&format!("{LAB}/ws"), &json!({"location": "local"}))
+            .expect(200);
+        self.put(&format!("{LAB}/ws/clusters/c"), &cluster_body())
+            .expect(200);
+        self.request("PUT", &format!("{LAB}/ws/experiments/e"), &[], b"")
+            .expect(200);
+    }
+
+    pub(crate) fn submit(&self, name: &str) -> JobRecord {
+        self.put(&job_url(name), &job_body()).expect(200);
+        self.job(name)
+    }
+
+    pub(crate) fn job(&self, name: &str) -> JobRecord {
+        self.read(&key::job(&job_path(name))).unwrap()
+    }
+
+    pub(crate) fn set_status(&self, status: &JobStatus, name: &str) {
+        self.write(&key::job_status(&job_path(name)), status);
+    }
+
+    /// What the leader does with a job that is to be deleted.
+    pub(crate) fn erase(&self, name: &str) {
+        let path = job_path(name);
+        self.commit(
+            Transaction::new()
+                .delete(key::job(&path))
+                .delete(key::job_status(&path)),
+        );
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The path of a resource under the resource manager's prefix.
+pub(crate) fn rm(rest: &str) -> String {
+    let separator = if rest.contains('?') { '&' } else { '?' };
+    format!("{PROVIDER}{rest}{separator}{VERSION}")
+}
+
+pub(crate) fn name(text: &str) -> ResourceName {
+    ResourceName::new(text).unwrap()
+}
+
+pub(crate) fn workspace_path() -> WorkspacePath {
+    WorkspacePath {
+        group: GroupName::new("lab").unwrap(),
+        workspace: name("ws"),
+    }
+}
+
+pub(crate) fn job_path(job: &str) -> JobPath {
+    JobPath::new(&workspace_path().child(name("e")), name(job))
+}
+
+pub(crate) fn job_url(job: &str) -> String {
+    format!("{LAB}/ws/experiments/e/jobs/{job}")
+}
+
+/// The same job under the other prefix, with an action or nothing behind it.
+pub(crate) fn rm_job(job: &str, action: &str) -> String {
+    rm(&format!("/workspaces/ws/experiments/e/jobs/{job}{action}"))
+}
+
+pub(crate) fn cluster_body() -> Value {
+    json!({"properties": {
+        "vmSize": "cpu",
+        "scaleSettings": {"manual": {"targetNodeCount": 1}},
+        "userAccountSettings": {"adminUserName": "ops", "adminUserPassword": "secret"},
+    }})
+}
+
+pub(crate) fn job_body() -> Value {
+    json!({"properties": {
+        "cluster": {"id": "/v1/groups/lab/workspaces/ws/clusters/c"},
+        "nodeCount": 1,
+        "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/logs",
+        "outputDirectories": [{"id": "MODEL", "pathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/logs"}],
+        "customToolkitSettings": {"commandLine": "true"},
+    }})
+}
+
+/// A running job's status.
+pub(crate) fn running(record: &JobRecord, now: Timestamp) -> JobStatus {
+    JobStatus {
+        uid: record.uid.clone(),
+        state: ExecutionState::Running,
+        state_since: now,
+        attempt: 1,
+        nodes: vec![NodeName::new(NODE)],
+        start_time: Some(now),
+        end_time: None,
+        exit_code: None,
+        errors: vec![],
+        ending: None,
+        waiting: None,
+        directories: vec![],
+        account: None,
+    }
+}
+
+/// A finished job's status.
+pub(crate) fn succeeded(record: &JobRecord, now: Timestamp) -> JobStatus {
+    JobStatus {
+        state: ExecutionState::Succeeded,
+        end_time: Some(now),
+        exit_code: Some(0),
+        ..running(record, now)
+    }
+}
+
+pub(crate) fn location(id: &str, node: &str, path: &Path) -> DirectoryLocation {
+    DirectoryLocation {
+        id: id.into(),
+        node: NodeName::new(node),
+        path: path.to_str().unwrap().into(),
+    }
+}
+
+/// The body with what differs between runs replaced.
+pub(crate) fn redacted(daemon: &Daemon, value: &Value) -> Value {
+    let text = value
+        .to_string()
+        .replace(&daemon.address.to_string(), "HOST");
+    let mut clean = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = (0..rest.len()).find(|&at| rest.get(at..at + 36).is_some_and(is_uuid)) {
+        clean.push_str(&rest[..at]);
+        clean.push_str("UUID");
+        rest = &rest[at + 36..];
+    }
+    clean.push_str(rest);
+    serde_json::from_str(&clean).unwrap()
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.bytes().enumerate().all(|(at, c)| match at {
+        8 | 13 | 18 | 23 => c == b'-',
+        _ => c.is_ascii_hexdigit(),
+    })
+}
