@@ -84,6 +84,7 @@ impl Account {
 
 async fn measure(launches: usize, at_once: usize, on: &str) {
     let layout = CgroupLayout::detect(&LayoutSource::host().unwrap()).unwrap();
+    let layout = layout.in_directory("lote-launch-rate").unwrap();
     layout.prepare().unwrap();
     println!("{:?}", layout.describe());
     let account = Account::open(&layout);
@@ -137,6 +138,7 @@ async fn measure(launches: usize, at_once: usize, on: &str) {
         );
     }
     account.close().await;
+    layout.tidy();
 }
 
 fn report(name: &str, launches: usize, start: Instant, processor_seconds: f64) {

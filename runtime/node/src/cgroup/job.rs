@@ -114,12 +114,12 @@ impl JobCgroup {
         check_name(name)?;
         let v1 = layout.v1.iter().filter(|hierarchy| keep(hierarchy));
         let mut v1: Vec<_> = v1
-            .map(|h| (h.controllers.clone(), h.jobs().join(name)))
+            .map(|h| (h.controllers.clone(), h.jobs.join(name)))
             .collect();
         v1.sort_by_key(|(controllers, _)| !controllers.contains(&Controller::Freezer));
         Ok(Self {
             v1,
-            v2: layout.v2.as_ref().map(|v2| v2.jobs().join(name)),
+            v2: layout.v2.as_ref().map(|v2| v2.jobs.join(name)),
         })
     }
 
@@ -143,10 +143,10 @@ impl JobCgroup {
 
 /// The names of the jobs that have a cgroup, for cleaning up after a crash.
 pub fn list(layout: &CgroupLayout) -> Result<BTreeSet<String>, CgroupError> {
-    let v1 = layout.v1.iter().map(V1Hierarchy::jobs);
+    let v1 = layout.v1.iter().map(|v1| &v1.jobs);
     let mut names = BTreeSet::new();
-    for directory in v1.chain(layout.v2.as_ref().map(super::layout::V2Hierarchy::jobs)) {
-        names.extend(child_names(&directory)?);
+    for directory in v1.chain(layout.v2.iter().map(|v2| &v2.jobs)) {
+        names.extend(child_names(directory)?);
     }
     Ok(names)
 }
@@ -181,7 +181,7 @@ fn check_supported(layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupE
     }
 }
 
-fn check_name(name: &str) -> Result<(), CgroupError> {
+pub(super) fn check_name(name: &str) -> Result<(), CgroupError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let usable = name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric());
     // Names of the kernel's own files begin with a controller and a dot.

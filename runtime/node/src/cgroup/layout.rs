@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::job::check_name;
 use super::{CgroupError, files};
 
-/// Directory that holds the cgroups of all jobs, in each hierarchy.
-pub(super) const JOBS_DIRECTORY: &str = "lote";
+/// Directory that holds the cgroups of all jobs, in each hierarchy, unless
+/// [`CgroupLayout::in_directory`] names another.
+const JOBS_DIRECTORY: &str = "lote";
 /// Where the daemon goes on v2, which allows processes only in leaves.
 pub(super) const DAEMON_DIRECTORY: &str = "lote-daemon";
 
@@ -52,6 +54,8 @@ pub(super) struct V1Hierarchy {
     pub(super) controllers: Vec<Controller>,
     /// Our own cgroup in it.
     pub(super) base: PathBuf,
+    /// The parent of the jobs' cgroups, below the base.
+    pub(super) jobs: PathBuf,
 }
 
 /// The v2 hierarchy.
@@ -60,6 +64,8 @@ pub(super) struct V2Hierarchy {
     /// Controllers of interest that may be given to children.
     pub(super) controllers: Vec<Controller>,
     pub(super) base: PathBuf,
+    /// The parent of the jobs' cgroups, below the base.
+    pub(super) jobs: PathBuf,
     /// The base is the root of the hierarchy, where processes may stay.
     pub(super) at_root: bool,
 }
@@ -103,13 +109,29 @@ impl CgroupLayout {
                     &mount.directory(&source.root, "/"),
                 )?);
             } else if !mount.controllers.is_empty() && !layout.has_v1(&mount.controllers) {
+                let jobs = base.join(JOBS_DIRECTORY);
                 layout.v1.push(V1Hierarchy {
                     controllers: mount.controllers,
                     base,
+                    jobs,
                 });
             }
         }
         Ok(layout)
+    }
+
+    /// Keeps the jobs' cgroups in a directory of another name. Daemons that share
+    /// a machine need different ones, or each takes the other's jobs for its own
+    /// leftovers.
+    pub fn in_directory(mut self, name: &str) -> Result<Self, CgroupError> {
+        check_name(name)?;
+        self.v1
+            .iter_mut()
+            .for_each(|v1| v1.jobs = v1.base.join(name));
+        self.v2
+            .iter_mut()
+            .for_each(|v2| v2.jobs = v2.base.join(name));
+        Ok(self)
     }
 
     /// What can and cannot be done here.
@@ -171,12 +193,6 @@ impl CgroupLayout {
     }
 }
 
-impl V1Hierarchy {
-    pub(super) fn jobs(&self) -> PathBuf {
-        self.base.join(JOBS_DIRECTORY)
-    }
-}
-
 impl V2Hierarchy {
     fn detect(own: PathBuf, mount_point: &Path) -> Result<Self, CgroupError> {
         // A daemon that was moved into its leaf by an earlier start of itself
@@ -190,15 +206,13 @@ impl V2Hierarchy {
         let wanted = [Controller::Cpu, Controller::Memory, Controller::Pids];
         let controllers = names.split_whitespace().filter_map(Controller::from_name);
         let controllers = controllers.filter(|c| wanted.contains(c)).collect();
+        let jobs = base.join(JOBS_DIRECTORY);
         Ok(Self {
             controllers,
             base,
+            jobs,
             at_root,
         })
-    }
-
-    pub(super) fn jobs(&self) -> PathBuf {
-        self.base.join(JOBS_DIRECTORY)
     }
 }
 

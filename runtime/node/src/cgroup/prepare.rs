@@ -14,11 +14,20 @@ impl CgroupLayout {
         self.v1.iter().try_for_each(prepare_v1)?;
         self.v2.as_ref().map_or(Ok(()), prepare_v2)
     }
+
+    /// Removes the directories that [`prepare`](Self::prepare) created; those that
+    /// still hold jobs are left.
+    pub fn tidy(&self) {
+        let v1 = self.v1.iter().map(|v1| &v1.jobs);
+        for jobs in v1.chain(self.v2.iter().map(|v2| &v2.jobs)) {
+            std::fs::remove_dir(jobs).ok();
+        }
+    }
 }
 
 fn prepare_v1(hierarchy: &V1Hierarchy) -> Result<(), CgroupError> {
-    let jobs = hierarchy.jobs();
-    create_directory(&jobs)?;
+    let jobs = &hierarchy.jobs;
+    create_directory(jobs)?;
     // Old kernels count a child to its parent only where that was switched on.
     let switch = jobs.join("memory.use_hierarchy");
     let memory = hierarchy.controllers.contains(&Controller::Memory);
@@ -29,8 +38,8 @@ fn prepare_v1(hierarchy: &V1Hierarchy) -> Result<(), CgroupError> {
 }
 
 fn prepare_v2(hierarchy: &V2Hierarchy) -> Result<(), CgroupError> {
-    let jobs = hierarchy.jobs();
-    create_directory(&jobs)?;
+    let jobs = &hierarchy.jobs;
+    create_directory(jobs)?;
     if hierarchy.controllers.is_empty() {
         return Ok(());
     }

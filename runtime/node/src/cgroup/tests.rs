@@ -252,6 +252,24 @@ fn v2_sets_every_limit() {
 }
 
 #[test]
+fn daemons_with_different_directories_do_not_see_each_others_jobs() {
+    let machine = hybrid();
+    let (one, two) = (
+        machine.layout(),
+        machine.layout().in_directory("lote-two").unwrap(),
+    );
+    one.prepare().unwrap();
+    two.prepare().unwrap();
+    JobCgroup::create(&one, "job", &Limits::default()).unwrap();
+    assert!(list(&two).unwrap().is_empty());
+    two.tidy();
+    one.tidy();
+    assert!(!machine.path("/sys/fs/cgroup/unified/lote-two").exists());
+    assert!(machine.path("/sys/fs/cgroup/unified/lote/job").exists());
+    assert!(one.in_directory("../x").is_err());
+}
+
+#[test]
 fn what_is_not_delegated_is_refused_by_name() {
     let machine =
         v2("/system.slice/lote.service").file(&format!("{UNIT}/cgroup.controllers"), "cpu pids\n");

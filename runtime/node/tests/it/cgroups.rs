@@ -7,7 +7,7 @@ use lote_node::launch::{ExitCause, ProcessSpec};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Place, Test, cgroup_test, exit, in_place, is_alive, line_in, until, usable_layout,
+    Place, Test, cgroup_test, exit, in_place, is_alive, line_in, named, until, usable_layout,
 };
 
 pub const TESTS: &[Test] = &[
@@ -50,7 +50,7 @@ fn v1_layout() -> Option<CgroupLayout> {
         .lines()
         .filter(|line| !line.contains(" - cgroup2 "));
     source.mountinfo = lines.collect::<Vec<_>>().join("\n");
-    let layout = CgroupLayout::detect(&source).unwrap();
+    let layout = named(CgroupLayout::detect(&source).unwrap());
     if layout.describe().version == "none" {
         eprintln!("SKIPPED: the part for cgroup v1: this machine has only v2");
         return None;
@@ -242,7 +242,8 @@ fn child_alone() {
         };
         let one = place.launcher.launch(&one).await.unwrap();
         let two = place.launcher.launch(&two).await.unwrap();
-        until(|| two.pid().filter(|_| !second.is_empty().unwrap())).await;
+        // Whoever has been executed has joined.
+        until(|| one.pid().and(two.pid())).await;
         first.kill().await.unwrap();
         one.wait().await.unwrap();
         let two_ends = tokio::time::timeout(Duration::from_millis(20), two.wait()).await;

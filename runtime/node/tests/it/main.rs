@@ -19,6 +19,7 @@ mod support;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
+use lote_node::cgroup::CgroupLayout;
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
 fn main() -> ExitCode {
@@ -41,5 +42,7 @@ fn main() -> ExitCode {
         })
         .with_ignored_flag(support::skipped(test))
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    support::usable_layout().iter().for_each(CgroupLayout::tidy);
+    conclusion.exit_code()
 }

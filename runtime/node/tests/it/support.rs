@@ -72,9 +72,16 @@ pub fn skipped(test: &Test) -> bool {
     true
 }
 
+/// Puts the cgroups of this run where no daemon and no other run looks.
+pub fn named(layout: CgroupLayout) -> CgroupLayout {
+    layout
+        .in_directory(&format!("lote-test-{}", std::process::id()))
+        .unwrap()
+}
+
 /// The machine's cgroups, with all controllers, ready for jobs.
 pub fn usable_layout() -> Option<CgroupLayout> {
-    let layout = CgroupLayout::detect(&LayoutSource::host().ok()?).ok()?;
+    let layout = named(CgroupLayout::detect(&LayoutSource::host().ok()?).ok()?);
     let complete = layout.describe().controllers.len() == 3;
     (complete && layout.prepare().is_ok()).then_some(layout)
 }
