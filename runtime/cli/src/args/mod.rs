@@ -1,0 +1,239 @@
+//! What can be typed. Parsing only: no meaning, no I/O.
+
+pub mod job;
+pub mod resources;
+pub mod run;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::node_args::NodeArgs;
+
+/// Batch training on your own machines.
+///
+/// `lote node` turns this machine into a node; everything else talks to a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "lote", version, max_term_width = 100, after_help = crate::exit::HELP)]
+pub struct Cli {
+    /// Options of every client command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every client command takes, before or after its name.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// The daemon to talk to [default: <http://127.0.0.1:8471>]
+    #[arg(long, env = "LOTE_URL", global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// The token to show it
+    #[arg(
+        long,
+        env = "LOTE_TOKEN",
+        global = true,
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub token: Option<String>,
+    /// The resource group [default: default]
+    #[arg(short, long, env = "LOTE_GROUP", global = true)]
+    pub group: Option<String>,
+    /// The workspace [default: default]
+    #[arg(short, long, env = "LOTE_WORKSPACE", global = true)]
+    pub workspace: Option<String>,
+    /// How to print answers [default: table]
+    #[arg(short, long, env = "LOTE_OUTPUT", global = true, value_name = "FORMAT")]
+    pub output: Option<Format>,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Aligned columns and indented details, for people.
+    #[default]
+    Table,
+    /// The daemon's answer as JSON.
+    Json,
+    /// The daemon's answer as YAML.
+    Yaml,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run this machine as a node, or ask about nodes
+    Node(NodeCommand),
+    /// Submit a command as a job, follow it, end with its exit code
+    Run(run::RunArgs),
+    /// Create, watch and end jobs
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Workspaces: named containers of everything else
+    #[command(subcommand)]
+    Workspace(resources::WorkspaceCommand),
+    /// Experiments: containers of jobs
+    #[command(subcommand)]
+    Experiment(resources::ExperimentCommand),
+    /// Clusters: nodes of one size, held for jobs
+    #[command(subcommand)]
+    Cluster(resources::ClusterCommand),
+    /// Framework plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+/// `lote node`: the daemon without a subcommand, a client with one.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct NodeCommand {
+    /// What to ask about nodes; none runs the daemon.
+    #[command(subcommand)]
+    pub query: Option<NodeQuery>,
+    /// The daemon's options.
+    #[command(flatten)]
+    pub daemon: NodeArgs,
+}
+
+/// What a client asks about nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeQuery {
+    /// List the nodes
+    List,
+    /// Show a node: size, GPUs, what isolation is in force, what is wrong with it
+    Status {
+        /// The node; all of them when absent
+        name: Option<String>,
+    },
+}
+
+/// `lote plugin`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the loaded framework plugins
+    List,
+}
+
+/// A command line, told apart.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run the daemon.
+    Daemon(Box<NodeArgs>),
+    /// Talk to a daemon.
+    Client(Box<ClientArgs>),
+}
+
+/// A client's command line.
+#[derive(Debug)]
+pub struct ClientArgs {
+    /// Options of every command.
+    pub global: GlobalArgs,
+    /// The command.
+    pub command: ClientCommand,
+}
+
+/// A command that talks to a daemon.
+#[derive(Debug)]
+pub enum ClientCommand {
+    /// `lote node list|status`.
+    Node(NodeQuery),
+    /// `lote run`.
+    Run(run::RunArgs),
+    /// `lote job`.
+    Job(job::JobCommand),
+    /// `lote workspace`.
+    Workspace(resources::WorkspaceCommand),
+    /// `lote experiment`.
+    Experiment(resources::ExperimentCommand),
+    /// `lote cluster`.
+    Cluster(resources::ClusterCommand),
+    /// `lote plugin`.
+    Plugin(PluginCommand),
+}
+
+impl Cli {
+    /// Tells the daemon's command line from a client's.
+    pub fn into_invocation(self) -> Invocation {
+        let command = match self.command {
+            Command::Node(NodeCommand {
+                query: None,
+                daemon,
+            }) => return Invocation::Daemon(Box::new(daemon)),
+            Command::Node(NodeCommand {
+                query: Some(query), ..
+            }) => ClientCommand::Node(query),
+            Command::Run(run) => ClientCommand::Run(run),
+            Command::Job(job) => ClientCommand::Job(job),
+            Command::Workspace(workspace) => ClientCommand::Workspace(workspace),
+            Command::Experiment(experiment) => ClientCommand::Experiment(experiment),
+            Command::Cluster(cluster) => ClientCommand::Cluster(cluster),
+            Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
+        };
+        Invocation::Client(Box::new(ClientArgs {
+            global: self.global,
+            command,
+        }))
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Invocation, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(Cli::into_invocation)
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn node_alone_is_the_daemon_and_with_a_query_a_client() {
+        assert!(matches!(
+            parse("lote node --listen 127.0.0.1:0").unwrap(),
+            Invocation::Daemon(args) if args.listen.as_deref() == Some("127.0.0.1:0")
+        ));
+        let Invocation::Client(client) = parse("lote node status n1 -o json").unwrap() else {
+            panic!("taken for the daemon")
+        };
+        assert!(matches!(
+            client.command,
+            ClientCommand::Node(NodeQuery::Status { name: Some(name) }) if name == "n1"
+        ));
+        assert_eq!(client.global.output, Some(Format::Json));
+    }
+
+    #[test]
+    fn options_of_the_daemon_and_a_query_do_not_mix() {
+        assert!(parse("lote node --listen 127.0.0.1:0 list").is_err());
+    }
+
+    #[test]
+    fn run_takes_everything_after_the_dashes() {
+        let Invocation::Client(client) =
+            parse("lote run --nodes 2 -g lab -- python train.py --nodes 9").unwrap()
+        else {
+            panic!("taken for the daemon")
+        };
+        let ClientCommand::Run(run) = client.command else {
+            panic!("not a run")
+        };
+        assert_eq!(run.nodes, 2);
+        assert_eq!(run.command, ["python", "train.py", "--nodes", "9"]);
+        assert_eq!(client.global.group.as_deref(), Some("lab"));
+    }
+}

@@ -1,0 +1,146 @@
+//! `lote cluster`.
+
+use serde_json::{Map, Value, json};
+
+use super::job_input::read_file;
+use super::{Context, Outcome};
+use crate::args::resources::{ClusterCommand, CreateClusterArgs};
+use crate::{place, show};
+
+/// The collection's name in paths.
+const CLUSTERS: &str = "clusters";
+
+pub(super) fn run(context: &Context<'_>, command: ClusterCommand) -> Outcome {
+    match command {
+        ClusterCommand::Create(args) => create(context, &args),
+        ClusterCommand::List => {
+            let action = "list clusters";
+            let values = context.client.list(
+                action,
+                &place::collection(&context.settings.workspace, CLUSTERS),
+            )?;
+            context.print_list(action, values, show::cluster_table)
+        }
+        ClusterCommand::Show { name } => {
+            let action = format!("show cluster '{name}'");
+            let value = context
+                .client
+                .get(&action, &place::child(&context.child(&name)?, CLUSTERS))?;
+            context.print(&action, &value, show::cluster_details)
+        }
+        ClusterCommand::Delete(args) => {
+            let path = place::child(&context.child(&args.name)?, CLUSTERS);
+            context.delete(
+                &format!("cluster '{}'", args.name),
+                &path,
+                args.yes,
+                args.no_wait,
+            )
+        }
+        ClusterCommand::Resize { name, target } => scale(context, &name, &manual(target)),
+        ClusterCommand::AutoScale { name, min, max } => scale(context, &name, &automatic(min, max)),
+    }
+}
+
+fn create(context: &Context<'_>, args: &CreateClusterArgs) -> Outcome {
+    let members = match &args.file {
+        Some(file) => read_file(file)?,
+        None => Map::new(),
+    };
+    let user = context.surroundings.variable("USER").unwrap_or("lote");
+    let body = body(members, args, user);
+    let path = place::child(&context.child(&args.name)?, CLUSTERS);
+    context.create(
+        &format!("cluster '{}'", args.name),
+        &path,
+        Some(&body),
+        show::cluster_details,
+    )
+}
+
+/// The file's body with the options written over it. The API insists on an
+/// administrator's name; the user's own is given when nobody named one.
+fn body(mut members: Map<String, Value>, args: &CreateClusterArgs, user: &str) -> Value {
+    members.retain(|name, _| name == "properties");
+    let mut body = Value::Object(members);
+    let properties = &mut body["properties"];
+    if let Some(size) = &args.size {
+        properties["vmSize"] = size.as_str().into();
+    }
+    match (args.target, args.min, args.max) {
+        (Some(target), _, _) => properties["scaleSettings"] = manual(target),
+        (None, Some(min), Some(max)) => properties["scaleSettings"] = automatic(min, max),
+        _ => {}
+    }
+    if args.user.is_some() || properties["userAccountSettings"].is_null() {
+        let user = args.user.as_deref().unwrap_or(user);
+        properties["userAccountSettings"]["adminUserName"] = user.into();
+    }
+    body
+}
+
+fn manual(target: u32) -> Value {
+    json!({"manual": {"targetNodeCount": target}})
+}
+
+fn automatic(min: u32, max: u32) -> Value {
+    json!({"autoScale": {"minimumNodeCount": min, "maximumNodeCount": max}})
+}
+
+fn scale(context: &Context<'_>, name: &str, settings: &Value) -> Outcome {
+    let action = format!("scale cluster '{name}'");
+    let body = json!({"properties": {"scaleSettings": settings}});
+    let value = context.client.patch(
+        &action,
+        &place::child(&context.child(name)?, CLUSTERS),
+        &body,
+    )?;
+    context.print(&action, &value, show::cluster_details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lote_model::cluster::{ClusterProperties, ScaleSettings};
+
+    fn args(
+        size: Option<&str>,
+        target: Option<u32>,
+        bounds: Option<(u32, u32)>,
+    ) -> CreateClusterArgs {
+        CreateClusterArgs {
+            name: "c".into(),
+            file: None,
+            size: size.map(str::to_owned),
+            target,
+            min: bounds.map(|bounds| bounds.0),
+            max: bounds.map(|bounds| bounds.1),
+            user: None,
+        }
+    }
+
+    #[test]
+    fn the_daemon_accepts_what_options_make() {
+        let body = body(Map::new(), &args(Some("cpu"), None, Some((0, 3))), "me");
+        let properties = ClusterProperties::parse(&serde_json::to_vec(&body).unwrap()).unwrap();
+        assert_eq!(properties.user_account_settings.admin_user_name, "me");
+        assert!(
+            matches!(properties.scale_settings, ScaleSettings::AutoScale(auto) if auto.maximum_node_count == 3)
+        );
+    }
+
+    #[test]
+    fn options_win_over_the_file() {
+        let file = json!({"id": "x", "properties": {"vmSize": "a", "userAccountSettings": {"adminUserName": "ops"},
+            "scaleSettings": {"autoScale": {"minimumNodeCount": 0, "maximumNodeCount": 3}}}});
+        let Value::Object(members) = file else {
+            panic!("no object")
+        };
+        let body = body(members, &args(None, Some(2), None), "me");
+        assert_eq!(
+            body,
+            json!({"properties": {"vmSize": "a", "userAccountSettings": {"adminUserName": "ops"},
+                "scaleSettings": {"manual": {"targetNodeCount": 2}}}})
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! One function per command: ask the daemon, show the answer.
+
+mod cluster;
+mod context;
+mod experiment;
+mod files;
+mod job;
+mod job_input;
+mod logs;
+mod node;
+mod run;
+mod workspace;
+
+pub use context::Context;
+
+use crate::args::ClientCommand;
+use crate::failure::Failure;
+
+/// The exit code of a command that was carried out.
+pub type Outcome = Result<u8, Failure>;
+
+/// Carries out a command.
+pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
+    match command {
+        ClientCommand::Node(query) => node::run(context, query),
+        ClientCommand::Run(run) => run::run(context, &run),
+        ClientCommand::Job(command) => job::run(context, command),
+        ClientCommand::Workspace(command) => workspace::run(context, command),
+        ClientCommand::Experiment(command) => experiment::run(context, command),
+        ClientCommand::Cluster(command) => cluster::run(context, command),
+        ClientCommand::Plugin(command) => node::plugins(context, &command),
+    }
+}

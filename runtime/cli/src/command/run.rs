@@ -1,0 +1,58 @@
+//! `lote run`: submit, follow, end with the job's exit code.
+
+use lote_model::path::JobPath;
+
+use super::job::{exit_code, submit};
+use super::{Context, Outcome, job_input};
+use crate::args::run::RunArgs;
+use crate::failure::Failure;
+use crate::follow::{self, End, Options};
+use crate::{exit, job_body, job_name, place};
+
+pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> Outcome {
+    let path = path(context, args)?;
+    let cluster = place::cluster_id(&context.settings.workspace, &args.cluster)?;
+    let directory = working_directory(context);
+    let body = job_body::of_run(args, &cluster, directory, context.surroundings)?;
+    // Caught from here on: a Ctrl-C between submission and following must not
+    // leave a job behind that nobody asked to keep.
+    let interrupts = (!args.detach).then(|| (context.interrupts)());
+    submit(context, &path, &body)?;
+    let Some(interrupts) = interrupts else {
+        context.console.out(format!("{}\n", path.job).as_bytes());
+        return Ok(exit::SUCCESS);
+    };
+    context.say(&format!("submitted job {}", path.job));
+    let options = Options {
+        output: true,
+        only_file: None,
+        quiet: false,
+        interrupts: Some(interrupts),
+        deadline: None,
+    };
+    match follow::follow(&context.client, &path, context.console, options)? {
+        End::Ended(job) => Ok(exit_code(&job)),
+        End::Left | End::TimedOut(_) => {
+            context.say(&format!("left; job {} is being terminated", path.job));
+            Ok(exit::INTERRUPTED)
+        }
+    }
+}
+
+fn path(context: &Context<'_>, args: &RunArgs) -> Result<JobPath, Failure> {
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => job_input::generated(job_name::stem_of(&args.command)),
+    };
+    context.job_in(&args.experiment, &name)
+}
+
+/// The job starts where the user is, if the daemon's machine is this one. On
+/// another machine the same path may hold something else.
+fn working_directory<'a>(context: &Context<'a>) -> Option<&'a str> {
+    let surroundings = context.surroundings;
+    surroundings
+        .current_directory
+        .as_deref()
+        .filter(|_| context.settings.daemon_is_local())
+}

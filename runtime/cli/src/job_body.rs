@@ -1,0 +1,316 @@
+//! From the options of `lote run`, or a job file, to the body of a job's PUT.
+
+use serde_json::{Map, Value, json};
+
+use crate::args::run::{Framework, RunArgs};
+use crate::job_name::has_ending;
+use crate::settings::Surroundings;
+
+/// Below which path output goes unless a job file says otherwise: on every node
+/// there is one, and listing reads it.
+pub const OUTPUT_PREFIX: &str = "$AZ_BATCHAI_MOUNT_ROOT";
+
+/// Why options make no job. The messages say what to type instead.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// A word cannot be part of a command line.
+    #[error("the command has a word with a zero byte, which no program can be given")]
+    ZeroByte,
+    /// `--env NAME` of a variable that is not set here.
+    #[error("--env {0}: the variable is not set here; give it as {0}=VALUE")]
+    UnsetVariable(String),
+    /// `--processes` for a framework that starts one process.
+    #[error(
+        "--processes is for frameworks that start several; `custom` runs the command once, on the first node"
+    )]
+    OneProcessOnly,
+    /// PyTorch jobs start a script.
+    #[error(
+        "--framework pytorch starts a Python script, so the command must be `SCRIPT.py …` or `python SCRIPT.py …`; \
+         leave --framework away to run any other command"
+    )]
+    NoScript,
+}
+
+/// The body for `lote run`. `cluster_id` is the full id; the working directory is
+/// given when the daemon sees the same files as this process.
+pub fn of_run(
+    args: &RunArgs,
+    cluster_id: &str,
+    working_directory: Option<&str>,
+    surroundings: &Surroundings,
+) -> Result<Value, BodyError> {
+    let (member, settings) = framework_settings(args)?;
+    let mut properties = json!({
+        "cluster": {"id": cluster_id},
+        "nodeCount": args.nodes,
+        "stdOutErrPathPrefix": OUTPUT_PREFIX,
+        member: settings,
+    });
+    set_list(
+        &mut properties,
+        "environmentVariables",
+        variables(args, surroundings)?,
+    );
+    set_list(
+        &mut properties,
+        "outputDirectories",
+        output_directories(args),
+    );
+    let extensions = extensions(args, working_directory);
+    if !extensions.is_empty() {
+        properties["lote"] = Value::Object(extensions);
+    }
+    Ok(json!({"properties": properties}))
+}
+
+/// Completes the members of a job file: the cluster, when the file names none or
+/// the user another one. Members that a GET answers outside `properties` go.
+pub fn of_file(mut members: Map<String, Value>, cluster_id: Option<&str>, default: &str) -> Value {
+    members.retain(|name, _| name == "properties");
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        let named = properties.get("cluster").is_some_and(|c| !c.is_null());
+        let chosen = cluster_id.or((!named).then_some(default));
+        if let Some(id) = chosen {
+            properties.insert("cluster".into(), json!({"id": id}));
+        }
+    }
+    Value::Object(members)
+}
+
+fn set_list(properties: &mut Value, member: &str, list: Vec<Value>) {
+    if !list.is_empty() {
+        properties[member] = Value::Array(list);
+    }
+}
+
+fn framework_settings(args: &RunArgs) -> Result<(&'static str, Value), BodyError> {
+    match args.framework {
+        Framework::Custom if args.processes.is_some() => Err(BodyError::OneProcessOnly),
+        Framework::Custom => Ok((
+            "customToolkitSettings",
+            json!({"commandLine": quoted(&args.command)?}),
+        )),
+        Framework::PyTorch => Ok(("pyTorchSettings", pytorch(args)?)),
+    }
+}
+
+fn pytorch(args: &RunArgs) -> Result<Value, BodyError> {
+    let (interpreter, rest) = match args.command.split_first() {
+        Some((first, rest)) if is_python(first) => (Some(first), rest),
+        _ => (None, args.command.as_slice()),
+    };
+    let (script, arguments) = rest.split_first().ok_or(BodyError::NoScript)?;
+    if script.starts_with('-') || (interpreter.is_none() && !has_ending(script, "py")) {
+        return Err(BodyError::NoScript);
+    }
+    let mut settings = json!({"pythonScriptFilePath": quoted(std::slice::from_ref(script))?});
+    if let Some(path) = interpreter.filter(|path| *path != "python") {
+        settings["pythonInterpreterPath"] = quoted(std::slice::from_ref(path))?.into();
+    }
+    if !arguments.is_empty() {
+        settings["commandLineArgs"] = quoted(arguments)?.into();
+    }
+    if let Some(count) = args.processes {
+        settings["processCount"] = count.into();
+    }
+    if let Some(backend) = backend(args) {
+        settings["communicationBackend"] = backend.into();
+    }
+    Ok(settings)
+}
+
+/// `python`, `python3`, `python3.11`, in any folder.
+fn is_python(word: &str) -> bool {
+    let program = word.rsplit('/').next().unwrap_or(word);
+    program
+        .strip_prefix("python")
+        .is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
+fn backend(args: &RunArgs) -> Option<&str> {
+    let several = args.nodes > 1 || args.processes.is_some_and(|count| count > 1);
+    args.backend.as_deref().or(several.then_some("Gloo"))
+}
+
+/// The words as shell text that gives exactly these words again: the API's command
+/// lines are read by a shell, the user's own shell has read them once already.
+fn quoted(words: &[String]) -> Result<String, BodyError> {
+    shlex::try_join(words.iter().map(String::as_str)).map_err(|_| BodyError::ZeroByte)
+}
+
+fn variables(args: &RunArgs, surroundings: &Surroundings) -> Result<Vec<Value>, BodyError> {
+    let one = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Ok(json!({"name": name, "value": value})),
+        None => surroundings
+            .variables
+            .get(text)
+            .map(|value| json!({"name": text, "value": value}))
+            .ok_or_else(|| BodyError::UnsetVariable(text.clone())),
+    };
+    args.env.iter().map(one).collect()
+}
+
+/// Each has its id as last part of its path, so that two of them are not one.
+fn output_directories(args: &RunArgs) -> Vec<Value> {
+    args.output_dir
+        .iter()
+        .map(|id| json!({"id": id, "pathPrefix": OUTPUT_PREFIX, "pathSuffix": id}))
+        .collect()
+}
+
+fn extensions(args: &RunArgs, working_directory: Option<&str>) -> Map<String, Value> {
+    let mut resources = Map::new();
+    if let Some(gpus) = args.gpus {
+        resources.insert("gpusPerNode".into(), gpus.into());
+    }
+    if let Some(cpus) = args.cpus {
+        resources.insert("cpusPerNode".into(), cpus.into());
+    }
+    if let Some(memory) = &args.memory {
+        resources.insert("memory".into(), memory.as_str().into());
+    }
+    let mut lote = Map::new();
+    if !resources.is_empty() {
+        lote.insert("resources".into(), Value::Object(resources));
+    }
+    if let Some(directory) = working_directory {
+        lote.insert("workingDirectory".into(), directory.into());
+    }
+    lote
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, ClientCommand, Invocation};
+    use clap::Parser as _;
+    use lote_model::job_request;
+
+    fn run_args(words: &[&str]) -> RunArgs {
+        let line = ["lote", "run"].iter().chain(words);
+        match Cli::try_parse_from(line).unwrap().into_invocation() {
+            Invocation::Client(client) => match client.command {
+                ClientCommand::Run(run) => run,
+                other => panic!("{other:?}"),
+            },
+            Invocation::Daemon(_) => panic!("the daemon"),
+        }
+    }
+
+    fn body(words: &[&str]) -> Result<Value, BodyError> {
+        let surroundings = Surroundings {
+            variables: [("HF_TOKEN".to_owned(), "secret".to_owned())].into(),
+            ..Surroundings::default()
+        };
+        let cluster = "/v1/groups/default/workspaces/default/clusters/local";
+        of_run(
+            &run_args(words),
+            cluster,
+            Some("/home/u/code"),
+            &surroundings,
+        )
+    }
+
+    #[test]
+    fn the_body_of_a_custom_job() {
+        let body = body(&[
+            "--nodes=2",
+            "--gpus=1",
+            "--cpus=0.5",
+            "--memory=8g",
+            "--env=A=1=2",
+            "--env=HF_TOKEN",
+            "--output-dir=MODEL",
+            "--",
+            "python",
+            "train.py",
+            "--note",
+            "it's $HOME; done",
+        ]);
+        insta::assert_json_snapshot!(body.unwrap());
+    }
+
+    #[test]
+    fn the_body_of_a_pytorch_job() {
+        let body = body(&[
+            "--framework=pytorch",
+            "--processes=2",
+            "--",
+            "/usr/bin/python3",
+            "my train.py",
+            "-x",
+            "a b",
+        ]);
+        insta::assert_json_snapshot!(body.unwrap());
+    }
+
+    #[test]
+    fn the_daemon_accepts_both_bodies() {
+        let members = [
+            "customToolkitSettings".to_owned(),
+            "pyTorchSettings".to_owned(),
+        ];
+        for words in [
+            &["--gpus=1", "--output-dir=M", "--env=A=1", "--", "date"][..],
+            &["--framework=pytorch", "--nodes=2", "--", "train.py"],
+        ] {
+            let body = serde_json::to_vec(&body(words).unwrap()).unwrap();
+            let request = job_request::parse(&body, &members).unwrap();
+            assert_eq!(request.cluster.name.as_str(), "local");
+        }
+    }
+
+    #[test]
+    fn commands_that_make_no_job_say_what_would() {
+        for words in [
+            &["--framework=pytorch", "--", "python", "-m", "train"][..],
+            &["--framework=pytorch", "--", "python"],
+            &["--framework=pytorch", "--", "./train"],
+        ] {
+            assert_eq!(body(words), Err(BodyError::NoScript), "{words:?}");
+        }
+        assert_eq!(
+            body(&["--processes=2", "--", "date"]),
+            Err(BodyError::OneProcessOnly)
+        );
+        assert_eq!(
+            body(&["--env=NOT_SET", "--", "date"]),
+            Err(BodyError::UnsetVariable("NOT_SET".into()))
+        );
+        assert_eq!(body(&["--", "a\0b"]), Err(BodyError::ZeroByte));
+    }
+
+    #[test]
+    fn a_file_keeps_its_cluster_unless_told_otherwise() {
+        let file = |text: &str| match serde_json::from_str(text).unwrap() {
+            Value::Object(members) => members,
+            _ => panic!("no object"),
+        };
+        let with = r#"{"id": "x", "properties": {"cluster": {"id": "/a"}}}"#;
+        let without = r#"{"properties": {}}"#;
+        let id = |body: Value| body["properties"]["cluster"]["id"].clone();
+        assert_eq!(id(of_file(file(with), None, "/d")), "/a");
+        assert_eq!(id(of_file(file(with), Some("/b"), "/d")), "/b");
+        assert_eq!(id(of_file(file(without), None, "/d")), "/d");
+        assert_eq!(
+            of_file(file(with), None, "/d").as_object().unwrap().len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_shell_gives_the_words_back() {
+        let words: Vec<String> = [
+            "printf", "[%s]", "a b", "it's", "$HOME", "`x`", "", "*", "ä\n!",
+        ]
+        .map(str::to_owned)
+        .into();
+        let output = std::process::Command::new("bash")
+            .args(["-c", &quoted(&words).unwrap()])
+            .output()
+            .unwrap();
+        let seen = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(seen, format!("[{}]", words[2..].join("][")));
+    }
+}

@@ -1,0 +1,249 @@
+//! The daemon's options: from the command line, variables and a TOML file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+/// The options of `lote node`, all optional. The TOML file of `--config` has the
+/// same names (`data-dir = "…"`); the command line wins over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[command(next_help_heading = "Daemon options")]
+pub struct NodeArgs {
+    /// A TOML file with any of these options
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where the daemon keeps its store and its jobs
+    /// [default: /var/lib/lote as root, else ~/.local/state/lote]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the API is served [default: 127.0.0.1:8471]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Where the cluster's state is kept [default: embedded]
+    #[arg(long, value_enum)]
+    pub store: Option<StoreKind>,
+    /// The node's name in the cluster [default: the host name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The address other nodes reach it by [default: that of --listen]
+    #[arg(long)]
+    pub address: Option<String>,
+    /// The size label (vmSize) it registers with [default: cpu without GPUs]
+    #[arg(long)]
+    pub size: Option<String>,
+    /// The NVML library, if it is not where the system looks
+    #[arg(long, value_name = "PATH")]
+    pub nvml_library: Option<PathBuf>,
+    /// A folder of plugins that are added to, or replace, the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// How jobs are kept apart [default: auto]
+    #[arg(long, value_enum)]
+    pub isolation: Option<Isolation>,
+}
+
+/// `--store`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A database file of this daemon: one machine
+    #[default]
+    Embedded,
+}
+
+/// `--isolation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// All the kernel offers; without root the daemon refuses to start jobs
+    #[default]
+    Auto,
+    /// None: jobs run as the daemon's user and see what it sees
+    None,
+}
+
+/// The options with the file merged in and defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// Where the daemon keeps its store and its jobs.
+    pub data_dir: PathBuf,
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// Where the cluster's state is kept.
+    pub store: StoreKind,
+    /// The node's name, if one was given.
+    pub name: Option<String>,
+    /// Its address, if one was given.
+    pub address: Option<String>,
+    /// Its size label, if one was given.
+    pub size: Option<String>,
+    /// The NVML library, if it is not where the system looks.
+    pub nvml_library: Option<PathBuf>,
+    /// The folder of further plugins.
+    pub plugin_dir: Option<PathBuf>,
+    /// How jobs are kept apart.
+    pub isolation: Isolation,
+}
+
+/// Why the daemon's options are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeSettingsError {
+    /// The file of `--config` cannot be read.
+    #[error("cannot read the configuration file '{}'", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file '{}' is wrong", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// `--listen` is no address and port.
+    #[error("'{0}' is not an address to listen on; give it as ADDR:PORT, such as 127.0.0.1:8471")]
+    Listen(String),
+    /// There is no place for data.
+    #[error("no home directory is known; give --data-dir")]
+    NoDataDirectory,
+}
+
+/// Where the API is served unless told otherwise.
+pub const LISTEN_DEFAULT: &str = "127.0.0.1:8471";
+
+impl NodeArgs {
+    /// Merges the file of `--config` and fills in the defaults. `default_data_dir`
+    /// is where data goes when neither names a place, see [`default_data_dir`].
+    pub fn resolve(
+        self,
+        default_data_dir: Option<PathBuf>,
+    ) -> Result<NodeSettings, NodeSettingsError> {
+        let file = match &self.config {
+            Some(path) => read_file(path)?,
+            None => Self::default(),
+        };
+        let listen = self
+            .listen
+            .or(file.listen)
+            .unwrap_or_else(|| LISTEN_DEFAULT.into());
+        Ok(NodeSettings {
+            data_dir: self
+                .data_dir
+                .or(file.data_dir)
+                .or(default_data_dir)
+                .ok_or(NodeSettingsError::NoDataDirectory)?,
+            listen: listen
+                .parse()
+                .map_err(|_| NodeSettingsError::Listen(listen))?,
+            store: self.store.or(file.store).unwrap_or_default(),
+            name: self.name.or(file.name),
+            address: self.address.or(file.address),
+            size: self.size.or(file.size),
+            nvml_library: self.nvml_library.or(file.nvml_library),
+            plugin_dir: self.plugin_dir.or(file.plugin_dir),
+            isolation: self.isolation.or(file.isolation).unwrap_or_default(),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<NodeArgs, NodeSettingsError> {
+    let text = std::fs::read_to_string(path).map_err(|source| NodeSettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| NodeSettingsError::Parse {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Where the daemon's data goes by default: `/var/lib/lote` for root, else below
+/// `XDG_STATE_HOME` or the home directory.
+pub fn default_data_dir(
+    is_root: bool,
+    state_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+) -> Option<PathBuf> {
+    if is_root {
+        return Some("/var/lib/lote".into());
+    }
+    state_home
+        .filter(|path| path.is_absolute())
+        .or_else(|| home.map(|home| home.join(".local/state")))
+        .map(|base| base.join("lote"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_start_needs_no_option() {
+        let settings = NodeArgs::default().resolve(Some("/d".into())).unwrap();
+        assert_eq!(settings.data_dir, PathBuf::from("/d"));
+        assert_eq!(settings.listen.to_string(), LISTEN_DEFAULT);
+        assert_eq!(settings.isolation, Isolation::Auto);
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("node.toml");
+        std::fs::write(
+            &config,
+            "data-dir = '/file'\nname = 'file'\nisolation = 'none'",
+        )
+        .unwrap();
+        let args = NodeArgs {
+            config: Some(config.clone()),
+            name: Some("line".into()),
+            ..NodeArgs::default()
+        };
+        let settings = args.clone().resolve(None).unwrap();
+        assert_eq!(settings.data_dir, PathBuf::from("/file"));
+        assert_eq!(settings.name.as_deref(), Some("line"));
+        assert_eq!(settings.isolation, Isolation::None);
+
+        std::fs::write(&config, "data_dir = '/file'").unwrap();
+        let error = args.resolve(None).unwrap_err();
+        assert!(matches!(error, NodeSettingsError::Parse { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_address_says_what_is_expected() {
+        let args = NodeArgs {
+            listen: Some("localhost".into()),
+            ..NodeArgs::default()
+        };
+        let error = args.resolve(Some("/d".into())).unwrap_err();
+        assert!(error.to_string().contains("ADDR:PORT"), "{error}");
+    }
+
+    #[test]
+    fn data_goes_where_the_user_may_write() {
+        let home = || Some(PathBuf::from("/home/u"));
+        assert_eq!(
+            default_data_dir(true, None, home()).unwrap(),
+            PathBuf::from("/var/lib/lote")
+        );
+        assert_eq!(
+            default_data_dir(false, None, home()).unwrap(),
+            PathBuf::from("/home/u/.local/state/lote")
+        );
+        assert_eq!(
+            default_data_dir(false, Some("/s".into()), home()).unwrap(),
+            PathBuf::from("/s/lote")
+        );
+        assert_eq!(default_data_dir(false, None, None), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! Nodes and plugins.
+
+use lote_model::quantity::format_bytes;
+
+use super::state_colour;
+use crate::answer::{Node, NodeMembers, Plugin};
+use crate::output::{Cell, Colour, Details, Style, Table, day_and_time};
+
+/// Many nodes.
+pub fn node_table(nodes: &[Node], style: Style) -> String {
+    let mut table = Table::new(&[
+        "NAME", "SIZE", "STATE", "CPUS", "MEMORY", "GPUS", "JOBS", "ADDRESS", "VERSION",
+    ]);
+    for node in nodes {
+        let members = &node.properties;
+        table.row([
+            node.name.as_str().into(),
+            members.vm_size.as_str().into(),
+            Cell::coloured(members.state.as_str(), state_colour(&members.state)),
+            members.cpu_cores.to_string().into(),
+            format_bytes(members.memory_bytes).into(),
+            members.gpus.len().to_string().into(),
+            members.jobs.to_string().into(),
+            members.address.as_str().into(),
+            members.version.as_str().into(),
+        ]);
+    }
+    table.render(style, "no nodes")
+}
+
+/// One node: what it has, what is in force there, what is wrong with it.
+pub fn node_details(node: &Node, style: Style) -> String {
+    let members = &node.properties;
+    let mut details = Details::default();
+    details
+        .add("node", node.name.as_str())
+        .add("state", members.state.as_str())
+        .add("size", members.vm_size.as_str())
+        .add("jobs", members.jobs.to_string())
+        .add("address", members.address.as_str())
+        .add("version", members.version.as_str())
+        .add_some("up since", members.started_at.map(day_and_time))
+        .add("processors", members.cpu_cores.to_string())
+        .add("memory", format_bytes(members.memory_bytes))
+        .add("gpus", gpus(members))
+        .add("work", members.work_directory.as_str());
+    let mut text = details.render(style);
+    if !members.isolation.is_empty() {
+        text.push_str("\nIn force\n");
+        text.push_str(&isolation(members, style));
+    }
+    if !members.conditions.is_empty() {
+        text.push_str("\nWrong\n");
+        text.push_str(&conditions(members, style));
+    }
+    text
+}
+
+fn gpus(members: &NodeMembers) -> String {
+    if members.gpus.is_empty() {
+        return "none".into();
+    }
+    let lines: Vec<String> = members
+        .gpus
+        .iter()
+        .map(|gpu| {
+            format!(
+                "{}  {}  {}",
+                gpu.minor,
+                gpu.model,
+                format_bytes(gpu.memory_mib << 20)
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn isolation(members: &NodeMembers, style: Style) -> String {
+    let lines = members.isolation.iter().map(|means| {
+        let mark = if means.in_force {
+            style.paint(Colour::Green, "yes")
+        } else {
+            style.paint(Colour::Yellow, "no ")
+        };
+        format!("  {mark}  {}: {}\n", means.name, means.note)
+    });
+    lines.collect()
+}
+
+fn conditions(members: &NodeMembers, style: Style) -> String {
+    let lines = members.conditions.iter().map(|condition| {
+        let effect = if condition.blocks_jobs {
+            style.paint(Colour::Red, "takes no jobs")
+        } else {
+            "takes jobs".into()
+        };
+        let since = day_and_time(condition.since);
+        format!(
+            "  {}: {} ({effect}, since {since})\n",
+            condition.code, condition.message
+        )
+    });
+    lines.collect()
+}
+
+/// Many plugins.
+pub fn plugin_table(plugins: &[Plugin], style: Style) -> String {
+    let mut table = Table::new(&["NAME", "VERSION", "SETTINGS", "SOURCE", "SUMMARY"]);
+    for plugin in plugins {
+        let members = &plugin.properties;
+        table.row([
+            plugin.name.as_str().into(),
+            members.version.as_str().into(),
+            members.settings_member.as_str().into(),
+            members.source.as_deref().unwrap_or_default().into(),
+            members.summary.as_str().into(),
+        ]);
+    }
+    table.omit_empty_columns().render(style, "no plugins")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::read;
+    use serde_json::json;
+
+    fn node() -> Node {
+        read(&json!({"id": "/v1/nodes/gpu1", "name": "gpu1", "type": "Lote/nodes", "properties": {
+            "vmSize": "gpu2-h100", "state": "unhealthy", "address": "10.0.0.1", "version": "0.1.0", "cpuCores": 64,
+            "memoryBytes": 549_755_813_888_u64, "workDirectory": "/var/lib/lote/work", "startedAt": "2026-08-04T10:15:30Z",
+            "jobs": 1,
+            "gpus": [{"uuid": "GPU-1", "model": "H100", "minor": 0, "memoryMib": 81920},
+                     {"uuid": "GPU-2", "model": "H100", "minor": 1, "memoryMib": 81920}],
+            "isolation": [{"name": "memory limit", "inForce": true, "note": "cgroup v1"},
+                          {"name": "NVML", "inForce": false, "note": "libnvidia-ml.so.1 is not there"}],
+            "conditions": [{"code": "GpuXid", "message": "GPU 1 reported XID 79; it is taken out of use",
+                            "blocksJobs": true, "since": "2026-08-04T11:00:00Z"}]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn nodes_in_a_list_and_alone() {
+        insta::assert_snapshot!(node_table(&[node()], Style::Plain));
+        insta::assert_snapshot!(node_details(&node(), Style::Plain));
+    }
+
+    #[test]
+    fn plugins_in_a_list() {
+        let plugins: Vec<Plugin> = read(&json!([{"name": "custom", "properties": {
+            "settingsMember": "customToolkitSettings", "version": "0.1.0", "summary": "Any command", "source": "built in"}}]))
+        .unwrap();
+        insta::assert_snapshot!(plugin_table(&plugins, Style::Plain));
+    }
+}

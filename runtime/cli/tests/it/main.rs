@@ -1,0 +1,13 @@
+//! The command line against a daemon that says what a test wants it to say.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_collect,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod errors;
+mod following;
+mod requests;
+mod stub;
+mod terminal;
