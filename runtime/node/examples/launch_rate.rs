@@ -1,7 +1,7 @@
 //! How many processes per second this machine launches, beside what it could
 //! fork at all.
 //!
-//! `cargo run --release -p lote-node --example launch_rate [launches] [at once] [directory]`
+//! `cargo run --release -p lote-node --example launch_rate [launches] [at once] [directory] [spawner]`
 #![allow(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -97,7 +97,10 @@ async fn measure(launches: usize, at_once: usize, on: &str) {
         account.seconds() - before,
     );
     let directory = tempfile::tempdir_in(on).unwrap();
-    let command = SpawnerCommand::current_executable().unwrap();
+    let mut command = SpawnerCommand::current_executable().unwrap();
+    if let Some(program) = std::env::args_os().nth(4) {
+        command.program = program.into();
+    }
     let launcher = Arc::new(Launcher::start(command).unwrap());
     let limits = Limits {
         memory_bytes: Some(1 << 30),
