@@ -21,6 +21,7 @@ use lote_model::plan::{AllocationInput, JobInput};
 use lote_model::problem::Problem;
 use lote_store::{EmbeddedOptions, EmbeddedStore};
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -89,7 +90,7 @@ fn measure(address: SocketAddr, jobs: usize) -> Outcome<()> {
         writeln!(go, "go")?;
         let count: u32 = done.next().ok_or("the client ended")??.parse()?;
         let used = (cpu_micros()? - cpu) / f64::from(count);
-        let wall = begin.elapsed().as_micros() as f64 / f64::from(count);
+        let wall = begin.elapsed().as_secs_f64() * 1e6 / f64::from(count);
         println!(
             "{phase}: {count} requests, {used:.0} us processor, {wall:.0} us wall; resident {} KiB",
             resident_kib()?
@@ -101,8 +102,9 @@ fn measure(address: SocketAddr, jobs: usize) -> Outcome<()> {
 
 fn cpu_micros() -> Outcome<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    let micros = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 * 1e6 + time.tv_usec() as f64;
-    Ok(micros(usage.user_time()) + micros(usage.system_time()))
+    let micros =
+        |time: nix::sys::time::TimeVal| u32::try_from(time.num_microseconds()).map(f64::from);
+    Ok(micros(usage.user_time())? + micros(usage.system_time())?)
 }
 
 fn resident_kib() -> Outcome<String> {

@@ -192,7 +192,7 @@ impl Daemon {
         let now = Arc::new(Mutex::new("2018-07-02T10:00:00Z".parse().unwrap()));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_mins(1)))
             .build()
             .into();
         let address = ([127, 0, 0, 1], 0).into();

@@ -97,7 +97,7 @@ fn a_growing_file_is_read_on_from_where_the_client_is() {
             206 => seen.extend(reply.bytes),
             status => assert_eq!(status, 416),
         }
-        write!(writer, "line {round}\n").unwrap();
+        writeln!(writer, "line {round}").unwrap();
     }
     seen.extend(ranged(&daemon, &url, &format!("bytes={}-", seen.len())).bytes);
     assert_eq!(seen, fs::read(&file).unwrap());
