@@ -4,8 +4,13 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::install;
 
-/// Where the demo's folder goes: disk, not memory, and every user may pass.
+/// Where root's folder goes: every user may pass, and, unlike `/tmp` and
+/// `/var/tmp`, a job sees there what everybody sees.
+const ROOTS_PARENT: &str = "/srv";
+
+/// Where anybody else's folder goes: on disk, and open to every user.
 const PARENT: &str = "/var/tmp";
 
 /// A folder that is removed in the end, or kept and named.
@@ -21,7 +26,13 @@ impl Folder {
     /// Makes a folder that others may pass through but not list: a job runs as a
     /// user of its own and has to reach its script.
     pub(super) fn create(keep: bool) -> Result<Self, Error> {
-        let path = Path::new(PARENT).join(format!("lote-demo-{}", std::process::id()));
+        let parent = Path::new(if install::is_root() {
+            ROOTS_PARENT
+        } else {
+            PARENT
+        });
+        std::fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+        let path = parent.join(format!("lote-demo-{}", std::process::id()));
         make(&path, 0o711)?;
         Ok(Self { path, keep })
     }

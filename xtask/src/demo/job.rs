@@ -38,7 +38,8 @@ pub(super) fn run(workspace: &Workspace, daemon: &Daemon, folder: &Folder) -> Re
     shown(submit)?;
     announce("following its output");
     shown(daemon.client(&["job", "logs", "--follow", NAME]))?;
-    shown(daemon.client(&["job", "wait", NAME]))?;
+    shown(daemon.client(&["job", "wait", NAME]))
+        .map_err(|error| Error::Other(format!("the job did not succeed, see above ({error})")))?;
     announce("its plan: which processes started where, with which environment");
     shown(daemon.client(&["job", "plan", NAME]))?;
     announce("what became of it, and what it used");
