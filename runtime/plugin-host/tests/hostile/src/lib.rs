@@ -100,9 +100,23 @@ fn spoil(plan: &mut LaunchPlan, act: &str) {
         "endless" => plan.processes[0].part = Part::Supporting,
         "twins" => plan.processes.push(process()),
         "huge" => plan.processes = vec![process(); 50_000],
+        "overlap" => overlap(plan),
         "large" => plan.processes[0].command = Command::Shell("x".repeat(8 << 20)),
         _ => {}
     }
+}
+
+/// Ten thousand arguments, all of them the same megabyte of memory. Made without a
+/// copy, which safe Rust cannot: the memory is never freed.
+#[allow(unsafe_code, reason = "it is what this plugin is for")]
+fn overlap(plan: &mut LaunchPlan) {
+    let text: &'static mut [u8] = Box::leak(vec![b'x'; 1 << 20].into_boxed_slice());
+    let arguments = (0..10_000)
+        // SAFETY: none; every string claims to own the same leaked bytes. They are only
+        // read until the call ends, and the instance with it.
+        .map(|_| unsafe { String::from_raw_parts(text.as_mut_ptr(), text.len(), text.len()) })
+        .collect();
+    plan.processes[0].command = Command::Argv(arguments);
 }
 
 fn file(path: &str) -> File {

@@ -1,0 +1,172 @@
+//! Loads components.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lote_model::plan::Descriptor;
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use crate::cache::{CacheError, CodeCache};
+use crate::contract::{Contract, OFFERED};
+use crate::error::{Identity, PluginError, Problem};
+use crate::inspect::{self, Interfaces};
+use crate::plugin::{Calls, Plugin, PluginInfo};
+use crate::sandbox::Sandbox;
+use crate::{conformance, descriptor};
+
+/// A plugin in Python has 18 MiB, one in JavaScript 12; Rust needs a fifth of one.
+pub const MAX_COMPONENT_BYTES: usize = 32 << 20;
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// This machine cannot run WebAssembly.
+    #[error("cannot set up the WebAssembly engine: {0}")]
+    Engine(String),
+    /// The folder for compiled code is unusable.
+    #[error("cannot keep compiled plugins")]
+    Cache(#[from] CacheError),
+}
+
+/// Loads plugins. One per daemon: its plugins share an engine.
+pub struct Host {
+    sandbox: Arc<Sandbox>,
+    cache: Option<CodeCache>,
+}
+
+impl Host {
+    /// A host that keeps compiled code in `cache_folder`, which only this user may
+    /// write; its parent must exist. Without a folder every start compiles.
+    ///
+    /// # Errors
+    /// When the engine or the folder cannot be used.
+    pub fn new(cache_folder: Option<&Path>) -> Result<Self, HostError> {
+        let sandbox = Sandbox::new().map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let cache = cache_folder
+            .map(|folder| CodeCache::open(folder, &sandbox.engine))
+            .transpose()?;
+        Ok(Self {
+            sandbox: Arc::new(sandbox),
+            cache,
+        })
+    }
+
+    /// Loads a component. `origin` says where it came from, for people.
+    ///
+    /// # Errors
+    /// The first check that it does not pass.
+    pub fn load(&self, origin: &str, bytes: &[u8]) -> Result<Plugin, PluginError> {
+        let mut plugin = Identity {
+            name: origin.to_owned(),
+            version: String::new(),
+            digest: digest(bytes),
+        };
+        self.load_as(&mut plugin, origin, bytes)
+            .map_err(|problem| PluginError { plugin, problem })
+    }
+
+    fn load_as(
+        &self,
+        plugin: &mut Identity,
+        origin: &str,
+        bytes: &[u8],
+    ) -> Result<Plugin, Problem> {
+        let known = self.cached(&plugin.digest);
+        let is_new = known.is_none();
+        let (component, interfaces) = match known {
+            Some(found) => found,
+            None => self.compile(bytes)?,
+        };
+        let contract = Contract::bind(&self.sandbox.engine, &component, interfaces.uses_wasi)
+            .map_err(|error| Problem::DoesNotFit {
+                offered: OFFERED,
+                reason: format!("{error:#}"),
+            })?;
+        let descriptor = self.first_calls(plugin, &contract, is_new)?;
+        let info = info(descriptor, &plugin.digest, origin, interfaces);
+        if is_new && let Some(cache) = &self.cache {
+            cache.store(&plugin.digest, &component);
+        }
+        Ok(Plugin::new(info, Arc::clone(&self.sandbox), contract))
+    }
+
+    /// What has passed every check before, and was compiled by this very engine.
+    fn cached(&self, digest: &str) -> Option<(Component, Interfaces)> {
+        let component = self.cache.as_ref()?.load(&self.sandbox.engine, digest)?;
+        let ty = component.component_type();
+        let engine = &self.sandbox.engine;
+        let imports: Vec<String> = ty
+            .imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let exports: Vec<String> = ty
+            .exports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let interfaces = inspect::judge(&imports, &exports).ok()?;
+        Some((component, interfaces))
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<(Component, Interfaces), Problem> {
+        if bytes.len() > MAX_COMPONENT_BYTES {
+            return Err(Problem::TooLarge {
+                bytes: bytes.len(),
+                max: MAX_COMPONENT_BYTES,
+            });
+        }
+        let interfaces = inspect::check_bytes(bytes)?;
+        let component = Component::from_binary(&self.sandbox.engine, bytes).map_err(|error| {
+            Problem::CompileFailed {
+                reason: format!("{error:#}"),
+            }
+        })?;
+        Ok((component, interfaces))
+    }
+
+    /// Asks a plugin who it is and, if it is new here, gives it its first job.
+    fn first_calls(
+        &self,
+        plugin: &mut Identity,
+        contract: &Contract,
+        is_new: bool,
+    ) -> Result<Descriptor, Problem> {
+        let mut calls = Calls {
+            sandbox: &self.sandbox,
+            contract,
+            name: &plugin.name.clone(),
+        };
+        let descriptor = calls.describe()?;
+        let schema = descriptor::check(&descriptor)?;
+        plugin.name.clone_from(&descriptor.name);
+        plugin.version.clone_from(&descriptor.version);
+        calls.name = &descriptor.name;
+        if is_new {
+            conformance::check(&calls, &schema)?;
+        }
+        Ok(descriptor)
+    }
+}
+
+fn info(descriptor: Descriptor, digest: &str, origin: &str, interfaces: Interfaces) -> PluginInfo {
+    PluginInfo {
+        descriptor,
+        digest: digest.to_owned(),
+        contract: interfaces.contract,
+        origin: origin.to_owned(),
+        reads_progress: interfaces.reads_progress,
+        supervises: interfaces.supervises,
+    }
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
