@@ -19,6 +19,8 @@ pub struct Decisions {
     pub actions: Vec<Action>,
     /// When to decide again even if nothing happens.
     pub wake_at: Option<Timestamp>,
+    /// Jobs that were looked at and need nothing until something of them changes.
+    pub nothing_to_do: Vec<JobUid>,
     /// Whether this pass looked at the explanations of waiting jobs.
     pub explained: bool,
 }

@@ -54,7 +54,10 @@ fn size_bytes(write: &Write) -> usize {
 
 /// Lets every transaction require the same revisions. Right where the last one writes the
 /// compared keys.
-pub(crate) fn require_all(mut transactions: Vec<Transaction>, compares: &[Compare]) -> Vec<Transaction> {
+pub(crate) fn require_all(
+    mut transactions: Vec<Transaction>,
+    compares: &[Compare],
+) -> Vec<Transaction> {
     for transaction in &mut transactions {
         transaction.compares.extend_from_slice(compares);
     }
@@ -97,7 +100,12 @@ pub(crate) fn status_or_queued(job: &LiveJob) -> JobStatus {
 }
 
 /// A job is being ended: its status says why, and its nodes stop it.
-pub(crate) fn end(job: &LiveJob, gang: &Gang, ending: Ending, now: Timestamp) -> Result<Vec<Transaction>, StoreError> {
+pub(crate) fn end(
+    job: &LiveJob,
+    gang: &Gang,
+    ending: Ending,
+    now: Timestamp,
+) -> Result<Vec<Transaction>, StoreError> {
     let mut status = status_or_queued(job);
     if matches!(ending, Ending::TerminatedByUser | Ending::WallClockLimit) {
         status.state = ExecutionState::Terminating;
@@ -110,8 +118,15 @@ pub(crate) fn end(job: &LiveJob, gang: &Gang, ending: Ending, now: Timestamp) ->
 }
 
 /// All nodes of a gang move on.
-pub(crate) fn advance(job: &LiveJob, gang: &Gang, phase: AllocationPhase) -> Result<Vec<Transaction>, StoreError> {
-    Ok(require_all(split(move_to_phase(gang, phase)?), &[status_compare(job)]))
+pub(crate) fn advance(
+    job: &LiveJob,
+    gang: &Gang,
+    phase: AllocationPhase,
+) -> Result<Vec<Transaction>, StoreError> {
+    Ok(require_all(
+        split(move_to_phase(gang, phase)?),
+        &[status_compare(job)],
+    ))
 }
 
 /// Left-over allocations are stopped.
@@ -122,11 +137,15 @@ pub(crate) fn stop_left_over(gang: &Gang) -> Result<Vec<Transaction>, StoreError
 fn move_to_phase(gang: &Gang, phase: AllocationPhase) -> Result<Vec<Write>, StoreError> {
     let behind = gang.parts.iter().filter_map(|(node, part)| {
         let allocation = part.allocation.as_ref()?;
-        (allocation.phase < phase && !part.is_ended(allocation.attempt)).then_some((node, allocation))
+        (allocation.phase < phase && !part.is_ended(allocation.attempt))
+            .then_some((node, allocation))
     });
     behind
         .map(|(node, allocation)| {
-            let allocation = Allocation { phase, ..allocation.clone() };
+            let allocation = Allocation {
+                phase,
+                ..allocation.clone()
+            };
             Write::put_json(key::allocation(node, &allocation.uid), &allocation)
         })
         .collect()
@@ -147,8 +166,13 @@ pub(crate) fn conclude(
 
 /// Erases allocations and reports.
 pub(crate) fn remove_parts(gang: &Gang, uid: &JobUid) -> Vec<Write> {
-    let allocated = gang.parts.iter().filter(|(_, part)| part.allocation.is_some());
-    let mut writes: Vec<_> = allocated.map(|(node, _)| Write::delete(key::allocation(node, uid))).collect();
+    let allocated = gang
+        .parts
+        .iter()
+        .filter(|(_, part)| part.allocation.is_some());
+    let mut writes: Vec<_> = allocated
+        .map(|(node, _)| Write::delete(key::allocation(node, uid)))
+        .collect();
     writes.push(Write::delete_prefix(key::reports_of(uid)));
     writes
 }
@@ -178,10 +202,15 @@ pub(crate) fn erase_finished(uid: &JobUid, erasure: &Erasure) -> Vec<Transaction
 
 /// The text that says why a job waits.
 pub(crate) fn explain(job: &LiveJob, waiting: String) -> Result<Vec<Transaction>, StoreError> {
-    let status = JobStatus { waiting: Some(waiting), ..status_or_queued(job) };
+    let status = JobStatus {
+        waiting: Some(waiting),
+        ..status_or_queued(job)
+    };
     let key = key::job_status(&job.record.path);
     Ok(vec![
-        Transaction::new().require_revision(&key, job.status_revision).put_json(key, &status)?,
+        Transaction::new()
+            .require_revision(&key, job.status_revision)
+            .put_json(key, &status)?,
     ])
 }
 
@@ -192,7 +221,11 @@ pub(crate) fn cluster_status(
     status: &ClusterStatus,
 ) -> Result<Vec<Transaction>, StoreError> {
     let key = key::cluster_status(&record.path);
-    Ok(vec![Transaction::new().require_revision(&key, status_revision).put_json(key, status)?])
+    Ok(vec![
+        Transaction::new()
+            .require_revision(&key, status_revision)
+            .put_json(key, status)?,
+    ])
 }
 
 /// A cluster without jobs is erased.

@@ -72,10 +72,19 @@ impl Verdict {
 }
 
 fn add_reports(status: &mut JobStatus, gang: Option<&Gang>) {
-    let of_node = |node| gang?.parts.get(node)?.report.as_ref().filter(|report| report.attempt == status.attempt);
+    let of_node = |node| {
+        gang?
+            .parts
+            .get(node)?
+            .report
+            .as_ref()
+            .filter(|report| report.attempt == status.attempt)
+    };
     let reports: Vec<&Report> = status.nodes.iter().filter_map(of_node).collect();
-    let directories: Vec<DirectoryLocation> =
-        reports.iter().flat_map(|report| report.directories.iter().cloned()).collect();
+    let directories: Vec<DirectoryLocation> = reports
+        .iter()
+        .flat_map(|report| report.directories.iter().cloned())
+        .collect();
     let accounts = reports.iter().filter_map(|report| match &report.phase {
         ReportPhase::Ended { account, .. } => Some(account),
         _ => None,
@@ -91,18 +100,23 @@ fn add_reports(status: &mut JobStatus, gang: Option<&Gang>) {
 
 /// The error of a job that the user ended, in the words of the real service.
 pub(crate) fn terminated() -> ErrorRecord {
-    ErrorRecord::new(JOB_TERMINATED, "The specified job has been terminated by the user")
+    ErrorRecord::new(
+        JOB_TERMINATED,
+        "The specified job has been terminated by the user",
+    )
 }
 
 /// How a job ended whose nodes are all done, or lost.
 pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>]) -> Verdict {
-    let is_complete = parts.iter().all(|part| matches!(part.outcome(), Some(Outcome::Completed)));
+    let is_complete = parts
+        .iter()
+        .all(|part| matches!(part.outcome(), Some(Outcome::Completed)));
     let loss = first_loss(parts);
     match (&status.ending, first_failure(parts)) {
         (Some(Ending::TerminatedByUser), _) => Verdict::failed(None, terminated()),
         (Some(Ending::WallClockLimit), _) => Verdict::failed(None, wall_clock_exceeded(job)),
         (Some(Ending::PrimariesDone), _) => Verdict::Succeeded,
-        (Some(Ending::Requeue { .. }), _) if is_complete => Verdict::Succeeded,
+        (Some(Ending::Requeue { .. }) | None, None) if is_complete => Verdict::Succeeded,
         (Some(Ending::Requeue { reason }), _) => retry(job, reason),
         (Some(Ending::NodeFailed { exit_code, error }), _) => match loss {
             // When a node is lost, the processes on the others fail for want of their peer.
@@ -113,8 +127,11 @@ pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
             Some(reason) => retry(job, &reason),
             None => Verdict::failed(exit_code, error),
         },
-        (None, None) if is_complete => Verdict::Succeeded,
-        (None, None) => retry(job, loss.as_deref().unwrap_or("its nodes stopped it without being told to")),
+        (None, None) => retry(
+            job,
+            loss.as_deref()
+                .unwrap_or("its nodes stopped it without being told to"),
+        ),
     }
 }
 
@@ -126,7 +143,10 @@ fn retry(job: &LiveJob, reason: &str) -> Verdict {
     if job.attempt() < attempts_max {
         return Verdict::Requeued;
     }
-    let message = format!("{reason}; the job was started {} times, and may not be started again", job.attempt());
+    let message = format!(
+        "{reason}; the job was started {} times, and may not be started again",
+        job.attempt()
+    );
     Verdict::failed(None, ErrorRecord::new(NODE_LOST, message))
 }
 
@@ -134,14 +154,18 @@ fn wall_clock_exceeded(job: &LiveJob) -> ErrorRecord {
     let limit = job.record.properties.constraints.max_wall_clock_time;
     ErrorRecord::new(
         WALL_CLOCK_EXCEEDED,
-        format!("the job ran longer than its limit of {limit}: raise constraints.maxWallClockTime, or do less in one job"),
+        format!(
+            "the job ran longer than its limit of {limit}: raise constraints.maxWallClockTime, or do less in one job"
+        ),
     )
 }
 
 /// The failure that was reported first.
 pub(crate) fn first_failure(parts: &[PartView<'_>]) -> Option<(Option<i32>, ErrorRecord)> {
     let failures = parts.iter().filter_map(|part| match part.outcome()? {
-        Outcome::Failed { exit_code, error } => Some((part.report?.at, part.rank, *exit_code, error)),
+        Outcome::Failed { exit_code, error } => {
+            Some((part.report?.at, part.rank, *exit_code, error))
+        }
         _ => None,
     });
     let (_, _, exit_code, error) = failures.min_by_key(|(at, rank, ..)| (*at, *rank))?;
@@ -150,9 +174,13 @@ pub(crate) fn first_failure(parts: &[PartView<'_>]) -> Option<(Option<i32>, Erro
 
 /// Why a node's part came to no end of its own.
 pub(crate) fn first_loss(parts: &[PartView<'_>]) -> Option<String> {
-    parts.iter().find_map(|part| match (&part.lost, part.outcome()) {
-        (Some(reason), _) => Some(reason.clone()),
-        (None, Some(Outcome::Lost { reason })) => Some(format!("node '{}': {reason}", part.node)),
-        _ => None,
-    })
+    parts
+        .iter()
+        .find_map(|part| match (&part.lost, part.outcome()) {
+            (Some(reason), _) => Some(reason.clone()),
+            (None, Some(Outcome::Lost { reason })) => {
+                Some(format!("node '{}': {reason}", part.node))
+            }
+            _ => None,
+        })
 }

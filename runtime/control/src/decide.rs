@@ -9,7 +9,7 @@ use lote_store::{StoreError, Transaction};
 
 use crate::actions::{Action, Change, Decisions, Subject};
 use crate::conclusion::Verdict;
-use crate::lifecycle::{self, Facts, Step};
+use crate::lifecycle::{self, Step};
 use crate::room::{Amount, Hold};
 use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, QueueKey, Snapshot};
 use crate::time::{after, earlier};
@@ -100,27 +100,49 @@ impl<'a> Pass<'a> {
     }
 
     /// Everything granted on a node, by this pass too.
-    pub(crate) fn grants_on<'s>(&'s self, name: &NodeName, node: &'s NodeState) -> impl Iterator<Item = &'s Grant> + Clone {
+    pub(crate) fn grants_on<'s>(
+        &'s self,
+        name: &NodeName,
+        node: &'s NodeState,
+    ) -> impl Iterator<Item = &'s Grant> + Clone {
         self.holds_on(name, node).map(|hold| &hold.grant)
     }
 
     /// Everything held on a node, by this pass too.
-    pub(crate) fn holds_on<'s>(&'s self, name: &NodeName, node: &'s NodeState) -> impl Iterator<Item = &'s Hold> + Clone {
-        node.holds.values().chain(self.placed.get(name).into_iter().flatten())
+    pub(crate) fn holds_on<'s>(
+        &'s self,
+        name: &NodeName,
+        node: &'s NodeState,
+    ) -> impl Iterator<Item = &'s Hold> + Clone {
+        node.holds
+            .values()
+            .chain(self.placed.get(name).into_iter().flatten())
     }
 
     /// How much is held on a node.
     pub(crate) fn held_on(&self, name: &NodeName, node: &NodeState) -> Amount {
         let placed = self.placed.get(name).into_iter().flatten();
-        placed.fold(node.held, |sum, hold| sum.plus(&Amount::granted(&hold.grant)))
+        placed.fold(node.held, |sum, hold| {
+            sum.plus(&Amount::granted(&hold.grant))
+        })
     }
 
     /// Decides to commit transactions. A value that cannot be written as JSON is a defect; it is
     /// logged, and nothing is done.
-    pub(crate) fn change(&mut self, subject: Subject, what: &'static str, transactions: Result<Vec<Transaction>, StoreError>) {
+    pub(crate) fn change(
+        &mut self,
+        subject: Subject,
+        what: &'static str,
+        transactions: Result<Vec<Transaction>, StoreError>,
+    ) {
         match transactions {
             Ok(transactions) => {
-                let change = Change { subject, what, transactions, cluster_status: None };
+                let change = Change {
+                    subject,
+                    what,
+                    transactions,
+                    cluster_status: None,
+                };
                 self.decisions.actions.push(Action::Change(change));
             }
             Err(error) => tracing::error!(?subject, what, %error, "a decision cannot be written"),
@@ -128,30 +150,39 @@ impl<'a> Pass<'a> {
     }
 
     fn open_clusters(&self) -> Vec<ClusterKey> {
-        let open = self.snapshot.clusters().iter().filter(|(_, cluster)| cluster.is_open());
+        let open = self
+            .snapshot
+            .clusters()
+            .iter()
+            .filter(|(_, cluster)| cluster.is_open());
         open.map(|(key, _)| key.clone()).collect()
     }
 
     /// Those whose first job comes first get the nodes of the pool first.
     fn clusters_with_waiting(&self) -> Vec<ClusterKey> {
-        let open = self.snapshot.clusters().iter().filter(|(_, cluster)| cluster.is_open());
-        let mut waiting: Vec<(&QueueKey, &ClusterKey)> =
-            open.filter_map(|(key, cluster)| Some((cluster.queue.first_key_value()?.0, key))).collect();
+        let open = self
+            .snapshot
+            .clusters()
+            .iter()
+            .filter(|(_, cluster)| cluster.is_open());
+        let mut waiting: Vec<(&QueueKey, &ClusterKey)> = open
+            .filter_map(|(key, cluster)| Some((cluster.queue.first_key_value()?.0, key)))
+            .collect();
         waiting.sort_unstable();
         waiting.into_iter().map(|(_, key)| key.clone()).collect()
     }
 
     fn step_jobs(&mut self) {
-        let facts = Facts { now: Some(self.now) };
         for uid in self.jobs_to_look_at() {
-            if let Some(step) = lifecycle::next_step(self.snapshot, uid, &facts) {
-                self.take_step(uid, step);
+            match lifecycle::next_step(self.snapshot, uid, self.now) {
+                Some(step) => self.take_step(uid, step),
+                None => self.decisions.nothing_to_do.push(uid.clone()),
             }
         }
     }
 
     fn jobs_to_look_at(&mut self) -> BTreeSet<&'a JobUid> {
-        let mut uids: BTreeSet<&JobUid> = self.snapshot.attention().iter().collect();
+        let mut uids: BTreeSet<&JobUid> = self.snapshot.touched().iter().collect();
         for (at, uid) in self.snapshot.deadlines() {
             if at > self.now {
                 self.wake_at(at);
@@ -159,10 +190,18 @@ impl<'a> Pass<'a> {
             }
             uids.insert(uid);
         }
-        let leaving = self.snapshot.clusters().values().filter_map(ClusterState::effective_status);
+        let leaving = self
+            .snapshot
+            .clusters()
+            .values()
+            .filter_map(ClusterState::effective_status);
         let leaving = leaving.flat_map(|status| &status.leaving);
         for name in self.lost.iter().copied().chain(leaving) {
-            uids.extend(self.node(name).into_iter().flat_map(|node| node.holds.keys()));
+            uids.extend(
+                self.node(name)
+                    .into_iter()
+                    .flat_map(|node| node.holds.keys()),
+            );
         }
         uids
     }
@@ -173,7 +212,11 @@ impl<'a> Pass<'a> {
         let some_gang = gang.unwrap_or(&nothing);
         let left_over = || Subject::LeftOver(uid.clone());
         match (step, self.snapshot.job(uid)) {
-            (Step::StopLeftOver, _) => self.change(left_over(), "stop left-over", change::stop_left_over(some_gang)),
+            (Step::StopLeftOver, _) => self.change(
+                left_over(),
+                "stop left-over",
+                change::stop_left_over(some_gang),
+            ),
             (Step::RemoveLeftOver, _) => {
                 let transactions = change::split(change::remove_parts(some_gang, uid));
                 self.change(left_over(), "remove left-over", Ok(transactions));
@@ -184,12 +227,32 @@ impl<'a> Pass<'a> {
                 match step {
                     Step::Erase => self.change(subject, "erase", Ok(change::erase(job, gang))),
                     Step::Conclude(verdict) => {
-                        let what = if verdict == Verdict::Requeued { "requeue" } else { "conclude" };
-                        self.change(subject, what, change::conclude(job, gang, verdict, self.now));
+                        let what = if verdict == Verdict::Requeued {
+                            "requeue"
+                        } else {
+                            "conclude"
+                        };
+                        self.change(
+                            subject,
+                            what,
+                            change::conclude(job, gang, verdict, self.now),
+                        );
                     }
-                    Step::End(ending) => self.change(subject, "end", change::end(job, some_gang, ending, self.now)),
-                    Step::Run => self.change(subject, "run", change::advance(job, some_gang, AllocationPhase::Run)),
-                    _ => self.change(subject, "stop rest", change::advance(job, some_gang, AllocationPhase::Stop)),
+                    Step::End(ending) => self.change(
+                        subject,
+                        "end",
+                        change::end(job, some_gang, ending, self.now),
+                    ),
+                    Step::Run => self.change(
+                        subject,
+                        "run",
+                        change::advance(job, some_gang, AllocationPhase::Run),
+                    ),
+                    _ => self.change(
+                        subject,
+                        "stop rest",
+                        change::advance(job, some_gang, AllocationPhase::Stop),
+                    ),
                 }
             }
         }
@@ -198,7 +261,11 @@ impl<'a> Pass<'a> {
     fn erase_finished(&mut self) {
         for (uid, erasure) in self.snapshot.erasures().iter().take(ERASURES_MAX) {
             let transactions = change::erase_finished(uid, erasure);
-            self.change(Subject::Finished(uid.clone()), "erase finished", Ok(transactions));
+            self.change(
+                Subject::Finished(uid.clone()),
+                "erase finished",
+                Ok(transactions),
+            );
         }
     }
 }

@@ -19,12 +19,19 @@ const HEAD: usize = 16;
 
 /// Looks at the explanations of waiting jobs, if it is time to, and writes those that changed.
 pub(crate) fn explain_waiting(pass: &mut Pass<'_>) {
-    let open = pass.snapshot.clusters().iter().filter(|(_, cluster)| cluster.is_open() && !cluster.queue.is_empty());
+    let open = pass
+        .snapshot
+        .clusters()
+        .iter()
+        .filter(|(_, cluster)| cluster.is_open() && !cluster.queue.is_empty());
     let clusters: Vec<(&ClusterKey, &ClusterState)> = open.collect();
     if clusters.is_empty() {
         return;
     }
-    let due = pass.snapshot.explained_at().map(|at| after(at, pass.snapshot.config().explain_every));
+    let due = pass
+        .snapshot
+        .explained_at()
+        .map(|at| after(at, pass.snapshot.config().explain_every));
     if let Some(due) = due.filter(|due| *due > pass.now) {
         pass.wake_at(due);
         return;
@@ -37,7 +44,12 @@ pub(crate) fn explain_waiting(pass: &mut Pass<'_>) {
     }
 }
 
-fn explain_cluster(pass: &mut Pass<'_>, key: &ClusterKey, cluster: &ClusterState, left: &mut usize) {
+fn explain_cluster(
+    pass: &mut Pass<'_>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+    left: &mut usize,
+) {
     for (position, (queue_key, waiting)) in cluster.queue.iter().enumerate() {
         if *left == 0 {
             return;
@@ -45,22 +57,38 @@ fn explain_cluster(pass: &mut Pass<'_>, key: &ClusterKey, cluster: &ClusterState
         if waiting.hindrance != Hindrance::None || pass.started.contains(&queue_key.uid) {
             continue;
         }
-        let Some(job) = pass.snapshot.job(&queue_key.uid).filter(|job| has_waited(pass, job)) else { continue };
+        let Some(job) = pass
+            .snapshot
+            .job(&queue_key.uid)
+            .filter(|job| has_waited(pass, job))
+        else {
+            continue;
+        };
         let text = if position < HEAD {
             why(pass, key, cluster, job)
         } else {
             format!("waits behind other jobs for cluster '{}'", cluster.name())
         };
-        let known = job.status.as_ref().and_then(|status| status.waiting.as_deref());
+        let known = job
+            .status
+            .as_ref()
+            .and_then(|status| status.waiting.as_deref());
         if known != Some(text.as_str()) {
             *left -= 1;
-            pass.change(Subject::Job(queue_key.uid.clone()), "explain", change::explain(job, text));
+            pass.change(
+                Subject::Job(queue_key.uid.clone()),
+                "explain",
+                change::explain(job, text),
+            );
         }
     }
 }
 
 fn has_waited(pass: &Pass<'_>, job: &LiveJob) -> bool {
-    let since = job.status.as_ref().map_or(job.record.created_at, |status| status.state_since);
+    let since = job
+        .status
+        .as_ref()
+        .map_or(job.record.created_at, |status| status.state_since);
     after(since, pass.snapshot.config().explain_after) <= pass.now
 }
 
@@ -69,12 +97,17 @@ fn why(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState, job: &LiveJob)
     never(pass, cluster, request).unwrap_or_else(|| {
         let name = cluster.name();
         let free = placement::count_free(pass, key, cluster, request);
-        let expected = pass.cluster(key).and_then(|cluster| Reservation::new(pass, key, cluster, request, None));
+        let expected = pass
+            .cluster(key)
+            .and_then(|cluster| Reservation::new(pass, key, cluster, request, None));
         let expected = expected.map_or_else(
             || "they are with other clusters".to_owned(),
             |reservation| format!("expected by {} at the latest", second(reservation.at)),
         );
-        format!("needs {} of cluster '{name}' at once, {free} can take it now; {expected}", nodes(request.node_count))
+        format!(
+            "needs {} of cluster '{name}' at once, {free} can take it now; {expected}",
+            nodes(request.node_count)
+        )
     })
 }
 
@@ -83,7 +116,11 @@ fn second(time: Timestamp) -> String {
 }
 
 fn nodes(count: u32) -> String {
-    if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") }
+    if count == 1 {
+        "1 node".to_owned()
+    } else {
+        format!("{count} nodes")
+    }
 }
 
 /// Why it will wait until somebody changes something.
@@ -93,25 +130,53 @@ fn never(pass: &Pass<'_>, cluster: &ClusterState, request: &Request) -> Option<S
     let asks = nodes(request.node_count);
     if request.node_count > cluster.nodes_max() {
         let most = nodes(cluster.nodes_max());
-        return Some(format!("asks for {asks}, cluster '{name}' has at most {most}: scale the cluster up"));
+        return Some(format!(
+            "asks for {asks}, cluster '{name}' has at most {most}: scale the cluster up"
+        ));
     }
-    let all = pass.snapshot.nodes().values().filter_map(|node| node.record.as_deref());
-    let of_size: Vec<&NodeRecord> = all.filter(|node| node.size.eq_ignore_ascii_case(size)).collect();
+    let all = pass
+        .snapshot
+        .nodes()
+        .values()
+        .filter_map(|node| node.record.as_deref());
+    let of_size: Vec<&NodeRecord> = all
+        .filter(|node| node.size.eq_ignore_ascii_case(size))
+        .collect();
     if of_size.is_empty() {
-        return Some(format!("asks for {asks} of size '{size}', and no machine of that size has joined"));
+        return Some(format!(
+            "asks for {asks} of size '{size}', and no machine of that size has joined"
+        ));
     }
     let ports = pass.snapshot.config().ports_per_allocation;
-    let able = of_size.iter().filter(|node| request.is_possible_on(node, ports)).count();
+    let able = of_size
+        .iter()
+        .filter(|node| request.is_possible_on(node, ports))
+        .count();
     if able == 0 {
         let asks = per_node(request);
-        return Some(format!("asks for {asks} on each node, and no node of size '{size}' has that much: ask for less"));
+        return Some(format!(
+            "asks for {asks} on each node, and no node of size '{size}' has that much: ask for less"
+        ));
     }
-    (able < request.node_count as usize)
-        .then(|| format!("asks for {asks}, and only {able} of size '{size}' can hold it: add machines"))
+    (able < request.node_count as usize).then(|| {
+        format!("asks for {asks}, and only {able} of size '{size}' can hold it: add machines")
+    })
 }
 
 fn per_node(request: &Request) -> String {
-    let Some(share) = &request.share else { return "a whole node and its ports".to_owned() };
-    let memory = share.memory_bytes.map(|bytes| format!(", {} of memory", format_bytes(bytes))).unwrap_or_default();
-    format!("{} GPUs, {} processors{memory}", share.gpus, f64::from(share.cpu_millis) / 1000.0)
+    let Some(share) = &request.share else {
+        return "a whole node and its ports".to_owned();
+    };
+    let memory = share
+        .memory_bytes
+        .map(|bytes| format!(", {} of memory", format_bytes(bytes)))
+        .unwrap_or_default();
+    format!(
+        "{} GPUs, {} processors{memory}",
+        share.gpus,
+        f64::from(share.cpu_millis) / 1000.0
+    )
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,9 +30,15 @@ pub fn job_input(start: &Start) -> JobInput {
 pub fn allocation_input(start: &Start) -> AllocationInput {
     let record = &start.record;
     // The plugin is told one path for all nodes, so the work directories must agree.
-    let work_directory = start.nodes.first().map_or("", |node| node.record.work_directory.as_str());
+    let work_directory = start
+        .nodes
+        .first()
+        .map_or("", |node| node.record.work_directory.as_str());
     AllocationInput {
-        nodes: (0..).zip(&start.nodes).map(|(rank, node)| allocated_node(rank, node)).collect(),
+        nodes: (0..)
+            .zip(&start.nodes)
+            .map(|(rank, node)| allocated_node(rank, node))
+            .collect(),
         shared_scratch: None,
         local_scratch: scratch_path(work_directory, record.unix_id.0, record.uid.as_str()),
         peer_launcher: None,
@@ -53,24 +59,39 @@ fn allocated_node(rank: u32, node: &StartNode) -> AllocatedNode {
 
 /// Everything that starts a job: plans, then allocations, then its status. It runs once all is
 /// there: one node starts at once, several wait for each other, and the leader for its status.
-pub fn transactions(start: &Start, launch: &PlannedLaunch, now: Timestamp) -> Result<Vec<Transaction>, StoreError> {
+pub fn transactions(
+    start: &Start,
+    launch: &PlannedLaunch,
+    now: Timestamp,
+) -> Result<Vec<Transaction>, StoreError> {
     let record = &start.record;
     let mut writes = Vec::with_capacity(start.nodes.len() * 2 + 2);
     if start.attempt > 1 {
-        writes.push(Write::delete_prefix(key::plans_of_attempt(&record.uid, start.attempt - 1)));
+        writes.push(Write::delete_prefix(key::plans_of_attempt(
+            &record.uid,
+            start.attempt - 1,
+        )));
     }
     for (rank, _) in (0..).zip(&start.nodes) {
         let plan = node_plan(start, launch, rank);
-        writes.push(Write::put_json(key::plan(&record.uid, start.attempt, rank), &plan)?);
+        writes.push(Write::put_json(
+            key::plan(&record.uid, start.attempt, rank),
+            &plan,
+        )?);
     }
     for (rank, node) in (0..).zip(&start.nodes) {
         let allocation = allocation(start, node, rank, now);
-        writes.push(Write::put_json(key::allocation(&node.record.name, &record.uid), &allocation)?);
+        writes.push(Write::put_json(
+            key::allocation(&node.record.name, &record.uid),
+            &allocation,
+        )?);
     }
     let status_key = key::job_status(&record.path);
     writes.push(Write::put_json(&status_key, &status(start, now))?);
-    let compares =
-        [compare(key::job(&record.path), start.record_revision), compare(status_key, start.status_revision)];
+    let compares = [
+        compare(key::job(&record.path), start.record_revision),
+        compare(status_key, start.status_revision),
+    ];
     Ok(require_all(split(writes), &compares))
 }
 
@@ -98,7 +119,11 @@ fn allocation(start: &Start, node: &StartNode, rank: u32, now: Timestamp) -> All
         uid: start.record.uid.clone(),
         attempt: start.attempt,
         rank,
-        phase: if start.nodes.len() == 1 { AllocationPhase::Run } else { AllocationPhase::Prepare },
+        phase: if start.nodes.len() == 1 {
+            AllocationPhase::Run
+        } else {
+            AllocationPhase::Prepare
+        },
         grant: node.grant.clone(),
         granted_at: now,
     }
@@ -120,7 +145,10 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
         launch: share_of(&launch.plan, rank),
         primaries_elsewhere: has_primaries_elsewhere(&launch.plan, rank),
         user_variables: properties.environment_variables.clone(),
-        preparation: properties.job_preparation.as_ref().map(|step| step.command_line.clone()),
+        preparation: properties
+            .job_preparation
+            .as_ref()
+            .map(|step| step.command_line.clone()),
         std_out_err_path_prefix: properties.std_out_err_path_prefix.clone(),
         input_directories: properties.input_directories.clone(),
         output_directories: properties.output_directories.clone(),
@@ -133,5 +161,7 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
 }
 
 fn has_primaries_elsewhere(plan: &LaunchPlan, rank: u32) -> bool {
-    plan.processes.iter().any(|process| process.part == Part::Primary && process.node != rank)
+    plan.processes
+        .iter()
+        .any(|process| process.part == Part::Primary && process.node != rank)
 }

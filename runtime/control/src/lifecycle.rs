@@ -40,18 +40,6 @@ pub enum Step {
     RemoveLeftOver,
 }
 
-/// What besides the job itself decides its step.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// The time; none for steps that depend on no clock.
-    pub now: Option<Timestamp>,
-}
-
-impl Facts {
-    /// Looks for steps that depend on no clock.
-    pub const TIMELESS: Self = Self { now: None };
-}
-
 /// One node of a running job.
 #[derive(Clone, Debug)]
 pub struct PartView<'a> {
@@ -88,27 +76,33 @@ impl PartView<'_> {
     fn has_finished_primaries(&self) -> bool {
         matches!(
             self.report.map(|report| &report.phase),
-            Some(ReportPhase::PrimariesDone { .. } | ReportPhase::Ended { outcome: Outcome::Completed, .. })
+            Some(
+                ReportPhase::PrimariesDone { .. }
+                    | ReportPhase::Ended {
+                        outcome: Outcome::Completed,
+                        ..
+                    }
+            )
         )
     }
 }
 
 /// The next step of the job, or of what is left of it, if nothing is under way.
-pub fn next_step(snapshot: &Snapshot, uid: &JobUid, facts: &Facts) -> Option<Step> {
+pub fn next_step(snapshot: &Snapshot, uid: &JobUid, now: Timestamp) -> Option<Step> {
     let gang = snapshot.gang(uid);
     let Some(job) = snapshot.job(uid) else {
-        return gang.and_then(|gang| left_over_step(snapshot, gang, facts));
+        return gang.and_then(|gang| left_over_step(snapshot, gang, now));
     };
     if job.in_flight.is_some() {
         return None;
     }
     match (&job.status, job.state()) {
         (Some(status), ExecutionState::Running | ExecutionState::Terminating) => {
-            let parts = parts(snapshot, job, status, gang, facts);
-            running_step(snapshot, job, status, &parts, facts)
+            let parts = parts(snapshot, job, status, gang, now);
+            running_step(snapshot, job, status, &parts, now)
         }
         _ => match gang.filter(|gang| gang.has_allocations()) {
-            Some(gang) => left_over_step(snapshot, gang, facts),
+            Some(gang) => left_over_step(snapshot, gang, now),
             None => queued_step(snapshot, job),
         },
     }
@@ -120,21 +114,34 @@ pub fn parts<'a>(
     job: &LiveJob,
     status: &'a JobStatus,
     gang: Option<&'a Gang>,
-    facts: &Facts,
+    now: Timestamp,
 ) -> Vec<PartView<'a>> {
     let view = |(rank, node): (usize, &'a NodeName)| {
         let part = gang.and_then(|gang| gang.parts.get(node));
-        let current = |part: &&Part| part.allocation.as_ref().is_some_and(|is| is.attempt == status.attempt);
-        let allocation = part.filter(current).and_then(|part| part.allocation.as_ref());
-        let report = part.and_then(|part| part.report.as_ref()).filter(|report| report.attempt == status.attempt);
+        let current = |part: &&Part| {
+            part.allocation
+                .as_ref()
+                .is_some_and(|is| is.attempt == status.attempt)
+        };
+        let allocation = part
+            .filter(current)
+            .and_then(|part| part.allocation.as_ref());
+        let report = part
+            .and_then(|part| part.report.as_ref())
+            .filter(|report| report.attempt == status.attempt);
         let is_ended = part.is_some_and(|part| part.is_ended(status.attempt));
-        let is_lost = facts.now.is_some_and(|now| snapshot.fate(node, now) == NodeFate::Lost);
+        let is_lost = snapshot.fate(node, now) == NodeFate::Lost;
         let lost = if is_ended {
             None
         } else if is_lost {
-            Some(format!("node '{node}' was lost: its daemon has not been heard of for too long"))
+            Some(format!(
+                "node '{node}' was lost: its daemon has not been heard of for too long"
+            ))
         } else if allocation.is_none() {
-            Some(format!("the allocation of job '{}' on node '{node}' has disappeared", job.record.path.job))
+            Some(format!(
+                "the allocation of job '{}' on node '{node}' has disappeared",
+                job.record.path.job
+            ))
         } else {
             None
         };
@@ -154,19 +161,31 @@ fn queued_step(snapshot: &Snapshot, job: &LiveJob) -> Option<Step> {
         return Some(Step::Erase);
     }
     if job.record.terminate_requested_at.is_some() {
-        return Some(Step::Conclude(Verdict::failed(None, conclusion::terminated())));
+        return Some(Step::Conclude(Verdict::failed(
+            None,
+            conclusion::terminated(),
+        )));
     }
     if !is_cluster_open(snapshot, job) {
         return Some(Step::Conclude(Verdict::failed(None, cluster_deleted(job))));
     }
-    let error = job.plan_failure.clone().or_else(|| exhausted(snapshot, job));
+    let error = job
+        .plan_failure
+        .clone()
+        .or_else(|| exhausted(snapshot, job));
     error.map(|error| Step::Conclude(Verdict::failed(None, error)))
 }
 
 /// The error of a job whose plugin has refused so many nodes that no other set is left.
 fn exhausted(snapshot: &Snapshot, job: &LiveJob) -> Option<ErrorRecord> {
     let unsuitable = job.unsuitable.as_ref()?;
-    let size = &snapshot.clusters().get(&job.cluster)?.record.as_ref()?.properties.vm_size;
+    let size = &snapshot
+        .clusters()
+        .get(&job.cluster)?
+        .record
+        .as_ref()?
+        .properties
+        .vm_size;
     let ports = snapshot.config().ports_per_allocation;
     let others = snapshot.nodes().iter().filter(|(name, node)| {
         let can_hold = |node: &NodeRecord| {
@@ -182,19 +201,26 @@ fn running_step(
     job: &LiveJob,
     status: &JobStatus,
     parts: &[PartView<'_>],
-    facts: &Facts,
+    now: Timestamp,
 ) -> Option<Step> {
     if parts.iter().all(PartView::is_over) {
         let is_erased = job.record.delete_requested_at.is_some();
         let verdict = || conclusion::verdict(job, status, parts);
-        return Some(if is_erased { Step::Erase } else { Step::Conclude(verdict()) });
+        return Some(if is_erased {
+            Step::Erase
+        } else {
+            Step::Conclude(verdict())
+        });
     }
     let running = || parts.iter().filter(|part| !part.is_over());
     if status.ending.is_some() {
-        let is_behind = running().any(|part| part.phase.is_some_and(|phase| phase < AllocationPhase::Stop));
+        let is_behind = running().any(|part| {
+            part.phase
+                .is_some_and(|phase| phase < AllocationPhase::Stop)
+        });
         return is_behind.then_some(Step::StopRest);
     }
-    if let Some(ending) = ending(snapshot, job, status, parts, facts) {
+    if let Some(ending) = ending(snapshot, job, status, parts, now) {
         return Some(Step::End(ending));
     }
     let is_waiting = running().any(|part| part.phase == Some(AllocationPhase::Prepare));
@@ -207,13 +233,16 @@ fn ending(
     job: &LiveJob,
     status: &JobStatus,
     parts: &[PartView<'_>],
-    facts: &Facts,
+    now: Timestamp,
 ) -> Option<Ending> {
     if job.is_unwanted() {
         return Some(Ending::TerminatedByUser);
     }
     if !is_cluster_open(snapshot, job) {
-        return Some(Ending::NodeFailed { exit_code: None, error: cluster_deleted(job) });
+        return Some(Ending::NodeFailed {
+            exit_code: None,
+            error: cluster_deleted(job),
+        });
     }
     if let Some((exit_code, error)) = conclusion::first_failure(parts) {
         return Some(Ending::NodeFailed { exit_code, error });
@@ -224,9 +253,11 @@ fn ending(
     if are_primaries_done(job, status, parts) {
         return Some(Ending::PrimariesDone);
     }
-    let now = facts.now?;
     let limit = job.record.properties.constraints.max_wall_clock_time;
-    if status.start_time.is_some_and(|start| after_seconds(start, limit) <= now) {
+    if status
+        .start_time
+        .is_some_and(|start| after_seconds(start, limit) <= now)
+    {
         return Some(Ending::WallClockLimit);
     }
     leaving(snapshot, job, parts, now)
@@ -237,49 +268,68 @@ fn are_primaries_done(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
     if parts.len() < 2 {
         return false;
     }
-    let known = job.primaries.as_ref().filter(|(attempt, ranks)| *attempt == status.attempt && !ranks.is_empty());
+    let known = job
+        .primaries
+        .as_ref()
+        .filter(|(attempt, ranks)| *attempt == status.attempt && !ranks.is_empty());
     parts
         .iter()
         .filter(|part| known.is_none_or(|(_, ranks)| ranks.contains(&part.rank)))
         .all(PartView::has_finished_primaries)
 }
 
-fn leaving(snapshot: &Snapshot, job: &LiveJob, parts: &[PartView<'_>], now: Timestamp) -> Option<Ending> {
-    parts.iter().filter(|part| !part.is_over()).find_map(|part| {
-        let sentence = || {
-            format!("node '{}' leaves cluster '{}', which has been scaled down", part.node, job.record.cluster.name)
-        };
-        match snapshot.fate(part.node, now) {
-            NodeFate::Leaving(NodeDeallocationOption::Requeue) => Some(Ending::Requeue { reason: sentence() }),
-            NodeFate::Leaving(NodeDeallocationOption::Terminate) => Some(Ending::NodeFailed {
-                exit_code: None,
-                error: ErrorRecord::new("ClusterScaledDown", sentence()),
-            }),
-            _ => None,
-        }
-    })
+fn leaving(
+    snapshot: &Snapshot,
+    job: &LiveJob,
+    parts: &[PartView<'_>],
+    now: Timestamp,
+) -> Option<Ending> {
+    parts
+        .iter()
+        .filter(|part| !part.is_over())
+        .find_map(|part| {
+            let sentence = || {
+                format!(
+                    "node '{}' leaves cluster '{}', which has been scaled down",
+                    part.node, job.record.cluster.name
+                )
+            };
+            match snapshot.fate(part.node, now) {
+                NodeFate::Leaving(NodeDeallocationOption::Requeue) => {
+                    Some(Ending::Requeue { reason: sentence() })
+                }
+                NodeFate::Leaving(NodeDeallocationOption::Terminate) => Some(Ending::NodeFailed {
+                    exit_code: None,
+                    error: ErrorRecord::new("ClusterScaledDown", sentence()),
+                }),
+                _ => None,
+            }
+        })
 }
 
 fn is_cluster_open(snapshot: &Snapshot, job: &LiveJob) -> bool {
-    snapshot.clusters().get(&job.cluster).is_some_and(crate::snapshot::ClusterState::is_open)
+    snapshot
+        .clusters()
+        .get(&job.cluster)
+        .is_some_and(crate::snapshot::ClusterState::is_open)
 }
 
 fn cluster_deleted(job: &LiveJob) -> ErrorRecord {
     let cluster = &job.record.cluster;
     ErrorRecord::new(
         conclusion::CLUSTER_DELETED,
-        format!("cluster '{}' of workspace '{}' was deleted: submit the job to another one", cluster.name, cluster.workspace.workspace),
+        format!(
+            "cluster '{}' of workspace '{}' was deleted: submit the job to another one",
+            cluster.name, cluster.workspace.workspace
+        ),
     )
 }
 
-fn left_over_step(snapshot: &Snapshot, gang: &Gang, facts: &Facts) -> Option<Step> {
+fn left_over_step(snapshot: &Snapshot, gang: &Gang, now: Timestamp) -> Option<Step> {
     if gang.in_flight {
         return None;
     }
-    let is_lost = |node| match facts.now {
-        Some(now) => snapshot.fate(node, now) == NodeFate::Lost,
-        None => false,
-    };
+    let is_lost = |node| snapshot.fate(node, now) == NodeFate::Lost;
     let mut running = gang.parts.iter().filter_map(|(node, part)| {
         let allocation = part.allocation.as_ref()?;
         (!part.is_ended(allocation.attempt) && !is_lost(node)).then_some(allocation)
@@ -287,6 +337,10 @@ fn left_over_step(snapshot: &Snapshot, gang: &Gang, facts: &Facts) -> Option<Ste
     let Some(first) = running.next() else {
         return Some(Step::RemoveLeftOver);
     };
-    let is_behind = first.phase < AllocationPhase::Stop || running.any(|is| is.phase < AllocationPhase::Stop);
+    let is_behind =
+        first.phase < AllocationPhase::Stop || running.any(|is| is.phase < AllocationPhase::Stop);
     is_behind.then_some(Step::StopLeftOver)
 }
+
+#[cfg(test)]
+mod tests;

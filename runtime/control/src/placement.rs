@@ -36,8 +36,10 @@ struct Walk<'a> {
 }
 
 /// Starts the waiting jobs of a cluster that can start.
-pub(crate) fn place_waiting<'a>(pass: &mut Pass<'a>, key: &ClusterKey) {
-    let Some((key, cluster)) = pass.snapshot.clusters().get_key_value(key) else { return };
+pub(crate) fn place_waiting(pass: &mut Pass<'_>, key: &ClusterKey) {
+    let Some((key, cluster)) = pass.snapshot.clusters().get_key_value(key) else {
+        return;
+    };
     let mut walk = Walk {
         key,
         cluster,
@@ -74,10 +76,13 @@ impl<'a> Walk<'a> {
 
     fn visit(&mut self, pass: &mut Pass<'a>, queue_key: &'a QueueKey, waiting: &Waiting) {
         let (request, limit) = (waiting.request, waiting.limit);
-        if self.refused.contains(&(request, None)) || self.refused.contains(&(request, Some(limit))) {
+        if self.refused.contains(&(request, None)) || self.refused.contains(&(request, Some(limit)))
+        {
             return;
         }
-        let Some(job) = pass.snapshot.job(&queue_key.uid) else { return };
+        let Some(job) = pass.snapshot.job(&queue_key.uid) else {
+            return;
+        };
         let Some(mut nodes) = self.find(pass, job, None) else {
             // What one job's plugin does not want, another's may.
             if job.unsuitable.is_none() {
@@ -105,7 +110,10 @@ impl<'a> Walk<'a> {
             return;
         }
         for (queue_key, request) in std::mem::take(&mut self.blocked) {
-            let avoided = pass.snapshot.job(&queue_key.uid).and_then(|job| job.unsuitable.as_ref());
+            let avoided = pass
+                .snapshot
+                .job(&queue_key.uid)
+                .and_then(|job| job.unsuitable.as_ref());
             let avoided = avoided.map(|unsuitable| &unsuitable.nodes);
             self.reservation = Reservation::new(pass, self.key, self.cluster, &request, avoided);
             if self.reservation.is_some() {
@@ -116,21 +124,38 @@ impl<'a> Walk<'a> {
 
     /// Nodes for the whole gang. Jobs that take a part of a node go where others are already, so
     /// that whole nodes stay free; nodes of the pool come last.
-    fn find(&self, pass: &Pass<'a>, job: &LiveJob, reservation: Option<&Reservation<'a>>) -> Option<Vec<Placed<'a>>> {
+    fn find(
+        &self,
+        pass: &Pass<'a>,
+        job: &LiveJob,
+        reservation: Option<&Reservation<'a>>,
+    ) -> Option<Vec<Placed<'a>>> {
         let count = job.request.node_count as usize;
         let from_pool = scaling::free_in_pool(pass, self.key, self.cluster);
-        let in_use = self.cluster.partial.iter().filter(|_| job.request.share.is_some());
+        let in_use = self
+            .cluster
+            .partial
+            .iter()
+            .filter(|_| job.request.share.is_some());
         let taken = pass.taken.get(self.key).into_iter().flatten().copied();
         let own = in_use.chain(&self.cluster.idle).chain(taken);
         let pool = scaling::pool(pass, self.cluster).take(from_pool);
-        let ends_by = after_seconds(pass.now, job.record.properties.constraints.max_wall_clock_time);
+        let ends_by = after_seconds(
+            pass.now,
+            job.record.properties.constraints.max_wall_clock_time,
+        );
         let mut found = Vec::new();
         for name in own.chain(pool) {
-            let is_avoided = job.unsuitable.as_ref().is_some_and(|unsuitable| unsuitable.nodes.contains(name));
+            let is_avoided = job
+                .unsuitable
+                .as_ref()
+                .is_some_and(|unsuitable| unsuitable.nodes.contains(name));
             if self.full.contains(name) || is_avoided {
                 continue;
             }
-            let Some(node) = pass.node(name) else { continue };
+            let Some(node) = pass.node(name) else {
+                continue;
+            };
             let amount = job.request.amount_on(node.record.as_deref()?);
             if reservation.is_some_and(|reservation| !reservation.allows(name, &amount, ends_by)) {
                 continue;
@@ -146,13 +171,22 @@ impl<'a> Walk<'a> {
     }
 
     fn start(&mut self, pass: &mut Pass<'a>, job: &'a LiveJob, nodes: Vec<Placed<'a>>) {
-        let ends_by = after_seconds(pass.now, job.record.properties.constraints.max_wall_clock_time);
+        let ends_by = after_seconds(
+            pass.now,
+            job.record.properties.constraints.max_wall_clock_time,
+        );
         let mut start_nodes = Vec::with_capacity(nodes.len());
         for (name, grant) in nodes {
-            let Some((node, record)) = pass.node(name).and_then(|node| Some((node, node.record.as_ref()?))) else {
+            let Some((node, record)) = pass
+                .node(name)
+                .and_then(|node| Some((node, node.record.as_ref()?)))
+            else {
                 return;
             };
-            start_nodes.push(StartNode { record: Arc::clone(record), grant: grant.clone() });
+            start_nodes.push(StartNode {
+                record: Arc::clone(record),
+                grant: grant.clone(),
+            });
             if let Some(reservation) = &mut self.reservation {
                 reservation.take(name, &Amount::granted(&grant), ends_by);
             }
@@ -160,8 +194,13 @@ impl<'a> Walk<'a> {
                 scaling::take(pass, self.key, name);
             }
             let is_exclusive = grant.exclusive;
-            pass.placed.entry(name).or_default().push(Hold { grant, ends_by });
-            if is_exclusive || pass.held_on(name, node).cpu_millis >= Amount::whole(record).cpu_millis {
+            pass.placed
+                .entry(name)
+                .or_default()
+                .push(Hold { grant, ends_by });
+            if is_exclusive
+                || pass.held_on(name, node).cpu_millis >= Amount::whole(record).cpu_millis
+            {
                 self.full.insert(name);
             }
         }
@@ -176,25 +215,56 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn grant(pass: &Pass<'_>, request: &Request, amount: &Amount, name: &NodeName, node: &NodeState) -> Option<Grant> {
+fn grant(
+    pass: &Pass<'_>,
+    request: &Request,
+    amount: &Amount,
+    name: &NodeName,
+    node: &NodeState,
+) -> Option<Grant> {
     let record = node.record.as_deref()?;
     // Sums first: most nodes of a busy cluster are refused here, without making lists.
-    if !amount.plus(&pass.held_on(name, node)).is_within(&Amount::whole(record)) {
+    if !amount
+        .plus(&pass.held_on(name, node))
+        .is_within(&Amount::whole(record))
+    {
         return None;
     }
-    cut(request, record, pass.grants_on(name, node), pass.snapshot.config().ports_per_allocation)
+    cut(
+        request,
+        record,
+        pass.grants_on(name, node),
+        pass.snapshot.config().ports_per_allocation,
+    )
 }
 
 /// How many nodes could take their part of such a job now.
-pub(crate) fn count_free(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState, request: &Request) -> usize {
+pub(crate) fn count_free(
+    pass: &Pass<'_>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+    request: &Request,
+) -> usize {
     let taken = pass.taken.get(key).into_iter().flatten().copied();
     let pool = scaling::pool(pass, cluster).take(scaling::free_in_pool(pass, key, cluster));
-    let names = cluster.partial.iter().chain(&cluster.idle).chain(taken).chain(pool);
+    let names = cluster
+        .partial
+        .iter()
+        .chain(&cluster.idle)
+        .chain(taken)
+        .chain(pool);
     let fits = |name: &&NodeName| {
         pass.node(name).is_some_and(|node| {
-            let amount = node.record.as_deref().map(|record| request.amount_on(record)).unwrap_or_default();
+            let amount = node
+                .record
+                .as_deref()
+                .map(|record| request.amount_on(record))
+                .unwrap_or_default();
             grant(pass, request, &amount, name, node).is_some()
         })
     };
     names.filter(fits).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,13 +34,20 @@ impl<'a> Reservation<'a> {
         avoided: Option<&BTreeSet<NodeName>>,
     ) -> Option<Self> {
         let from_pool = scaling::free_in_pool(pass, key, cluster);
-        let members = cluster.effective_status().into_iter().flat_map(|status| status.nodes.difference(&status.leaving));
+        let members = cluster
+            .effective_status()
+            .into_iter()
+            .flat_map(|status| status.nodes.difference(&status.leaving));
         let taken = pass.taken.get(key).into_iter().flatten().copied();
-        let names = members.chain(taken).chain(scaling::pool(pass, cluster).take(from_pool));
+        let names = members
+            .chain(taken)
+            .chain(scaling::pool(pass, cluster).take(from_pool));
         let names = names.filter(|name| !avoided.is_some_and(|avoided| avoided.contains(*name)));
-        let usable = names.filter_map(|name| Some((name, pass.node(name).filter(|node| node.is_usable())?)));
-        let mut free_at: Vec<(Timestamp, &NodeName, &NodeState)> =
-            usable.filter_map(|(name, node)| Some((free_at(pass, name, node, request)?, name, node))).collect();
+        let usable =
+            names.filter_map(|name| Some((name, pass.node(name).filter(|node| node.is_usable())?)));
+        let mut free_at: Vec<(Timestamp, &NodeName, &NodeState)> = usable
+            .filter_map(|(name, node)| Some((free_at(pass, name, node, request)?, name, node)))
+            .collect();
         let count = request.node_count as usize;
         if free_at.len() < count {
             return None;
@@ -48,13 +55,22 @@ impl<'a> Reservation<'a> {
         free_at.sort_unstable_by_key(|(at, name, _)| (*at, *name));
         free_at.truncate(count);
         let at = free_at.last()?.0;
-        let slack = free_at.into_iter().filter_map(|(_, name, node)| Some((name, slack(pass, name, node, request, at)?)));
-        Some(Self { at, slack: slack.collect() })
+        let slack = free_at
+            .into_iter()
+            .filter_map(|(_, name, node)| Some((name, slack(pass, name, node, request, at)?)));
+        Some(Self {
+            at,
+            slack: slack.collect(),
+        })
     }
 
     /// Whether a job may take so much of this node until then.
     pub(crate) fn allows(&self, node: &NodeName, amount: &Amount, ends_by: Timestamp) -> bool {
-        ends_by <= self.at || self.slack.get(node).is_none_or(|slack| amount.is_within(slack))
+        ends_by <= self.at
+            || self
+                .slack
+                .get(node)
+                .is_none_or(|slack| amount.is_within(slack))
     }
 
     /// Notes that a job was allowed to.
@@ -71,7 +87,12 @@ impl<'a> Reservation<'a> {
 }
 
 /// When the node can hold the request at the latest; none if never.
-fn free_at(pass: &Pass<'_>, name: &NodeName, node: &NodeState, request: &Request) -> Option<Timestamp> {
+fn free_at(
+    pass: &Pass<'_>,
+    name: &NodeName,
+    node: &NodeState,
+    request: &Request,
+) -> Option<Timestamp> {
     let record = node.record.as_deref()?;
     if !request.is_possible_on(record, pass.snapshot.config().ports_per_allocation) {
         return None;
@@ -95,9 +116,17 @@ fn free_at(pass: &Pass<'_>, name: &NodeName, node: &NodeState, request: &Request
 }
 
 /// What the node has besides the request from that time on.
-fn slack(pass: &Pass<'_>, name: &NodeName, node: &NodeState, request: &Request, at: Timestamp) -> Option<Amount> {
+fn slack(
+    pass: &Pass<'_>,
+    name: &NodeName,
+    node: &NodeState,
+    request: &Request,
+    at: Timestamp,
+) -> Option<Amount> {
     let record = node.record.as_deref()?;
     let staying = pass.holds_on(name, node).filter(|hold| hold.ends_by > at);
-    let held = staying.fold(request.amount_on(record), |sum, hold| sum.plus(&Amount::granted(&hold.grant)));
+    let held = staying.fold(request.amount_on(record), |sum, hold| {
+        sum.plus(&Amount::granted(&hold.grant))
+    });
     Some(Amount::whole(record).minus(&held))
 }

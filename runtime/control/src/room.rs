@@ -37,7 +37,10 @@ impl Request {
             memory_bytes: resources.memory_bytes(),
             processes_max: resources.processes,
         });
-        Self { node_count: properties.node_count.max(1), share }
+        Self {
+            node_count: properties.node_count.max(1),
+            share,
+        }
     }
 
     /// What it takes of this node as numbers.
@@ -54,7 +57,11 @@ impl Request {
 
     /// Whether an empty node of this kind could hold it.
     pub fn is_possible_on(&self, node: &NodeRecord, ports_per_allocation: u16) -> bool {
-        let ports = ports_needed(self.share.map_or(node.gpus.len(), |share| share.gpus as usize), ports_per_allocation);
+        let ports = ports_needed(
+            self.share
+                .map_or(node.gpus.len(), |share| share.gpus as usize),
+            ports_per_allocation,
+        );
         node.ports_count >= ports && self.amount_on(node).is_within(&Amount::whole(node))
     }
 }
@@ -97,7 +104,9 @@ impl Amount {
 
     /// Whether `self` is no more than `other` in any respect.
     pub fn is_within(&self, other: &Self) -> bool {
-        self.gpus <= other.gpus && self.cpu_millis <= other.cpu_millis && self.memory_bytes <= other.memory_bytes
+        self.gpus <= other.gpus
+            && self.cpu_millis <= other.cpu_millis
+            && self.memory_bytes <= other.memory_bytes
     }
 
     /// Both together.
@@ -138,21 +147,27 @@ pub fn cut<'a>(
     holds: impl Iterator<Item = &'a Grant> + Clone,
     ports_per_allocation: u16,
 ) -> Option<Grant> {
-    if holds.clone().any(|grant| grant.exclusive) || (request.share.is_none() && holds.clone().next().is_some()) {
+    if holds.clone().any(|grant| grant.exclusive)
+        || (request.share.is_none() && holds.clone().next().is_some())
+    {
         return None;
     }
-    let used = holds.clone().fold(Amount::default(), |sum, grant| sum.plus(&Amount::granted(grant)));
+    let used = holds.clone().fold(Amount::default(), |sum, grant| {
+        sum.plus(&Amount::granted(grant))
+    });
     let wanted = request.amount_on(node);
     if !wanted.plus(&used).is_within(&Amount::whole(node)) {
         return None;
     }
-    let gpus = free_gpus(node, holds.clone(), wanted.gpus)?;
+    let gpus = free_gpus(node, &holds, wanted.gpus)?;
     let ports = free_ports(node, holds, ports_needed(gpus.len(), ports_per_allocation))?;
     Some(Grant {
         exclusive: request.share.is_none(),
         gpus,
         cpu_millis: wanted.cpu_millis,
-        memory_bytes: request.share.map_or(Some(node.memory_bytes), |share| share.memory_bytes),
+        memory_bytes: request
+            .share
+            .map_or(Some(node.memory_bytes), |share| share.memory_bytes),
         processes_max: request.share.and_then(|share| share.processes_max),
         ports,
     })
@@ -160,24 +175,40 @@ pub fn cut<'a>(
 
 fn free_gpus<'a>(
     node: &NodeRecord,
-    holds: impl Iterator<Item = &'a Grant> + Clone,
+    holds: &(impl Iterator<Item = &'a Grant> + Clone),
     count: u32,
 ) -> Option<Vec<AllocatedGpu>> {
-    let is_free = |uuid: &str| !holds.clone().any(|grant| grant.gpus.iter().any(|gpu| gpu.uuid == uuid));
+    let is_held = |uuid: &str| {
+        let mut held = holds.clone().flat_map(|grant| &grant.gpus);
+        held.any(|gpu| gpu.uuid == uuid)
+    };
     let count = count as usize;
-    let free = node.gpus.iter().filter(|gpu| is_free(&gpu.uuid)).take(count);
+    let free = node
+        .gpus
+        .iter()
+        .filter(|gpu| !is_held(&gpu.uuid))
+        .take(count);
     let gpus: Vec<_> = free
-        .map(|gpu| AllocatedGpu { uuid: gpu.uuid.clone(), minor: gpu.minor, memory_mib: gpu.memory_mib })
+        .map(|gpu| AllocatedGpu {
+            uuid: gpu.uuid.clone(),
+            minor: gpu.minor,
+            memory_mib: gpu.memory_mib,
+        })
         .collect();
     (gpus.len() == count).then_some(gpus)
 }
 
 /// The lowest ports in a row that nobody holds.
-fn free_ports<'a>(node: &NodeRecord, holds: impl Iterator<Item = &'a Grant>, count: u16) -> Option<Vec<u16>> {
+fn free_ports<'a>(
+    node: &NodeRecord,
+    holds: impl Iterator<Item = &'a Grant>,
+    count: u16,
+) -> Option<Vec<u16>> {
     let first = u32::from(node.ports_first);
     let end = (first + u32::from(node.ports_count)).min(u32::from(u16::MAX) + 1);
-    let mut blocks: Vec<(u16, u16)> =
-        holds.filter_map(|grant| Some((*grant.ports.iter().min()?, *grant.ports.iter().max()?))).collect();
+    let mut blocks: Vec<(u16, u16)> = holds
+        .filter_map(|grant| Some((*grant.ports.iter().min()?, *grant.ports.iter().max()?)))
+        .collect();
     blocks.sort_unstable();
     let mut start = first;
     for (lowest, highest) in blocks {
@@ -190,5 +221,12 @@ fn free_ports<'a>(node: &NodeRecord, holds: impl Iterator<Item = &'a Grant>, cou
     if last > end {
         return None;
     }
-    Some((start..last).filter_map(|port| u16::try_from(port).ok()).collect())
+    Some(
+        (start..last)
+            .filter_map(|port| u16::try_from(port).ok())
+            .collect(),
+    )
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,22 +36,37 @@ impl Moves {
 }
 
 /// The nodes of the pool that the cluster could take, in order.
-pub(crate) fn pool<'a>(pass: &Pass<'a>, cluster: &ClusterState) -> impl Iterator<Item = &'a NodeName> {
-    let size = cluster.record.as_ref().map_or("", |record| &record.properties.vm_size);
-    pass.snapshot.pool(size).filter(|name| !pass.taken_by_any.contains(name))
+pub(crate) fn pool<'a>(
+    pass: &Pass<'a>,
+    cluster: &ClusterState,
+) -> impl Iterator<Item = &'a NodeName> {
+    let size = cluster
+        .record
+        .as_ref()
+        .map_or("", |record| &record.properties.vm_size);
+    pass.snapshot
+        .pool(size)
+        .filter(|name| !pass.taken_by_any.contains(name))
 }
 
 /// How many nodes of the pool placement may take for the cluster.
 pub(crate) fn free_in_pool(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let scale = cluster.record.as_ref().map(|record| &record.properties.scale_settings);
-    let Some(ScaleSettings::AutoScale(_)) = scale.filter(|_| !cluster.in_flight) else { return 0 };
+    let scale = cluster
+        .record
+        .as_ref()
+        .map(|record| &record.properties.scale_settings);
+    let Some(ScaleSettings::AutoScale(_)) = scale.filter(|_| !cluster.in_flight) else {
+        return 0;
+    };
     let room = (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster));
     pool(pass, cluster).take(room).count()
 }
 
 /// How many nodes the cluster has, those it takes in this pass included.
 fn size(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let own = cluster.effective_status().map_or(0, |status| status.nodes.len());
+    let own = cluster
+        .effective_status()
+        .map_or(0, |status| status.nodes.len());
     own + pass.taken.get(key).map_or(0, BTreeSet::len)
 }
 
@@ -64,11 +79,21 @@ pub(crate) fn take<'a>(pass: &mut Pass<'a>, key: &ClusterKey, name: &'a NodeName
 
 /// Notes that a cluster has waiting jobs and may grow, so that others release what they only
 /// keep for convenience.
-pub(crate) fn note_short_of_work_nodes(pass: &mut Pass<'_>, key: &ClusterKey, cluster: &ClusterState) {
-    let Some(record) = &cluster.record else { return };
-    let is_auto = matches!(record.properties.scale_settings, ScaleSettings::AutoScale(_));
+pub(crate) fn note_short_of_work_nodes(
+    pass: &mut Pass<'_>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+) {
+    let Some(record) = &cluster.record else {
+        return;
+    };
+    let is_auto = matches!(
+        record.properties.scale_settings,
+        ScaleSettings::AutoScale(_)
+    );
     if is_auto && size(pass, key, cluster) < cluster.nodes_max() as usize {
-        pass.short.insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
+        pass.short
+            .insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
     }
 }
 
@@ -76,9 +101,10 @@ pub(crate) fn note_short_of_work_nodes(pass: &mut Pass<'_>, key: &ClusterKey, cl
 fn wanted(record: &ClusterRecord, is_new: bool) -> usize {
     let count = match &record.properties.scale_settings {
         ScaleSettings::Manual(manual) => manual.target_node_count,
-        ScaleSettings::AutoScale(auto) if is_new => {
-            auto.initial_node_count.min(auto.maximum_node_count).max(auto.minimum_node_count)
-        }
+        ScaleSettings::AutoScale(auto) if is_new => auto
+            .initial_node_count
+            .min(auto.maximum_node_count)
+            .max(auto.minimum_node_count),
         ScaleSettings::AutoScale(auto) => auto.minimum_node_count,
     };
     count as usize
@@ -87,21 +113,37 @@ fn wanted(record: &ClusterRecord, is_new: bool) -> usize {
 /// Nodes that stay, and those that were to leave and are well.
 fn staying(pass: &Pass<'_>, status: &ClusterStatus) -> (usize, Vec<NodeName>) {
     let is_lost = |name: &&NodeName| pass.lost.contains(*name);
-    let lost = pass.lost.iter().filter(|name| status.nodes.contains(**name) && !status.leaving.contains(**name));
-    let leaving = status.leaving.iter().filter(|name| !is_lost(name)).cloned().collect();
-    ((status.nodes.len() - status.leaving.len()).saturating_sub(lost.count()), leaving)
+    let lost = pass
+        .lost
+        .iter()
+        .filter(|name| status.nodes.contains(**name) && !status.leaving.contains(**name));
+    let leaving = status
+        .leaving
+        .iter()
+        .filter(|name| !is_lost(name))
+        .cloned()
+        .collect();
+    (
+        (status.nodes.len() - status.leaving.len()).saturating_sub(lost.count()),
+        leaving,
+    )
 }
 
 /// Takes what a cluster shall have in any case.
 pub(crate) fn fill(pass: &mut Pass<'_>, key: &ClusterKey) {
-    let Some(cluster) = pass.cluster(key).filter(|cluster| !cluster.in_flight) else { return };
-    let Some(record) = &cluster.record else { return };
+    let Some(cluster) = pass.cluster(key).filter(|cluster| !cluster.in_flight) else {
+        return;
+    };
+    let Some(record) = &cluster.record else {
+        return;
+    };
     let status = cluster.effective_status();
     let (staying, leaving) = status.map_or_else(Default::default, |status| staying(pass, status));
     let missing = wanted(record, status.is_none()).saturating_sub(staying + leaving.len());
     let joining: Vec<_> = pool(pass, cluster).take(missing).collect();
     if joining.len() < missing {
-        pass.short.insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
+        pass.short
+            .insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
     }
     for name in joining {
         take(pass, key, name);
@@ -110,8 +152,12 @@ pub(crate) fn fill(pass: &mut Pass<'_>, key: &ClusterKey) {
 
 /// Writes what a pass changes about a cluster, and erases one that is deleted and empty.
 pub(crate) fn settle(pass: &mut Pass<'_>, key: &ClusterKey) {
-    let Some(cluster) = pass.cluster(key).filter(|cluster| !cluster.in_flight) else { return };
-    let Some(record) = &cluster.record else { return };
+    let Some(cluster) = pass.cluster(key).filter(|cluster| !cluster.in_flight) else {
+        return;
+    };
+    let Some(record) = &cluster.record else {
+        return;
+    };
     if record.delete_requested_at.is_some() {
         erase_if_empty(pass, key, cluster, record);
         return;
@@ -132,12 +178,24 @@ pub(crate) fn settle(pass: &mut Pass<'_>, key: &ClusterKey) {
     }
 }
 
-fn erase_if_empty(pass: &mut Pass<'_>, key: &ClusterKey, cluster: &ClusterState, record: &ClusterRecord) {
-    let mut names = cluster.effective_status().into_iter().flat_map(|status| &status.nodes);
+fn erase_if_empty(
+    pass: &mut Pass<'_>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+    record: &ClusterRecord,
+) {
+    let mut names = cluster
+        .effective_status()
+        .into_iter()
+        .flat_map(|status| &status.nodes);
     let is_held = |name| pass.node(name).is_some_and(|node| !node.holds.is_empty());
     if cluster.live_jobs == 0 && !names.any(is_held) {
         let transactions = change::erase_cluster(record, cluster.record_revision);
-        pass.change(Subject::Cluster(key.clone()), "erase cluster", Ok(transactions));
+        pass.change(
+            Subject::Cluster(key.clone()),
+            "erase cluster",
+            Ok(transactions),
+        );
     }
 }
 
@@ -149,14 +207,27 @@ fn moves(
     status: &ClusterStatus,
 ) -> Moves {
     let mut moves = Moves::default();
-    moves.dropped.extend(pass.lost.iter().filter(|name| status.nodes.contains(**name)).map(|name| (*name).clone()));
+    moves.dropped.extend(
+        pass.lost
+            .iter()
+            .filter(|name| status.nodes.contains(**name))
+            .map(|name| (*name).clone()),
+    );
     let is_empty = |name: &&NodeName| pass.node(name).is_none_or(|node| node.holds.is_empty());
     let (staying, leaving) = staying(pass, status);
     let joining = pass.taken.get(key).map_or(0, BTreeSet::len);
     let wanted = wanted(record, false);
     let most = (cluster.nodes_max() as usize).max(wanted);
-    moves.returning.extend(leaving.into_iter().take(wanted.saturating_sub(staying + joining)));
-    let gone = status.leaving.iter().filter(|name| !moves.returning.contains(*name)).filter(is_empty);
+    moves.returning.extend(
+        leaving
+            .into_iter()
+            .take(wanted.saturating_sub(staying + joining)),
+    );
+    let gone = status
+        .leaving
+        .iter()
+        .filter(|name| !moves.returning.contains(*name))
+        .filter(is_empty);
     moves.dropped.extend(gone.cloned());
     let surplus = (staying + moves.returning.len() + joining).saturating_sub(most);
     shrink(pass, status, surplus, &mut moves);
@@ -177,7 +248,8 @@ fn shrink(pass: &Pass<'_>, status: &ClusterStatus, surplus: usize, moves: &mut M
         pass.placed.contains_key(name) || pass.node(name).is_some_and(|node| !node.holds.is_empty())
     };
     let staying = status.nodes.iter().rev();
-    let staying = staying.filter(|name| !status.leaving.contains(*name) && !moves.dropped.contains(*name));
+    let staying =
+        staying.filter(|name| !status.leaving.contains(*name) && !moves.dropped.contains(*name));
     let (in_use, empty): (Vec<_>, Vec<_>) = staying.partition(|name| is_in_use(name));
     let to_drop: Vec<_> = empty.into_iter().take(surplus).cloned().collect();
     let rest = surplus - to_drop.len();
@@ -195,10 +267,19 @@ fn release_idle(
     moves: &mut Moves,
 ) {
     let size = record.properties.vm_size.to_ascii_lowercase();
-    let is_wanted_elsewhere = pass.short.iter().any(|(short, other)| *short == size && other != key);
+    let is_wanted_elsewhere = pass
+        .short
+        .iter()
+        .any(|(short, other)| *short == size && other != key);
     let mut due = Vec::new();
-    for name in cluster.idle.iter().filter(|name| !moves.dropped.contains(*name)) {
-        let Some(node) = pass.node(name).filter(|_| !pass.placed.contains_key(name)) else { continue };
+    for name in cluster
+        .idle
+        .iter()
+        .filter(|name| !moves.dropped.contains(*name))
+    {
+        let Some(node) = pass.node(name).filter(|_| !pass.placed.contains_key(name)) else {
+            continue;
+        };
         let release_at = after(node.idle_since, pass.snapshot.config().idle_delay);
         if release_at <= pass.now || is_wanted_elsewhere {
             due.push(name);
@@ -210,16 +291,25 @@ fn release_idle(
         return;
     }
     let reservation = first_reservation(pass, key, cluster);
-    let unclaimed = due.into_iter().filter(|name| !reservation.as_ref().is_some_and(|is| is.has(name)));
+    let unclaimed = due
+        .into_iter()
+        .filter(|name| !reservation.as_ref().is_some_and(|is| is.has(name)));
     moves.dropped.extend(unclaimed.take(spare).cloned());
 }
 
-fn first_reservation<'a>(pass: &Pass<'a>, key: &ClusterKey, cluster: &ClusterState) -> Option<Reservation<'a>> {
+fn first_reservation<'a>(
+    pass: &Pass<'a>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+) -> Option<Reservation<'a>> {
     let cluster_in_snapshot = pass.cluster(key)?;
-    let waiting = cluster.queue.iter().filter(|(queue_key, _)| !pass.started.contains(&queue_key.uid));
-    waiting
-        .take(CLAIMANTS_MAX)
-        .find_map(|(_, waiting)| Reservation::new(pass, key, cluster_in_snapshot, &waiting.request, None))
+    let waiting = cluster
+        .queue
+        .iter()
+        .filter(|(queue_key, _)| !pass.started.contains(&queue_key.uid));
+    waiting.take(CLAIMANTS_MAX).find_map(|(_, waiting)| {
+        Reservation::new(pass, key, cluster_in_snapshot, &waiting.request, None)
+    })
 }
 
 /// The status after the moves; none if it stays as it is.
@@ -232,21 +322,38 @@ fn new_status(
 ) -> Option<ClusterStatus> {
     let joining = pass.taken.get(key);
     let count = |set: Option<&BTreeSet<NodeName>>| set.map_or(0, BTreeSet::len);
-    let nodes = count(old.map(|old| &old.nodes)) + joining.map_or(0, BTreeSet::len) - moves.dropped.len();
-    let left_leaving = old.map_or(0, |old| old.leaving.iter().filter(|name| !moves.dropped.contains(*name)).count());
+    let nodes =
+        count(old.map(|old| &old.nodes)) + joining.map_or(0, BTreeSet::len) - moves.dropped.len();
+    let left_leaving = old.map_or(0, |old| {
+        old.leaving
+            .iter()
+            .filter(|name| !moves.dropped.contains(*name))
+            .count()
+    });
     let leaving = (left_leaving + moves.leaving.len()).saturating_sub(moves.returning.len());
     let missing = wanted(record, false).saturating_sub(nodes.saturating_sub(leaving));
-    let state = if missing > 0 || leaving > 0 { AllocationState::Resizing } else { AllocationState::Steady };
-    let errors: Vec<_> = (missing > 0).then(|| too_few_nodes(record, missing)).into_iter().collect();
+    let state = if missing > 0 || leaving > 0 {
+        AllocationState::Resizing
+    } else {
+        AllocationState::Steady
+    };
+    let errors: Vec<_> = (missing > 0)
+        .then(|| too_few_nodes(record, missing))
+        .into_iter()
+        .collect();
     let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors);
     if is_same && joining.is_none_or(BTreeSet::is_empty) && moves.are_none() {
         return None;
     }
     let mut status = old.cloned().unwrap_or_default();
-    status.nodes.extend(joining.into_iter().flatten().map(|name| (*name).clone()));
+    status
+        .nodes
+        .extend(joining.into_iter().flatten().map(|name| (*name).clone()));
     status.nodes.retain(|name| !moves.dropped.contains(name));
     status.leaving.extend(moves.leaving.iter().cloned());
-    status.leaving.retain(|name| !moves.dropped.contains(name) && !moves.returning.contains(name));
+    status
+        .leaving
+        .retain(|name| !moves.dropped.contains(name) && !moves.returning.contains(name));
     if status.allocation_state != state || status.allocation_state_since.is_none() {
         status.allocation_state_since = Some(pass.now);
     }
@@ -265,3 +372,6 @@ fn too_few_nodes(record: &ClusterRecord, missing: usize) -> ErrorRecord {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,10 @@ pub(crate) fn after(time: Timestamp, duration: SignedDuration) -> Timestamp {
 
 /// The time so many seconds later, or the last there is.
 pub(crate) fn after_seconds(time: Timestamp, seconds: Seconds) -> Timestamp {
-    after(time, SignedDuration::from_secs(i64::try_from(seconds.0).unwrap_or(i64::MAX)))
+    after(
+        time,
+        SignedDuration::from_secs(i64::try_from(seconds.0).unwrap_or(i64::MAX)),
+    )
 }
 
 /// The earlier of two times, where none means never.

@@ -30,9 +30,13 @@ pub(super) async fn act(
 ) -> Outcome {
     let subject = action.subject();
     let result = match action {
-        Action::Change(Change { transactions, what, .. }) => {
+        Action::Change(Change {
+            transactions, what, ..
+        }) => {
             tracing::debug!(?subject, what, "decided");
-            commit_all(store.as_ref(), transactions).await.map_err(Obstacle::Store)
+            commit_all(store.as_ref(), transactions)
+                .await
+                .map_err(Obstacle::Store)
         }
         Action::Start(start) => begin(store.as_ref(), frameworks, &planners, start).await,
     };
@@ -44,7 +48,11 @@ pub(super) async fn act(
             (revision_after_failure(store.as_ref()).await, None)
         }
     };
-    Outcome { subject, revision, refusal }
+    Outcome {
+        subject,
+        revision,
+        refusal,
+    }
 }
 
 /// What kept an action from its end.
@@ -60,18 +68,26 @@ async fn begin(
     start: Start,
 ) -> Result<Revision, Obstacle> {
     let start = Arc::new(start);
-    let planned = plan(frameworks, planners, start.clone()).await.map_err(Obstacle::Refused)?;
-    let failed = |error: StoreError| Obstacle::Refused(Refusal::Failed(cannot_store(&start, &error)));
+    let planned = plan(frameworks, planners, start.clone())
+        .await
+        .map_err(Obstacle::Refused)?;
+    let failed =
+        |error: StoreError| Obstacle::Refused(Refusal::Failed(cannot_store(&start, &error)));
     let transactions = launch::transactions(&start, &planned, Timestamp::now()).map_err(failed)?;
     for transaction in &transactions {
         transaction.validate().map_err(failed)?;
     }
     tracing::debug!(job = %start.record.path, attempt = start.attempt, nodes = start.nodes.len(), "start");
-    commit_all(store, transactions).await.map_err(Obstacle::Store)
+    commit_all(store, transactions)
+        .await
+        .map_err(Obstacle::Store)
 }
 
 fn cannot_store(start: &Start, error: &StoreError) -> ErrorRecord {
-    let message = format!("the launch plan of job '{}' cannot be stored: {error}", start.record.path.job);
+    let message = format!(
+        "the launch plan of job '{}' cannot be stored: {error}",
+        start.record.path.job
+    );
     ErrorRecord::new("PlanNotStorable", message)
 }
 
@@ -85,21 +101,33 @@ async fn plan(
     let names: Vec<_> = start.node_names().cloned().collect();
     let call = move || {
         let member = &start.record.framework.member;
-        frameworks.plan(member, &launch::job_input(&start), &launch::allocation_input(&start))
+        frameworks.plan(
+            member,
+            &launch::job_input(&start),
+            &launch::allocation_input(&start),
+        )
     };
     match tokio::task::spawn_blocking(call).await {
         Ok(Ok(planned)) => Ok(planned),
         Ok(Err(PlanError::Failed(error))) => Err(Refusal::Failed(error)),
-        Ok(Err(PlanError::Unsuitable(error))) => Err(Refusal::Unsuitable { nodes: names, error }),
+        Ok(Err(PlanError::Unsuitable(error))) => Err(Refusal::Unsuitable {
+            nodes: names,
+            error,
+        }),
         Err(error) => Err(Refusal::Failed(ErrorRecord::new(
             "PluginHostFailed",
-            format!("the call of the framework's plugin broke off ({error}): report this, it is a defect of Lote"),
+            format!(
+                "the call of the framework's plugin broke off ({error}): report this, it is a defect of Lote"
+            ),
         ))),
     }
 }
 
 /// Commits in order. After a conflict the rest is left out; the snapshot will see what is new.
-async fn commit_all(store: &dyn Store, transactions: Vec<Transaction>) -> Result<Revision, StoreError> {
+async fn commit_all(
+    store: &dyn Store,
+    transactions: Vec<Transaction>,
+) -> Result<Revision, StoreError> {
     let mut newest = 0;
     for transaction in transactions {
         match store.commit(transaction).await? {

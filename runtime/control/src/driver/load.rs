@@ -50,11 +50,22 @@ pub(super) async fn load(store: &dyn Store, config: Config) -> Result<Loaded, St
         load_prefix(store, &mut snapshot, &key::plans_of_attempt(&uid, attempt)).await?;
     }
     snapshot.end_loading();
-    Ok(Loaded { snapshot, watch, position })
+    Ok(Loaded {
+        snapshot,
+        watch,
+        position,
+    })
 }
 
-async fn load_prefix(store: &dyn Store, snapshot: &mut Snapshot, prefix: &str) -> Result<Revision, StoreError> {
-    let mut request = ListRequest { limit: Some(PAGE), ..ListRequest::prefix(prefix) };
+async fn load_prefix(
+    store: &dyn Store,
+    snapshot: &mut Snapshot,
+    prefix: &str,
+) -> Result<Revision, StoreError> {
+    let mut request = ListRequest {
+        limit: Some(PAGE),
+        ..ListRequest::prefix(prefix)
+    };
     loop {
         let listing = store.list(request.clone()).await?;
         request.after = listing.items.last().map(|item| item.key.clone());

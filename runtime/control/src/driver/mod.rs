@@ -32,7 +32,10 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(20);
 /// The longest pause: a store that comes back is used again within a second.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// The longest time without a pass, should a clock jump.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
+const SLEEP_MAX: Duration = Duration::from_mins(1);
+
+/// How long a leader that stops waits for what is under way: longer than a plugin call takes.
+const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// Why the leader stopped though nobody told it to.
 #[derive(Debug, Error)]
@@ -63,11 +66,14 @@ pub async fn run(
         match loaded {
             Ok(loaded) => {
                 pause = BACK_OFF_FIRST;
-                let mut leader = Leader::new(store.clone(), frameworks.clone(), planners.clone(), loaded);
+                let mut leader =
+                    Leader::new(store.clone(), frameworks.clone(), planners.clone(), loaded);
                 match leader.lead(&stop).await {
                     Ended::Stopped => return Ok(()),
                     Ended::Closed => return Err(LeaderError::StoreClosed),
-                    Ended::Behind => tracing::warn!("the leader fell behind the store's history and loads it again"),
+                    Ended::Behind => tracing::warn!(
+                        "the leader fell behind the store's history and loads it again"
+                    ),
                 }
             }
             Err(StoreError::Closed) => return Err(LeaderError::StoreClosed),
@@ -110,8 +116,16 @@ impl Leader {
         planners: Arc<Semaphore>,
         loaded: load::Loaded,
     ) -> Self {
-        let load::Loaded { snapshot, watch, position } = loaded;
-        tracing::info!(revision = position, live_jobs = snapshot.live_jobs(), "the leader has loaded the store");
+        let load::Loaded {
+            snapshot,
+            watch,
+            position,
+        } = loaded;
+        tracing::info!(
+            revision = position,
+            live_jobs = snapshot.live_jobs(),
+            "the leader has loaded the store"
+        );
         Self {
             store,
             frameworks,
@@ -139,10 +153,18 @@ impl Leader {
             };
             let drained = next.and_then(|()| self.drain());
             if let Err(ended) = drained {
-                while self.tasks.join_next().await.is_some() {}
+                self.let_finish().await;
                 return ended;
             }
             self.settle();
+        }
+    }
+
+    /// Waits for what is under way. What does not end is like after a crash: decided again.
+    async fn let_finish(&mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FINISH_MAX, all).await.is_err() {
+            tracing::warn!("the leader stops without waiting for the store any longer");
         }
     }
 
@@ -154,9 +176,12 @@ impl Leader {
         let wake_at = decisions.wake_at;
         for action in decisions.actions {
             let (store, frameworks) = (self.store.clone(), self.frameworks.clone());
-            self.tasks.spawn(act(store, frameworks, self.planners.clone(), action));
+            self.tasks
+                .spawn(act(store, frameworks, self.planners.clone(), action));
         }
-        let until = wake_at.map_or(SLEEP_MAX, |at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let until = wake_at.map_or(SLEEP_MAX, |at| {
+            Duration::try_from(at.duration_since(now)).unwrap_or_default()
+        });
         until.min(SLEEP_MAX)
     }
 
@@ -186,7 +211,11 @@ impl Leader {
 
     fn note(&mut self, outcome: Result<Outcome, JoinError>) {
         match outcome {
-            Ok(Outcome { subject, revision, refusal }) => {
+            Ok(Outcome {
+                subject,
+                revision,
+                refusal,
+            }) => {
                 if let (Some(refusal), Subject::Job(uid)) = (refusal, &subject) {
                     self.snapshot.refuse(uid, refusal);
                 }
@@ -200,7 +229,9 @@ impl Leader {
     fn settle(&mut self) {
         let now = Timestamp::now();
         let position = self.position;
-        let (seen, waiting) = std::mem::take(&mut self.settling).into_iter().partition(|(at, _)| *at <= position);
+        let (seen, waiting) = std::mem::take(&mut self.settling)
+            .into_iter()
+            .partition(|(at, _)| *at <= position);
         self.settling = waiting;
         let seen: Vec<(Revision, Subject)> = seen;
         for (_, subject) in &seen {

@@ -76,11 +76,15 @@ impl Snapshot {
             self.put_job_status(place, versioned, now)
         } else if let Some((node, uid)) = pair(key, key::ALLOCATIONS) {
             let allocation: Allocation = decode(versioned)?;
-            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| part.allocation = Some(allocation));
+            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| {
+                part.allocation = Some(allocation);
+            });
             Ok(())
         } else if let Some((uid, node)) = pair(key, key::REPORTS) {
             let report: Report = decode(versioned)?;
-            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| part.report = Some(report));
+            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| {
+                part.report = Some(report);
+            });
             Ok(())
         } else if let Some(node) = key.strip_prefix(key::NODES) {
             let record: NodeRecord = decode(versioned)?;
@@ -106,9 +110,13 @@ impl Snapshot {
         } else if let Some(place) = key.strip_prefix(key::JOB_STATUS) {
             self.delete_job_status(place);
         } else if let Some((node, uid)) = pair(key, key::ALLOCATIONS) {
-            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| part.allocation = None);
+            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| {
+                part.allocation = None;
+            });
         } else if let Some((uid, node)) = pair(key, key::REPORTS) {
-            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| part.report = None);
+            self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| {
+                part.report = None;
+            });
         } else if let Some(node) = key.strip_prefix(key::NODES) {
             self.set_node_record(&NodeName::new(node), None, now);
         } else if let Some(node) = key.strip_prefix(key::ALIVE) {
@@ -122,7 +130,12 @@ impl Snapshot {
 
     /// A new job has version 1. A job that is written again and is not among the live ones has
     /// ended; of those only deletions matter.
-    fn put_job(&mut self, place: &str, versioned: &Versioned, now: Timestamp) -> Result<(), StoreError> {
+    fn put_job(
+        &mut self,
+        place: &str,
+        versioned: &Versioned,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let peek: JobPeek = decode(versioned)?;
         if let Some(job) = self.jobs.get_mut(&peek.uid) {
             if versioned.mod_revision > job.record_revision {
@@ -147,20 +160,31 @@ impl Snapshot {
             self.remove_job(place, &old, now);
         }
         self.add_job(place, record, versioned.mod_revision, now);
-        let early = self.loading.as_mut().and_then(|loading| loading.statuses.remove(&peek.uid));
+        let early = self
+            .loading
+            .as_mut()
+            .and_then(|loading| loading.statuses.remove(&peek.uid));
         if let Some((status, revision)) = early {
             self.set_job_status(&peek.uid, Some(status), revision);
         }
         Ok(())
     }
 
-    fn put_job_status(&mut self, place: &str, versioned: &Versioned, now: Timestamp) -> Result<(), StoreError> {
+    fn put_job_status(
+        &mut self,
+        place: &str,
+        versioned: &Versioned,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let StatusPeek { uid, state } = decode(versioned)?;
         if state.is_terminal() {
             if let Some(loading) = &mut self.loading {
                 loading.finished.insert(uid.clone());
             }
-            let erase = self.jobs.get(&uid).filter(|job| job.record.delete_requested_at.is_some());
+            let erase = self
+                .jobs
+                .get(&uid)
+                .filter(|job| job.record.delete_requested_at.is_some());
             if let Some(revision) = erase.map(|job| job.record_revision) {
                 self.add_erasure(place, uid.clone(), revision);
             }
@@ -171,13 +195,22 @@ impl Snapshot {
             let status: JobStatus = decode(versioned)?;
             self.set_job_status(&uid, Some(status), versioned.mod_revision);
         } else if let Some(loading) = &mut self.loading {
-            loading.statuses.insert(uid, (decode(versioned)?, versioned.mod_revision));
+            loading
+                .statuses
+                .insert(uid, (decode(versioned)?, versioned.mod_revision));
         }
         Ok(())
     }
 
-    fn set_job_status(&mut self, uid: &JobUid, status: Option<JobStatus>, revision: lote_store::Revision) {
-        let Some(job) = self.jobs.get_mut(uid) else { return };
+    fn set_job_status(
+        &mut self,
+        uid: &JobUid,
+        status: Option<JobStatus>,
+        revision: lote_store::Revision,
+    ) {
+        let Some(job) = self.jobs.get_mut(uid) else {
+            return;
+        };
         if revision != 0 && revision <= job.status_revision {
             return;
         }
@@ -191,7 +224,8 @@ impl Snapshot {
             self.remove_job(place, &uid, now);
         }
         let count = self.erasures_in_flight.len();
-        self.erasures_in_flight.retain(|_, erasure| erasure.place != place);
+        self.erasures_in_flight
+            .retain(|_, erasure| erasure.place != place);
         if self.erasures_in_flight.len() == count {
             self.erasures.retain(|_, erasure| erasure.place != place);
         }
@@ -204,7 +238,10 @@ impl Snapshot {
     }
 
     fn add_erasure(&mut self, place: &str, uid: JobUid, record_revision: lote_store::Revision) {
-        let erasure = Erasure { place: place.to_owned(), record_revision };
+        let erasure = Erasure {
+            place: place.to_owned(),
+            record_revision,
+        };
         if let Some(under_way) = self.erasures_in_flight.get_mut(&uid) {
             *under_way = erasure;
         } else {
@@ -226,16 +263,25 @@ impl Snapshot {
     }
 
     fn delete_cluster(&mut self, key: &str) {
-        let Some((key, _)) = self.clusters.get_key_value(key) else { return };
+        let Some((key, _)) = self.clusters.get_key_value(key) else {
+            return;
+        };
         let key = key.clone();
         self.cluster_mut(&key).record = None;
         self.refresh_jobs_of_cluster(&key);
         self.drop_needless_cluster(&key);
     }
 
-    fn put_cluster_status(&mut self, versioned: &Versioned, now: Timestamp) -> Result<(), StoreError> {
+    fn put_cluster_status(
+        &mut self,
+        versioned: &Versioned,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let Entry::<ClusterStatus> { value, .. } = versioned.clone().try_into()?;
-        let place = versioned.key.strip_prefix(key::CLUSTER_STATUS).unwrap_or_default();
+        let place = versioned
+            .key
+            .strip_prefix(key::CLUSTER_STATUS)
+            .unwrap_or_default();
         let key = format!("{}{place}", key::CLUSTERS).into();
         let cluster = self.cluster_mut(&key);
         cluster.status = Some(value);
@@ -255,19 +301,34 @@ impl Snapshot {
     /// Which nodes of a gang have primary processes. One node alone decides for itself.
     fn put_plan(&mut self, rest: &str, versioned: &Versioned) -> Result<(), StoreError> {
         let mut parts = rest.split('/');
-        let (Some(uid), Some(attempt), Some(rank)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(uid), Some(attempt), Some(rank)) = (parts.next(), parts.next(), parts.next())
+        else {
             return Ok(());
         };
-        let (Ok(attempt), Ok(rank)) = (attempt.parse::<u32>(), rank.parse::<u32>()) else { return Ok(()) };
+        let (Ok(attempt), Ok(rank)) = (attempt.parse::<u32>(), rank.parse::<u32>()) else {
+            return Ok(());
+        };
         let uid = JobUid::new(uid);
-        let Some(job) = self.jobs.get_mut(&uid).filter(|job| job.request.node_count > 1) else {
+        let Some(job) = self
+            .jobs
+            .get_mut(&uid)
+            .filter(|job| job.request.node_count > 1)
+        else {
             return Ok(());
         };
         let plan: PlanPeek = decode(versioned)?;
-        if job.primaries.as_ref().is_none_or(|(known, _)| *known != attempt) {
+        if job
+            .primaries
+            .as_ref()
+            .is_none_or(|(known, _)| *known != attempt)
+        {
             job.primaries = Some((attempt, std::collections::BTreeSet::new()));
         }
-        let has_primary = plan.launch.processes.iter().any(|process| process.part == ProcessPart::Primary);
+        let has_primary = plan
+            .launch
+            .processes
+            .iter()
+            .any(|process| process.part == ProcessPart::Primary);
         if let Some((_, ranks)) = job.primaries.as_mut().filter(|_| has_primary) {
             ranks.insert(rank);
         }

@@ -81,12 +81,18 @@ impl ClusterState {
 
     /// Whether it exists and is not being deleted.
     pub fn is_open(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.delete_requested_at.is_none())
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.delete_requested_at.is_none())
     }
 
     /// The most nodes it may have.
     pub fn nodes_max(&self) -> u32 {
-        match self.record.as_ref().map(|record| &record.properties.scale_settings) {
+        match self
+            .record
+            .as_ref()
+            .map(|record| &record.properties.scale_settings)
+        {
             Some(ScaleSettings::Manual(manual)) => manual.target_node_count,
             Some(ScaleSettings::AutoScale(auto)) => auto.maximum_node_count,
             None => 0,
@@ -96,7 +102,11 @@ impl ClusterState {
     /// What happens to jobs on nodes that it gives up. Automatic scaling only gives up nodes
     /// when their jobs are done.
     pub fn deallocation_option(&self) -> NodeDeallocationOption {
-        match self.record.as_ref().map(|record| &record.properties.scale_settings) {
+        match self
+            .record
+            .as_ref()
+            .map(|record| &record.properties.scale_settings)
+        {
             Some(ScaleSettings::Manual(manual)) => manual.node_deallocation_option,
             _ => NodeDeallocationOption::WaitForJobCompletion,
         }
@@ -104,7 +114,9 @@ impl ClusterState {
 
     /// The name that messages use.
     pub fn name(&self) -> &str {
-        self.record.as_ref().map_or("", |record| record.path.name.as_str())
+        self.record
+            .as_ref()
+            .map_or("", |record| record.path.name.as_str())
     }
 
     fn is_needless(&self) -> bool {
@@ -117,7 +129,12 @@ impl ClusterState {
         let stored = self.status.iter().flat_map(|status| &status.nodes);
         let mut members: BTreeMap<_, _> = stored.map(|name| (name.clone(), true)).collect();
         if let Some(status) = self.effective_status() {
-            members.extend(status.nodes.iter().map(|name| (name.clone(), status.leaving.contains(name))));
+            members.extend(
+                status
+                    .nodes
+                    .iter()
+                    .map(|name| (name.clone(), status.leaving.contains(name))),
+            );
         }
         members
     }
@@ -130,7 +147,9 @@ impl Snapshot {
 
     /// Tells nodes whose they are after a cluster's status changed.
     pub(super) fn refresh_members(&mut self, key: &ClusterKey, now: Timestamp) {
-        let Some(cluster) = self.clusters.get_mut(key) else { return };
+        let Some(cluster) = self.clusters.get_mut(key) else {
+            return;
+        };
         let members = cluster.members();
         let old = std::mem::replace(&mut cluster.mapped, members.keys().cloned().collect());
         for name in old.iter().filter(|name| !members.contains_key(*name)) {
@@ -160,7 +179,11 @@ impl Snapshot {
     }
 
     pub(super) fn drop_needless_cluster(&mut self, key: &ClusterKey) {
-        if self.clusters.get(key).is_some_and(ClusterState::is_needless) {
+        if self
+            .clusters
+            .get(key)
+            .is_some_and(ClusterState::is_needless)
+        {
             self.clusters.remove(key);
         }
     }

@@ -42,7 +42,12 @@ impl Part {
 
     /// How this attempt ended on the node.
     pub fn ended(&self, attempt: u32) -> Option<(&Outcome, &Account)> {
-        match &self.report.as_ref().filter(|report| report.attempt == attempt)?.phase {
+        match &self
+            .report
+            .as_ref()
+            .filter(|report| report.attempt == attempt)?
+            .phase
+        {
             ReportPhase::Ended { outcome, account } => Some((outcome, account)),
             _ => None,
         }

@@ -13,7 +13,6 @@ use lote_model::state::ExecutionState;
 use lote_store::Revision;
 
 use super::{ClusterKey, Hindrance, QueueKey, Snapshot, Waiting};
-use crate::lifecycle::{self, Facts};
 use crate::room::Request;
 use crate::time::after_seconds;
 
@@ -93,7 +92,9 @@ impl LiveJob {
 
     /// Where it is in its life.
     pub fn state(&self) -> ExecutionState {
-        self.status.as_ref().map_or(ExecutionState::Queued, |status| status.state)
+        self.status
+            .as_ref()
+            .map_or(ExecutionState::Queued, |status| status.state)
     }
 
     /// Whether the user wants it to end, for whatever reason.
@@ -111,7 +112,10 @@ impl LiveJob {
         let status = self.status.as_ref()?;
         let runs = status.state == ExecutionState::Running && status.ending.is_none();
         let start = status.start_time.filter(|_| runs)?;
-        Some(after_seconds(start, self.record.properties.constraints.max_wall_clock_time))
+        Some(after_seconds(
+            start,
+            self.record.properties.constraints.max_wall_clock_time,
+        ))
     }
 
     fn queue_key(&self) -> QueueKey {
@@ -136,7 +140,13 @@ impl LiveJob {
 }
 
 impl Snapshot {
-    pub(super) fn add_job(&mut self, place: &str, record: JobRecord, revision: Revision, now: Timestamp) {
+    pub(super) fn add_job(
+        &mut self,
+        place: &str,
+        record: JobRecord,
+        revision: Revision,
+        now: Timestamp,
+    ) {
         let job = LiveJob::new(record, revision);
         let uid = job.record.uid.clone();
         self.job_places.insert(place.to_owned(), uid.clone());
@@ -148,7 +158,9 @@ impl Snapshot {
 
     /// Forgets a job that ended or was erased. What is left on nodes is a left-over from now on.
     pub(super) fn remove_job(&mut self, place: &str, uid: &JobUid, now: Timestamp) {
-        let Some(mut job) = self.jobs.remove(uid) else { return };
+        let Some(mut job) = self.jobs.remove(uid) else {
+            return;
+        };
         if self.job_places.get(place) == Some(uid) {
             self.job_places.remove(place);
         }
@@ -161,8 +173,12 @@ impl Snapshot {
     }
 
     pub(super) fn refresh_holds_of(&mut self, uid: &JobUid, now: Timestamp) {
-        let names: Vec<_> =
-            self.gangs.get(uid).into_iter().flat_map(|gang| gang.parts.keys().cloned()).collect();
+        let names: Vec<_> = self
+            .gangs
+            .get(uid)
+            .into_iter()
+            .flat_map(|gang| gang.parts.keys().cloned())
+            .collect();
         for name in &names {
             self.refresh_hold(name, uid, now);
         }
@@ -180,21 +196,24 @@ impl Snapshot {
 
     /// Puts a job, or what is left of one, into the indices where it belongs now.
     pub(super) fn refresh_job(&mut self, uid: &JobUid) {
-        let step = lifecycle::next_step(self, uid, &Facts::TIMELESS);
-        if step.is_some() {
-            self.attention.insert(uid.clone());
-        } else {
-            self.attention.remove(uid);
-        }
-        let Some(mut job) = self.jobs.remove(uid) else { return };
+        // Looked at once in the next pass, however many of its nodes report before it.
+        self.touched.insert(uid.clone());
+        let Some(mut job) = self.jobs.remove(uid) else {
+            return;
+        };
         self.unindex(&mut job);
         let is_placeable = job.state() == ExecutionState::Queued
             && !job.is_unwanted()
             && job.plan_failure.is_none()
-            && !self.gangs.get(uid).is_some_and(super::Gang::has_allocations);
+            && !self
+                .gangs
+                .get(uid)
+                .is_some_and(super::Gang::has_allocations);
         if is_placeable || matches!(job.in_flight, Some(InFlight::Start { .. })) {
             let key = job.queue_key();
-            self.cluster_mut(&job.cluster).queue.insert(key.clone(), job.waiting());
+            self.cluster_mut(&job.cluster)
+                .queue
+                .insert(key.clone(), job.waiting());
             job.indexed.queue = Some(key);
         }
         if let Some(at) = job.deadline().filter(|_| job.in_flight.is_none()) {

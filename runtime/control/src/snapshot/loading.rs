@@ -42,7 +42,12 @@ impl Snapshot {
     /// Jobs on several nodes that are running, and their attempts: those whose plans must be
     /// loaded.
     pub fn running_gangs(&self) -> Vec<(JobUid, u32)> {
-        let running = self.jobs.values().filter(|job| job.request.node_count > 1 && job.attempt() > 0);
-        running.map(|job| (job.record.uid.clone(), job.attempt())).collect()
+        let running = self
+            .jobs
+            .values()
+            .filter(|job| job.request.node_count > 1 && job.attempt() > 0);
+        running
+            .map(|job| (job.record.uid.clone(), job.attempt()))
+            .collect()
     }
 }

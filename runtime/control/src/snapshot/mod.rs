@@ -54,8 +54,8 @@ pub struct Snapshot {
     /// Which live job stands at a place in the tree.
     job_places: HashMap<String, JobUid>,
     gangs: HashMap<JobUid, Gang>,
-    /// Jobs and left-over gangs whose next step depends on no clock.
-    attention: BTreeSet<JobUid>,
+    /// Jobs and left-over gangs of which something changed since they were looked at.
+    touched: BTreeSet<JobUid>,
     /// When running jobs reach their limit.
     deadlines: BTreeSet<(Timestamp, JobUid)>,
     erasures: BTreeMap<JobUid, Erasure>,
@@ -67,7 +67,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// An empty one that follows a store from its first event.
     pub fn new(config: Config) -> Self {
-        Self { config, ..Self::default() }
+        Self {
+            config,
+            ..Self::default()
+        }
     }
 
     /// The settings of the leader.
@@ -88,12 +91,17 @@ impl Snapshot {
     /// Nodes without a lease, and since when each is without.
     pub fn absent_nodes(&self) -> impl Iterator<Item = (&NodeName, Timestamp)> {
         let since = |name| self.nodes.get(name).and_then(|node| node.absent_since);
-        self.absent.iter().filter_map(move |name| Some((name, since(name)?)))
+        self.absent
+            .iter()
+            .filter_map(move |name| Some((name, since(name)?)))
     }
 
     /// The nodes of a size that can join a cluster.
     pub fn pool(&self, size: &str) -> impl Iterator<Item = &NodeName> {
-        self.pool.get(&size.to_ascii_lowercase()).into_iter().flatten()
+        self.pool
+            .get(&size.to_ascii_lowercase())
+            .into_iter()
+            .flatten()
     }
 
     /// All clusters, and places at which jobs wait for one.
@@ -121,9 +129,9 @@ impl Snapshot {
         self.gangs.get(uid)
     }
 
-    /// Jobs and left-over gangs whose next step depends on no clock.
-    pub fn attention(&self) -> &BTreeSet<JobUid> {
-        &self.attention
+    /// Jobs and left-over gangs of which something changed since a pass found nothing to do.
+    pub fn touched(&self) -> &BTreeSet<JobUid> {
+        &self.touched
     }
 
     /// When running jobs reach their limit, the earliest first.
@@ -143,7 +151,9 @@ impl Snapshot {
 
     /// What a job's step must take into account of a node.
     pub fn fate(&self, name: &NodeName, now: Timestamp) -> NodeFate {
-        self.nodes.get(name).map_or(NodeFate::Well, |node| self.fate_of(node, now))
+        self.nodes
+            .get(name)
+            .map_or(NodeFate::Well, |node| self.fate_of(node, now))
     }
 
     fn fate_of(&self, node: &NodeState, now: Timestamp) -> NodeFate {
@@ -154,6 +164,10 @@ impl Snapshot {
             return NodeFate::Well;
         }
         let cluster = node.cluster.as_ref().and_then(|key| self.clusters.get(key));
-        NodeFate::Leaving(cluster.map(ClusterState::deallocation_option).unwrap_or_default())
+        NodeFate::Leaving(
+            cluster
+                .map(ClusterState::deallocation_option)
+                .unwrap_or_default(),
+        )
     }
 }

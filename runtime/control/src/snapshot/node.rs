@@ -56,12 +56,17 @@ pub enum NodeFate {
 impl NodeState {
     /// Whether it can take jobs: alive and well.
     pub fn is_usable(&self) -> bool {
-        self.absent_since.is_none() && self.record.as_ref().is_some_and(|record| record.is_schedulable())
+        self.absent_since.is_none()
+            && self
+                .record
+                .as_ref()
+                .is_some_and(|record| record.is_schedulable())
     }
 
     /// Whether it has been without a lease for too long.
     pub fn is_lost(&self, now: Timestamp, lost_after: SignedDuration) -> bool {
-        self.absent_since.is_some_and(|since| after(since, lost_after) <= now)
+        self.absent_since
+            .is_some_and(|since| after(since, lost_after) <= now)
     }
 
     fn spot(&self) -> Spot {
@@ -71,7 +76,9 @@ impl NodeState {
         match &self.cluster {
             None if self.holds.is_empty() => Spot::Pool(record.size.to_ascii_lowercase()),
             Some(cluster) if !self.leaving && self.holds.is_empty() => Spot::Idle(cluster.clone()),
-            Some(cluster) if !self.leaving && self.has_some_left(record) => Spot::Partial(cluster.clone()),
+            Some(cluster) if !self.leaving && self.has_some_left(record) => {
+                Spot::Partial(cluster.clone())
+            }
             _ => Spot::None,
         }
     }
@@ -87,11 +94,20 @@ impl Snapshot {
         if !self.nodes.contains_key(name) {
             self.absent.insert(name.clone());
         }
-        let new = || NodeState { absent_since: Some(now), idle_since: now, ..NodeState::default() };
+        let new = || NodeState {
+            absent_since: Some(now),
+            idle_since: now,
+            ..NodeState::default()
+        };
         self.nodes.entry(name.clone()).or_insert_with(new)
     }
 
-    pub(super) fn set_node_record(&mut self, name: &NodeName, record: Option<NodeRecord>, now: Timestamp) {
+    pub(super) fn set_node_record(
+        &mut self,
+        name: &NodeName,
+        record: Option<NodeRecord>,
+        now: Timestamp,
+    ) {
         self.node_mut(name, now).record = record.map(Arc::new);
         self.refresh_node(name);
     }
@@ -99,7 +115,11 @@ impl Snapshot {
     pub(super) fn set_node_alive(&mut self, name: &NodeName, is_alive: bool, now: Timestamp) {
         let node = self.node_mut(name, now);
         // A lease that is missing already has been missing since then.
-        node.absent_since = if is_alive { None } else { node.absent_since.or(Some(now)) };
+        node.absent_since = if is_alive {
+            None
+        } else {
+            node.absent_since.or(Some(now))
+        };
         if is_alive {
             self.absent.remove(name);
         } else {
@@ -121,14 +141,11 @@ impl Snapshot {
             return;
         }
         let node = self.node_mut(name, now);
-        match hold {
-            Some(hold) => drop(node.holds.insert(uid.clone(), hold)),
-            None => {
-                node.holds.remove(uid);
-                if node.holds.is_empty() {
-                    node.idle_since = now;
-                }
-            }
+        node.holds.remove(uid);
+        if let Some(hold) = hold {
+            node.holds.insert(uid.clone(), hold);
+        } else if node.holds.is_empty() {
+            node.idle_since = now;
         }
         let sum = |sum: Amount, hold: &Hold| sum.plus(&Amount::granted(&hold.grant));
         node.held = node.holds.values().fold(Amount::default(), sum);
@@ -142,13 +159,18 @@ impl Snapshot {
         let part = self.gangs.get(uid).and_then(|gang| gang.parts.get(name));
         if let Some(allocation) = part.and_then(|part| part.allocation.as_ref()) {
             let is_over = part.is_some_and(|part| part.is_ended(allocation.attempt));
-            return (!is_over)
-                .then(|| Hold { grant: allocation.grant.clone(), ends_by: ends_by(allocation.granted_at) });
+            return (!is_over).then(|| Hold {
+                grant: allocation.grant.clone(),
+                ends_by: ends_by(allocation.granted_at),
+            });
         }
         match &job?.in_flight {
             Some(InFlight::Start { grants, since }) => {
                 let grant = grants.iter().find(|(node, _)| node == name)?.1.clone();
-                Some(Hold { grant, ends_by: ends_by(*since) })
+                Some(Hold {
+                    grant,
+                    ends_by: ends_by(*since),
+                })
             }
             _ => None,
         }
@@ -156,7 +178,9 @@ impl Snapshot {
 
     /// Puts a node into the index where it belongs now, or forgets it.
     pub(super) fn refresh_node(&mut self, name: &NodeName) {
-        let Some(node) = self.nodes.get_mut(name) else { return };
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
         let spot = node.spot();
         let is_forgotten = node.record.is_none()
             && node.absent_since.is_some()
@@ -181,8 +205,14 @@ impl Snapshot {
         match spot {
             Spot::None => None,
             Spot::Pool(size) => Some(self.pool.entry(size.clone()).or_default()),
-            Spot::Idle(cluster) => self.clusters.get_mut(cluster).map(|cluster| &mut cluster.idle),
-            Spot::Partial(cluster) => self.clusters.get_mut(cluster).map(|cluster| &mut cluster.partial),
+            Spot::Idle(cluster) => self
+                .clusters
+                .get_mut(cluster)
+                .map(|cluster| &mut cluster.idle),
+            Spot::Partial(cluster) => self
+                .clusters
+                .get_mut(cluster)
+                .map(|cluster| &mut cluster.partial),
         }
     }
 }

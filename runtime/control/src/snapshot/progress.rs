@@ -24,6 +24,9 @@ pub enum Refusal {
 impl Snapshot {
     /// Notes that everything decided is under way.
     pub fn begin(&mut self, decisions: &Decisions, now: Timestamp) {
+        for uid in &decisions.nothing_to_do {
+            self.touched.remove(uid);
+        }
         if decisions.explained {
             self.explained_at = Some(now);
         }
@@ -35,8 +38,11 @@ impl Snapshot {
     fn begin_action(&mut self, action: &Action, now: Timestamp) {
         match action {
             Action::Start(start) => {
-                let grants: Vec<_> =
-                    start.nodes.iter().map(|node| (node.record.name.clone(), node.grant.clone())).collect();
+                let grants: Vec<_> = start
+                    .nodes
+                    .iter()
+                    .map(|node| (node.record.name.clone(), node.grant.clone()))
+                    .collect();
                 let names: Vec<_> = start.node_names().cloned().collect();
                 let uid = &start.record.uid;
                 self.set_in_flight(uid, Some(InFlight::Start { grants, since: now }));
@@ -89,13 +95,22 @@ impl Snapshot {
 
     /// Notes why a start came to nothing. Call it before [`Snapshot::finish`].
     pub fn refuse(&mut self, uid: &JobUid, refusal: Refusal) {
-        let Some(job) = self.jobs.get_mut(uid) else { return };
+        let Some(job) = self.jobs.get_mut(uid) else {
+            return;
+        };
         match refusal {
             Refusal::Failed(error) => job.plan_failure = Some(error),
             Refusal::Unsuitable { nodes, error } => {
-                let mut avoided = job.unsuitable.take().map(|unsuitable| unsuitable.nodes).unwrap_or_default();
+                let mut avoided = job
+                    .unsuitable
+                    .take()
+                    .map(|unsuitable| unsuitable.nodes)
+                    .unwrap_or_default();
                 avoided.extend(nodes);
-                job.unsuitable = Some(Unsuitable { nodes: avoided, error });
+                job.unsuitable = Some(Unsuitable {
+                    nodes: avoided,
+                    error,
+                });
             }
         }
         self.refresh_job(uid);

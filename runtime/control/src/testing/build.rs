@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use lote_model::cluster::{
-    AutoScale, ClusterProperties, ClusterRecord, ManualScale, NodeDeallocationOption, ScaleSettings,
-    UserAccountSettings, VmPriority, default_image,
+    AutoScale, ClusterProperties, ClusterRecord, ManualScale, NodeDeallocationOption,
+    ScaleSettings, UserAccountSettings, VmPriority, default_image,
 };
 use lote_model::duration::Seconds;
 use lote_model::id::{ClusterUid, JobUid, NodeName, UnixId};
 use lote_model::job::{
-    Constraints, FrameworkSettings, JobProperties, JobRecord, LoteJobProperties, ResourceReference, ResourceRequest,
+    Constraints, FrameworkSettings, JobProperties, JobRecord, LoteJobProperties, ResourceReference,
+    ResourceRequest,
 };
 use lote_model::name::{GroupName, ResourceName};
 use lote_model::node::{Condition, Gpu, NodeRecord};
@@ -21,9 +22,16 @@ fn name(text: &str) -> ResourceName {
 }
 
 /// The one workspace of tests.
-#[expect(clippy::expect_used, reason = "the name is a literal")]
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "the name is a literal"
+)]
 pub fn workspace() -> WorkspacePath {
-    WorkspacePath { group: GroupName::new("lab").expect("a valid name"), workspace: name("ws") }
+    WorkspacePath {
+        group: GroupName::new("lab").expect("a valid name"),
+        workspace: name("ws"),
+    }
 }
 
 /// A node with 8 processors, 64 GiB, no GPU and 1,000 ports, of size `cpu`.
@@ -134,17 +142,26 @@ impl ClusterBuilder {
 
     /// With a fixed number of nodes, and this way to get there.
     #[must_use]
-    pub fn shrinking(mut self, target_node_count: u32, node_deallocation_option: NodeDeallocationOption) -> Self {
-        self.0.properties.scale_settings =
-            ScaleSettings::Manual(ManualScale { target_node_count, node_deallocation_option });
+    pub fn shrinking(
+        mut self,
+        target_node_count: u32,
+        node_deallocation_option: NodeDeallocationOption,
+    ) -> Self {
+        self.0.properties.scale_settings = ScaleSettings::Manual(ManualScale {
+            target_node_count,
+            node_deallocation_option,
+        });
         self
     }
 
     /// With as many nodes as the work needs.
     #[must_use]
     pub fn auto(mut self, minimum_node_count: u32, maximum_node_count: u32) -> Self {
-        self.0.properties.scale_settings =
-            ScaleSettings::AutoScale(AutoScale { minimum_node_count, maximum_node_count, initial_node_count: 0 });
+        self.0.properties.scale_settings = ScaleSettings::AutoScale(AutoScale {
+            minimum_node_count,
+            maximum_node_count,
+            initial_node_count: 0,
+        });
         self
     }
 
@@ -171,7 +188,9 @@ pub fn job(job_name: &str) -> JobBuilder {
         output_segment: "segment".into(),
         unix_id: UnixId::FIRST,
         properties: JobProperties {
-            cluster: ResourceReference { id: "/v1/groups/lab/workspaces/ws/clusters/c".into() },
+            cluster: ResourceReference {
+                id: "/v1/groups/lab/workspaces/ws/clusters/c".into(),
+            },
             node_count: 1,
             scheduling_priority: Priority::Normal,
             mount_volumes: None,

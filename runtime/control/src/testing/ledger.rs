@@ -24,7 +24,8 @@ impl Ledger {
     pub fn list(&self, prefix: &str) -> impl Iterator<Item = &Versioned> {
         let prefix = prefix.to_owned();
         let from = self.items.range(prefix.clone()..);
-        from.map(|(_, item)| item).take_while(move |item| item.key.starts_with(&prefix))
+        from.map(|(_, item)| item)
+            .take_while(move |item| item.key.starts_with(&prefix))
     }
 
     /// A value, if the key is there and the value fits the type.
@@ -35,12 +36,18 @@ impl Ledger {
     /// Puts one value.
     pub fn put(&mut self, key: &str, value: &impl Serialize) -> Vec<Event> {
         let value = serde_json::to_vec(value).unwrap_or_default();
-        self.commit(&Transaction::new().put(key, value)).ok().flatten().unwrap_or_default()
+        self.commit(&Transaction::new().put(key, value))
+            .ok()
+            .flatten()
+            .unwrap_or_default()
     }
 
     /// Deletes one key.
     pub fn delete(&mut self, key: &str) -> Vec<Event> {
-        self.commit(&Transaction::new().delete(key)).ok().flatten().unwrap_or_default()
+        self.commit(&Transaction::new().delete(key))
+            .ok()
+            .flatten()
+            .unwrap_or_default()
     }
 
     /// What the transaction changed, or none if a compare did not hold. Fails like the real store
@@ -48,7 +55,11 @@ impl Ledger {
     pub fn commit(&mut self, transaction: &Transaction) -> Result<Option<Vec<Event>>, StoreError> {
         transaction.validate()?;
         let revision_of = |key: &str| self.items.get(key).map_or(0, |item| item.mod_revision);
-        if transaction.compares.iter().any(|compare| revision_of(&compare.key) != compare.mod_revision) {
+        if transaction
+            .compares
+            .iter()
+            .any(|compare| revision_of(&compare.key) != compare.mod_revision)
+        {
             return Ok(None);
         }
         let revision = self.revision + 1;
@@ -64,7 +75,9 @@ impl Ledger {
 
     fn write(&mut self, write: &Write, revision: Revision, events: &mut Vec<Event>) {
         match write {
-            Write::Put { key, value, .. } => events.push(Event::Put(self.put_bytes(key, value, revision))),
+            Write::Put { key, value, .. } => {
+                events.push(Event::Put(self.put_bytes(key, value, revision)));
+            }
             Write::Delete { key } => self.remove(key, revision, events),
             Write::DeletePrefix { prefix } => {
                 let keys: Vec<String> = self.list(prefix).map(|item| item.key.clone()).collect();
@@ -90,7 +103,10 @@ impl Ledger {
 
     fn remove(&mut self, key: &str, revision: Revision, events: &mut Vec<Event>) {
         if self.items.remove(key).is_some() {
-            events.push(Event::Delete { key: key.to_owned(), mod_revision: revision });
+            events.push(Event::Delete {
+                key: key.to_owned(),
+                mod_revision: revision,
+            });
         }
     }
 }

@@ -86,7 +86,11 @@ impl World {
     /// A node's lease comes or goes.
     pub fn set_alive(&mut self, name: &NodeName, is_alive: bool) {
         let key = key::alive(name);
-        let events = if is_alive { self.ledger.put(&key, &true) } else { self.ledger.delete(&key) };
+        let events = if is_alive {
+            self.ledger.put(&key, &true)
+        } else {
+            self.ledger.delete(&key)
+        };
         self.follow(&events);
     }
 
@@ -114,8 +118,14 @@ impl World {
 
     /// The user changes a job: terminates or deletes it. Nothing if it is gone.
     pub fn change_job(&mut self, uid: &JobUid, change: impl FnOnce(&mut JobRecord)) {
-        let key = self.jobs.get(uid).map(|record| key::job(&record.path)).unwrap_or_default();
-        let Some(mut record) = self.ledger.get::<JobRecord>(&key) else { return };
+        let key = self
+            .jobs
+            .get(uid)
+            .map(|record| key::job(&record.path))
+            .unwrap_or_default();
+        let Some(mut record) = self.ledger.get::<JobRecord>(&key) else {
+            return;
+        };
         change(&mut record);
         self.put(&key, &record);
     }
@@ -135,12 +145,21 @@ impl World {
     /// A node reports on the current allocation of a job. Nothing if there is none.
     pub fn report(&mut self, uid: &JobUid, node: &str, phase: ReportPhase) {
         let node = NodeName::new(node);
-        let Some(allocation) = self.allocation(uid, &node) else { return };
+        let Some(allocation) = self.allocation(uid, &node) else {
+            return;
+        };
         self.report_attempt(uid, &node, allocation.attempt, allocation.rank, phase);
     }
 
     /// A node reports, about any attempt.
-    pub fn report_attempt(&mut self, uid: &JobUid, node: &NodeName, attempt: u32, rank: u32, phase: ReportPhase) {
+    pub fn report_attempt(
+        &mut self,
+        uid: &JobUid,
+        node: &NodeName,
+        attempt: u32,
+        rank: u32,
+        phase: ReportPhase,
+    ) {
         let report = Report {
             uid: uid.clone(),
             node: node.clone(),
@@ -155,7 +174,11 @@ impl World {
 
     /// A node reports the end of its part.
     pub fn end(&mut self, uid: &JobUid, node: &str, outcome: Outcome) {
-        let account = Account { cpu_seconds: 1.0, node_seconds: 2.0, ..Account::default() };
+        let account = Account {
+            cpu_seconds: 1.0,
+            node_seconds: 2.0,
+            ..Account::default()
+        };
         self.report(uid, node, ReportPhase::Ended { outcome, account });
     }
 
@@ -168,9 +191,15 @@ impl World {
     pub fn allocations(&self) -> Vec<(NodeName, Allocation)> {
         let read = |item: &lote_store::Versioned| {
             let (node, _) = item.key.strip_prefix(key::ALLOCATIONS)?.split_once('/')?;
-            Some((NodeName::new(node), serde_json::from_slice(&item.value).ok()?))
+            Some((
+                NodeName::new(node),
+                serde_json::from_slice(&item.value).ok()?,
+            ))
         };
-        self.ledger.list(key::ALLOCATIONS).filter_map(read).collect()
+        self.ledger
+            .list(key::ALLOCATIONS)
+            .filter_map(read)
+            .collect()
     }
 
     /// The record of a job as submitted, even if it is erased.
@@ -191,7 +220,11 @@ impl World {
     /// The names of a job's nodes.
     pub fn nodes_of(&self, uid: &JobUid) -> Vec<String> {
         let status = self.status(uid);
-        status.into_iter().flat_map(|status| status.nodes).map(|node| node.to_string()).collect()
+        status
+            .into_iter()
+            .flat_map(|status| status.nodes)
+            .map(|node| node.to_string())
+            .collect()
     }
 
     /// Time passes.
@@ -240,21 +273,38 @@ impl World {
         let nodes: Vec<NodeName> = start.node_names().cloned().collect();
         match self.refusals.get(&start.record.uid) {
             Some(PlanError::Failed(error)) => return Err(Refusal::Failed(error.clone())),
-            Some(PlanError::Unsuitable(error)) => return Err(Refusal::Unsuitable { nodes, error: error.clone() }),
+            Some(PlanError::Unsuitable(error)) => {
+                return Err(Refusal::Unsuitable {
+                    nodes,
+                    error: error.clone(),
+                });
+            }
             None => {}
         }
-        if nodes.iter().any(|node| self.unsuitable_nodes.contains(node)) {
+        if nodes
+            .iter()
+            .any(|node| self.unsuitable_nodes.contains(node))
+        {
             let error = ErrorRecord::new("Unsuitable", "not these nodes");
             return Err(Refusal::Unsuitable { nodes, error });
         }
-        let launch = PlannedLaunch { plan: self.plan(start.nodes.len()), plugin: "test 0.1.0".into() };
-        let failed = |error: lote_store::StoreError| Refusal::Failed(ErrorRecord::new("Store", error.to_string()));
+        let launch = PlannedLaunch {
+            plan: self.plan(start.nodes.len()),
+            plugin: "test 0.1.0".into(),
+        };
+        let failed = |error: lote_store::StoreError| {
+            Refusal::Failed(ErrorRecord::new("Store", error.to_string()))
+        };
         launch::transactions(start, &launch, self.now).map_err(failed)
     }
 
     fn plan(&self, node_count: usize) -> CheckedPlan {
         let ranks = 0..u32::try_from(node_count).unwrap_or(u32::MAX);
-        let is_primary = |rank: &u32| self.primary_ranks.as_ref().is_none_or(|ranks| ranks.contains(rank));
+        let is_primary = |rank: &u32| {
+            self.primary_ranks
+                .as_ref()
+                .is_none_or(|ranks| ranks.contains(rank))
+        };
         let process = |rank| Process {
             name: format!("worker-{rank}"),
             node: rank,
@@ -263,11 +313,18 @@ impl World {
             working_directory: None,
             output: Some(rank.to_string()),
             gpus: GpuShare::All,
-            part: if is_primary(&rank) { Part::Primary } else { Part::Supporting },
+            part: if is_primary(&rank) {
+                Part::Primary
+            } else {
+                Part::Supporting
+            },
             on_failure: OnFailure::FailJob,
             stage: 0,
         };
-        CheckedPlan::trusted_from_store(LaunchPlan { processes: ranks.map(process).collect(), ..LaunchPlan::default() })
+        CheckedPlan::trusted_from_store(LaunchPlan {
+            processes: ranks.map(process).collect(),
+            ..LaunchPlan::default()
+        })
     }
 
     /// Decides and carries out, until nothing is left to do now.

@@ -1,0 +1,15 @@
+//! Tests of the leader as a whole: random worlds around the decisions, and the driver over the
+//! real embedded store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a failed test panics"
+)]
+
+mod backfill;
+mod driver;
+mod fake;
+mod invariants;
+mod simulation;
