@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use lote_model::cluster::ClusterRecord;
 use lote_model::framework::ValidatedSettings;
 use lote_model::id::JobUid;
-use lote_model::job::{FrameworkSettings, JobProperties, JobRecord};
+use lote_model::job::{FrameworkSettings, JobProperties, JobRecord, JobStatus};
 use lote_model::job_request::{self, JobRequest};
 use lote_model::key;
 use lote_model::path::{ChildPath, IdStyle, JobPath};
@@ -41,37 +41,59 @@ pub(crate) async fn put(
     Body(request_body): Body,
 ) -> Answer {
     let request = parse(&state, &request_body)?;
-    let cluster = request.cluster.clone();
-    // A name that is wrong is cheaper to find than settings that are.
-    Parents::read(state.store(), &path, &cluster).await?;
     let uid = JobUid::new(uuid::Uuid::new_v4().to_string());
-    let accepted = accept(&state, request, uid.as_str()).await?;
     let key = key::job(&path);
+    let mut parents = None;
+    if state.store().get(&key).await?.is_none() {
+        // A name that is wrong is cheaper to find than settings that are.
+        parents = Some(Parents::read(state.store(), &path, &request.cluster).await?);
+    }
+    let accepted = accept(&state, request, uid.as_str()).await?;
     for _ in 0..ATTEMPTS_MAX {
+        if let Some(parents) = parents.take() {
+            let record = record(&state, &caller, &path, &uid, &accepted, &parents);
+            if create(state.store(), &key, &record, parents).await? {
+                return Ok(answer(&state, &caller, &record, None));
+            }
+        }
         if let Some(found) = get_json::<JobRecord>(state.store(), &key).await? {
             accept_again(&found.value, &accepted)?;
             let job = Job::with_status(state.store(), found).await?;
-            return Ok(Json(view::job(
-                &job.record.value,
-                job.status(),
-                &caller,
-                state.now(),
-            ))
-            .into_response());
+            return Ok(answer(&state, &caller, &job.record.value, job.status()));
         }
-        let parents = Parents::read(state.store(), &path, &cluster).await?;
-        let record = record(&state, &caller, &path, &uid, &accepted, &parents);
-        let transaction = Transaction::new()
-            .require_absent(&key)
-            .require_revision(parents.experiment.key, parents.experiment.mod_revision)
-            .require_revision(parents.workspace.key, parents.workspace.mod_revision)
-            .require_revision(parents.cluster.key, parents.cluster.mod_revision)
-            .put_json(&key, &record)?;
-        if state.store().commit(transaction).await?.is_applied() {
-            return Ok(Json(view::job(&record, None, &caller, state.now())).into_response());
-        }
+        parents = Some(Parents::read(state.store(), &path, &accepted.cluster).await?);
     }
     Err(contended())
+}
+
+fn answer(
+    state: &ApiState,
+    caller: &Caller,
+    record: &JobRecord,
+    status: Option<&JobStatus>,
+) -> Response {
+    Json(view::job(record, status, caller, state.now())).into_response()
+}
+
+/// Stores a new job if nothing that it needs has changed. Says whether it did.
+async fn create(
+    store: &dyn Store,
+    key: &str,
+    record: &JobRecord,
+    parents: Parents,
+) -> Result<bool, ApiError> {
+    let Parents {
+        experiment,
+        workspace,
+        cluster,
+    } = parents;
+    let transaction = Transaction::new()
+        .require_absent(key)
+        .require_revision(experiment.key, experiment.mod_revision)
+        .require_revision(workspace.key, workspace.mod_revision)
+        .require_revision(cluster.key, cluster.mod_revision)
+        .put_json(key, record)?;
+    Ok(store.commit(transaction).await?.is_applied())
 }
 
 /// Reads a job's body.

@@ -76,6 +76,18 @@ fn a_job_needs_what_holds_it() {
 }
 
 #[test]
+fn a_second_put_needs_no_cluster_any_more() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let created = daemon.put(&job_url("j"), &job_body()).expect(200);
+    daemon.commit(lote_store::Transaction::new().delete("clusters/lab/ws/c"));
+    assert_eq!(daemon.put(&job_url("j"), &job_body()).expect(200), created);
+    daemon
+        .put(&job_url("k"), &job_body())
+        .expect_error(400, "ClusterNotFound");
+}
+
+#[test]
 fn the_record_has_what_the_leader_needs() {
     let daemon = Daemon::start();
     daemon.furnish();
