@@ -92,10 +92,10 @@ pub enum Failure {
     #[error("{0}")]
     NoSuchFile(String),
     /// A question that nobody can answer.
-    #[error("{0} is asked about first, and there is no terminal to ask on; give --yes to go ahead")]
+    #[error("will not {0} unasked, and there is no terminal to ask on; give --yes to go ahead")]
     Unasked(String),
     /// The user answered no.
-    #[error("{0} was not done, as you answered")]
+    #[error("nothing done: you did not want to {0}")]
     Declined(String),
     /// `--timeout` ran out.
     #[error("job '{job}' is still {state} after {seconds} s; it goes on")]

@@ -121,7 +121,9 @@ impl Settings {
         surroundings: &Surroundings,
     ) -> Result<Self, SettingsError> {
         let file = read_config(surroundings)?;
-        let pick = |given: &Option<String>, kept: Option<String>| given.clone().or(kept);
+        // `LOTE_URL= lote …` is how shells unset a variable for one command.
+        let given = |given: &Option<String>| given.clone().filter(|text| !text.is_empty());
+        let pick = |option: &Option<String>, kept: Option<String>| given(option).or(kept);
         let url = pick(&global.url, file.url).unwrap_or_else(|| URL_DEFAULT.into());
         let group = pick(&global.group, file.group).unwrap_or_else(|| "default".into());
         let workspace = pick(&global.workspace, file.workspace).unwrap_or_else(|| "default".into());
@@ -215,6 +217,17 @@ mod tests {
         assert_eq!(settings.url, URL_DEFAULT);
         assert_eq!(settings.workspace.to_string(), "default/default");
         assert!(settings.daemon_is_local());
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let global = GlobalArgs {
+            url: Some(String::new()),
+            ..GlobalArgs::default()
+        };
+        let settings = Settings::resolve(&global, &surroundings(folder.path())).unwrap();
+        assert_eq!(settings.url, URL_DEFAULT);
     }
 
     #[test]

@@ -98,17 +98,12 @@ pub struct FilesArgs {
     /// Fetches instead of listing.
     #[command(subcommand)]
     pub get: Option<FilesCommand>,
-    /// What to list; always there when nothing is fetched.
-    #[command(flatten)]
-    pub list: Option<ListFilesArgs>,
-}
-
-/// `lote job files JOB`.
-#[derive(Clone, Debug, Args)]
-pub struct ListFilesArgs {
-    /// The job.
-    #[command(flatten)]
-    pub name: JobName,
+    /// The job; none only when a file is fetched
+    #[arg(value_name = "JOB", required = true)]
+    pub job: Option<String>,
+    /// Its experiment
+    #[arg(short, long, default_value = "default")]
+    pub experiment: String,
     /// Which directory.
     #[command(flatten)]
     pub place: FilePlace,
@@ -198,6 +193,29 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn files(line: &str) -> Result<FilesArgs, clap::Error> {
+        use clap::FromArgMatches as _;
+        let command = FilesArgs::augment_args(clap::Command::new("files"));
+        let matches = command.try_get_matches_from(line.split(' '))?;
+        FilesArgs::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn files_are_listed_or_fetched() {
+        let list = files("files j1 -d MODEL").unwrap();
+        assert_eq!(list.job.as_deref(), Some("j1"));
+        assert_eq!(
+            (list.place.directory.as_str(), list.experiment.as_str()),
+            ("MODEL", "default")
+        );
+        let get = files("files get j1 a.txt -e e2").unwrap();
+        assert!(matches!(
+            get.get,
+            Some(FilesCommand::Get { name, file, .. }) if name.experiment == "e2" && file == "a.txt"
+        ));
+        assert!(files("files -d MODEL").is_err());
+    }
 
     #[test]
     fn times_are_read_in_either_notation() {

@@ -108,8 +108,8 @@ impl<'a> Context<'a> {
         }
         match self.console.confirm(&format!("{what}?")) {
             Some(true) => Ok(()),
-            Some(false) => Err(Failure::Declined(format!("'{what}'"))),
-            None => Err(Failure::Unasked(format!("'{what}'"))),
+            Some(false) => Err(Failure::Declined(what.to_owned())),
+            None => Err(Failure::Unasked(what.to_owned())),
         }
     }
 

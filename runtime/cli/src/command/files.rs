@@ -8,39 +8,31 @@ use lote_model::path::JobPath;
 
 use super::{Context, Outcome};
 use crate::answer::File;
-use crate::args::job::{FilePlace, FilesArgs, FilesCommand, ListFilesArgs};
+use crate::args::job::{FilePlace, FilesArgs, FilesCommand};
 use crate::exit;
 use crate::failure::Failure;
 use crate::follow::{files_url, list_files};
 use crate::show;
 
 pub(super) fn run(context: &Context<'_>, args: FilesArgs) -> Outcome {
-    match args {
-        FilesArgs {
-            get:
-                Some(FilesCommand::Get {
-                    name,
-                    file,
-                    place,
-                    to,
-                }),
-            ..
-        } => get(context, &context.job(&name)?, &file, &place, to),
-        FilesArgs {
-            list: Some(list), ..
-        } => self::list(context, &list),
-        // clap insists on one of the two.
-        FilesArgs {
-            get: None,
-            list: None,
-        } => Ok(exit::USAGE),
+    match args.get {
+        Some(FilesCommand::Get {
+            name,
+            file,
+            place,
+            to,
+        }) => get(context, &context.job(&name)?, &file, &place, to),
+        // clap insists on a job when nothing is fetched.
+        None => {
+            let job = context.job_in(&args.experiment, &args.job.unwrap_or_default())?;
+            list(context, &job, &args.place)
+        }
     }
 }
 
-fn list(context: &Context<'_>, args: &ListFilesArgs) -> Outcome {
-    let path = context.job(&args.name)?;
-    let action = format!("list the files of job '{}'", path.job);
-    let url = files_url(&path, &args.place.directory, &args.place.path);
+fn list(context: &Context<'_>, job: &JobPath, place: &FilePlace) -> Outcome {
+    let action = format!("list the files of job '{}'", job.job);
+    let url = files_url(job, &place.directory, &place.path);
     let values = context.client.list_by_post(&action, &url)?;
     context.print_list(&action, values, show::file_table)
 }

@@ -13,6 +13,11 @@ pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> Outcome {
     let path = path(context, args)?;
     let cluster = place::cluster_id(&context.settings.workspace, &args.cluster)?;
     let directory = working_directory(context);
+    if let Some(root) = directory.and_then(private_root) {
+        context.say(&format!(
+            "note: jobs have a {root} of their own, so they may not find what you have there"
+        ));
+    }
     let body = job_body::of_run(args, &cluster, directory, context.surroundings)?;
     // Caught from here on: a Ctrl-C between submission and following must not
     // leave a job behind that nobody asked to keep.
@@ -55,4 +60,29 @@ fn working_directory<'a>(context: &Context<'a>) -> Option<&'a str> {
         .current_directory
         .as_deref()
         .filter(|_| context.settings.daemon_is_local())
+}
+
+/// The directory above `path` of which every job has its own (unless the daemon
+/// runs without isolation).
+fn private_root(path: &str) -> Option<&'static str> {
+    let below = |root: &str| {
+        path.strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    ["/tmp", "/var/tmp", "/dev/shm"]
+        .into_iter()
+        .find(|root| below(root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_that_jobs_do_not_share_are_known() {
+        assert_eq!(private_root("/tmp"), Some("/tmp"));
+        assert_eq!(private_root("/var/tmp/code"), Some("/var/tmp"));
+        assert_eq!(private_root("/tmpfiles"), None);
+        assert_eq!(private_root("/home/u"), None);
+    }
 }

@@ -7,8 +7,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lote_model::environment::output_file;
 use lote_model::job::STDOUTERR;
 use lote_model::path::JobPath;
+use serde::Deserialize;
 
 use super::News;
 use super::files::{StreamFile, need_labels};
@@ -34,7 +36,19 @@ pub(super) struct Outputs {
     sender: Sender<News>,
     copies: BTreeMap<String, Copy>,
     last_byte: Arc<Mutex<Instant>>,
-    labels_asked: bool,
+}
+
+/// What of a plan tells the names of output files.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Planned {
+    processes: Vec<PlannedProcess>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PlannedProcess {
+    output: Option<String>,
 }
 
 /// How far one file is.
@@ -47,15 +61,6 @@ struct Copy {
 impl Copy {
     fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire)
-    }
-
-    /// A job that is started again writes its files from their beginning.
-    fn begin_anew_if_shorter(&self, length: u64) {
-        let _ = self
-            .shown_bytes
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |shown| {
-                (length < shown).then_some(0)
-            });
     }
 
     fn has_shown(&self, length: u64) -> bool {
@@ -79,15 +84,19 @@ impl Outputs {
             sender,
             copies: BTreeMap::new(),
             last_byte: Arc::new(Mutex::new(Instant::now())),
-            labels_asked: false,
         }
     }
 
-    /// Finds new files and copies those that are not being copied. True when all
-    /// that there is has been shown.
+    /// Copies the files that the plan names, which may not exist yet, and all
+    /// others that are found. True when all that there is has been shown.
     pub(super) fn attend(&mut self, ended: bool) -> Result<bool, Failure> {
+        if !ended {
+            self.expect();
+        }
         let files = self.list()?;
-        self.decide_labels(&files);
+        if self.only.is_none() && need_labels(files.iter().map(|file| file.name.as_str())) {
+            self.printer.label_lines();
+        }
         let mut complete = true;
         for file in files {
             let length = file.properties.content_length.unwrap_or_default();
@@ -96,12 +105,45 @@ impl Outputs {
         Ok(complete)
     }
 
+    /// Asks for files before they exist: the daemon then sends the first byte as
+    /// soon as it is written, which no look at a list could match.
+    fn expect(&mut self) {
+        if self.is_expecting() {
+            let names = match &self.only {
+                Some(only) => vec![only.clone()],
+                None => self.planned_files(),
+            };
+            for name in names {
+                self.copy(&name);
+            }
+        }
+    }
+
+    /// The names in the plan; none while there is no plan. The plan also says
+    /// whether there are several processes to be told apart.
+    fn planned_files(&self) -> Vec<String> {
+        let url = format!("{}/plan", place::job(&self.path));
+        let plan: Planned = self
+            .client
+            .get_as("read the plan", &url)
+            .unwrap_or_default();
+        if plan.processes.len() > 1 {
+            self.printer.label_lines();
+        }
+        let label = |process: &PlannedProcess| process.output.clone();
+        let labels = plan.processes.iter().map(label);
+        labels
+            .flat_map(|label| {
+                ["stdout", "stderr"].map(|stream| output_file(stream, label.as_deref()))
+            })
+            .collect()
+    }
+
     fn attend_file(&mut self, name: &str, length: u64, ended: bool) -> bool {
         if let Some(copy) = self.copies.get(name) {
             if copy.is_active() {
                 return false;
             }
-            copy.begin_anew_if_shorter(length);
             let shown = copy.has_shown(length);
             if (shown && ended) || copy.started.elapsed() < AGAIN_AFTER {
                 return shown;
@@ -113,7 +155,7 @@ impl Outputs {
         false
     }
 
-    /// Whether no file has been seen yet.
+    /// Whether neither a file nor a plan has been seen yet.
     pub(super) fn is_expecting(&self) -> bool {
         self.copies.is_empty()
     }
@@ -134,28 +176,6 @@ impl Outputs {
             None => StreamFile::parse(&file.name).is_some(),
         };
         Ok(files.into_iter().filter(wanted).collect())
-    }
-
-    /// Before the first byte is shown: the plan says how many processes there are;
-    /// later the files do.
-    fn decide_labels(&mut self, files: &[File]) {
-        if self.only.is_some() || files.is_empty() {
-            return;
-        }
-        let planned =
-            !std::mem::replace(&mut self.labels_asked, true) && self.has_several_processes();
-        if planned || need_labels(files.iter().map(|file| file.name.as_str())) {
-            self.printer.label_lines();
-        }
-    }
-
-    fn has_several_processes(&self) -> bool {
-        let url = format!("{}/plan", place::job(&self.path));
-        self.client.get("read the plan", &url).is_ok_and(|plan| {
-            plan["processes"]
-                .as_array()
-                .is_some_and(|processes| processes.len() > 1)
-        })
     }
 
     /// Starts a thread that copies a file from where the last one stopped.
@@ -206,6 +226,7 @@ impl Copier {
             return;
         };
         // A stream always begins with the file; what was shown before is passed over.
+        // A job that is started again appends to its files, so that stays right.
         let mut known = self.shown_bytes.load(Ordering::Acquire);
         let mut piece = vec![0; PIECE_LENGTH];
         while let Ok(length) = stream.read(&mut piece) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use crate::stub::{Reply, Request, Stub};
-use crate::terminal::{Terminal, run};
+use crate::terminal::{Terminal, run, run as run_line};
 
 const WORKSPACE: &str = "/v1/groups/default/workspaces/default";
 
@@ -147,6 +147,8 @@ fn links_to_other_hosts_do_not_get_the_token() {
             .target
             .contains("outputdirectoryid=MODEL&directory=a")
     );
+    let listed = run_line(&stub.url, "job files j -d MODEL -p a");
+    assert!(listed.out.contains("model.pt"), "{}", listed.err);
     assert_eq!(
         terminal.run(&stub.url, "job files get j model.pt -O -").out,
         "weights"

@@ -31,8 +31,8 @@ impl Kept {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// Waits until a text has been written; says after what time.
-    pub(crate) fn wait_for(&self, text: &str) -> Duration {
+    /// Waits until a text has been written.
+    pub(crate) fn wait_for(&self, text: &str) {
         let start = Instant::now();
         while !self.text().contains(text) {
             assert!(
@@ -42,7 +42,6 @@ impl Kept {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
-        start.elapsed()
     }
 }
 
