@@ -10,6 +10,14 @@ use crate::workspace::Workspace;
 /// Runs `bench` with the user's arguments and ends as it does.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, Error> {
     let lote = artifacts::programs(workspace)?;
+    // The plugin host measures the calls of plugins itself.
+    command::run(&mut workspace.cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--example",
+        "plan_cost",
+    ]))?;
     let mut bench = Command::new(lote.with_file_name("bench"));
     bench
         .args(arguments)

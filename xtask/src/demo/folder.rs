@@ -51,7 +51,9 @@ impl Folder {
             return Ok(());
         }
         self.keep = true;
-        std::fs::remove_dir_all(&self.path).map_err(Error::file("remove", &self.path))
+        std::fs::remove_dir_all(&self.path).map_err(Error::file("remove", &self.path))?;
+        println!("removed the daemon's folder {}", self.path.display());
+        Ok(())
     }
 }
 
