@@ -41,32 +41,53 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
+            // A connection from before a kill must not be mistaken for a failure.
+            .max_idle_connections(0)
             .build();
-        Self { agent: config.into(), url: url.into() }
+        Self {
+            agent: config.into(),
+            url: url.into(),
+        }
     }
 
     /// Sends a request; `None` if the daemon did not answer.
     pub fn try_send(&self, method: &str, path: &str, body: Option<&str>) -> Option<Answer> {
-        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
+        self.attempt(method, path, body).ok()
+    }
+
+    fn attempt(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, ureq::Error> {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.url)
+        };
         let request = ureq::http::Request::builder()
             .method(method)
             .uri(url)
             .header("content-type", "application/json");
         let sent = match body {
-            Some(body) => self.agent.run(request.body(body).ok()?),
-            None => self.agent.run(request.body(()).ok()?),
+            Some(body) => self.agent.run(request.body(body)?),
+            None => self.agent.run(request.body(())?),
         };
-        let mut response = sent.ok()?;
-        let text = response.body_mut().with_config().limit(64 << 20).read_to_string().ok()?;
+        let mut response = sent?;
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()?;
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Some(Answer { status: response.status().as_u16(), json, text })
+        Ok(Answer {
+            status: response.status().as_u16(),
+            json,
+            text,
+        })
     }
 
     /// Sends a request to a daemon that must answer.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let text = body.map(Value::to_string);
-        self.try_send(method, path, text.as_deref())
-            .unwrap_or_else(|| panic!("no answer to {method} {path}"))
+        self.attempt(method, path, text.as_deref())
+            .unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"))
     }
 
     /// GET.
@@ -137,8 +158,13 @@ impl Client {
         let path = format!("{job}/listOutputFiles?outputdirectoryid={directory}");
         let listing = self.post(&path);
         assert_eq!(listing.status, 200, "{listing:?}");
-        let files = listing.json["value"].as_array().cloned().unwrap_or_default();
-        let link = files.iter().find(|entry| entry["name"] == file)?["downloadUrl"].as_str()?.to_owned();
+        let files = listing.json["value"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let link = files.iter().find(|entry| entry["name"] == file)?["downloadUrl"]
+            .as_str()?
+            .to_owned();
         let answer = self.get(&link);
         assert!(answer.status == 200 || answer.status == 206, "{answer:?}");
         Some(answer.text)
@@ -146,7 +172,8 @@ impl Client {
 
     /// The whole standard output of a job with one process.
     pub fn stdout(&self, job: &str) -> String {
-        self.output(job, "stdouterr", "stdout.txt").unwrap_or_default()
+        self.output(job, "stdouterr", "stdout.txt")
+            .unwrap_or_default()
     }
 }
 

@@ -24,17 +24,23 @@ pub struct Daemon {
     wrapper: Vec<String>,
 }
 
+/// Whom a daemon that is not root runs as in the tests.
+const NOBODY: u32 = 65_534;
+
 /// The built binary: `LOTE_BINARY`, or beside the running program.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("LOTE_BINARY") {
         return path.into();
     }
     let own = std::env::current_exe().expect("a program knows its own path");
-    let candidates = own.ancestors().skip(1).take(3).map(|folder| folder.join("lote"));
-    candidates
-        .into_iter()
-        .find(|path| path.is_file())
-        .expect("the binary `lote` is built beside the tests; run `cargo build --release -p lote` first")
+    let candidates = own
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|folder| folder.join("lote"));
+    candidates.into_iter().find(|path| path.is_file()).expect(
+        "the binary `lote` is built beside the tests; run `cargo build --release -p lote` first",
+    )
 }
 
 impl Daemon {
@@ -47,18 +53,27 @@ impl Daemon {
     pub fn start_wrapped(wrapper: &[&str], arguments: &[&str]) -> Self {
         // Below /var/tmp because a folder that a job's user may pass through is
         // needed, whoever runs the tests.
-        let folder = tempfile::Builder::new().prefix("lote-test-").tempdir_in("/var/tmp").expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("lote-test-")
+            .tempdir_in("/var/tmp")
+            .expect("a folder");
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("its mode");
         if !wrapper.is_empty() {
             let data = folder.path().join("data");
             std::fs::create_dir(&data).expect("a data folder");
-            std::fs::set_permissions(&data, Permissions::from_mode(0o777)).expect("its mode");
+            std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).expect("its owner");
         }
         let port = free_port();
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let (arguments, wrapper) = (owned(arguments), owned(wrapper));
         let child = spawn(folder.path(), port, &arguments, &wrapper);
-        let mut daemon = Self { child, folder, port, arguments, wrapper };
+        let mut daemon = Self {
+            child,
+            folder,
+            port,
+            arguments,
+            wrapper,
+        };
         daemon.wait_until_ready();
         daemon
     }
@@ -98,12 +113,19 @@ impl Daemon {
     pub fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let child = &mut self.child;
-        wait_for("the daemon to stop", PATIENCE, || child.try_wait().ok().flatten());
+        wait_for("the daemon to stop", PATIENCE, || {
+            child.try_wait().ok().flatten()
+        });
     }
 
     /// Starts it again with the same data, without waiting for it.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.folder.path(), self.port, &self.arguments, &self.wrapper);
+        self.child = spawn(
+            self.folder.path(),
+            self.port,
+            &self.arguments,
+            &self.wrapper,
+        );
     }
 
     /// Starts it again with the same data.
@@ -122,21 +144,35 @@ impl Daemon {
                 return;
             }
             let ended = self.child.try_wait().ok().flatten();
-            assert!(ended.is_none(), "the daemon ended: {ended:?}\n{}", self.log());
-            assert!(start.elapsed() < PATIENCE, "the daemon is not ready\n{}", self.log());
+            assert!(
+                ended.is_none(),
+                "the daemon ended: {ended:?}\n{}",
+                self.log()
+            );
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the daemon is not ready\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     /// Runs the command line client against it.
     pub fn lote(&self, arguments: &[&str]) -> std::process::Output {
-        self.lote_command(arguments).output().expect("the client runs")
+        self.lote_command(arguments)
+            .output()
+            .expect("the client runs")
     }
 
     /// The command line client against it, to be started.
     pub fn lote_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).env("LOTE_URL", self.url()).env("NO_COLOR", "1").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("LOTE_URL", self.url())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
         command
     }
 
@@ -148,17 +184,29 @@ impl Daemon {
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }
 
 fn spawn(folder: &Path, port: u16, arguments: &[String], wrapper: &[String]) -> Child {
-    let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .expect("a log file");
     let mut line = wrapper.to_vec();
     line.push(binary().to_string_lossy().into_owned());
     Command::new(&line[0])
         .args(&line[1..])
         .arg("node")
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--name", &node_name(port)])
+        .args([
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--name",
+            &node_name(port),
+        ])
         .arg("--data-dir")
         .arg(folder.join("data"))
         .args(arguments)

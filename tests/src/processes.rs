@@ -15,7 +15,9 @@ pub fn mentioning(marker: &str) -> Vec<i32> {
         .filter(|pid| {
             let contains = |file: &str| {
                 let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-                bytes.windows(marker.len()).any(|window| window == marker.as_bytes())
+                bytes
+                    .windows(marker.len())
+                    .any(|window| window == marker.as_bytes())
             };
             contains("cmdline") || contains("environ")
         })
@@ -36,14 +38,20 @@ pub fn processor_seconds(pid: u32) -> f64 {
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     // utime and stime, counted from the state; in hundredths on every Linux.
     let ticks = after_name.split_whitespace().skip(11).take(2);
-    ticks.filter_map(|field| field.parse::<u32>().ok()).map(f64::from).sum::<f64>() / 100.0
+    ticks
+        .filter_map(|field| field.parse::<u32>().ok())
+        .map(f64::from)
+        .sum::<f64>()
+        / 100.0
 }
 
 /// The resident memory of a process in bytes.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    let kib = line
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
@@ -55,8 +63,13 @@ pub fn cgroups_mentioning(name: &str) -> Vec<PathBuf> {
 }
 
 fn collect(directory: &Path, name: &str, depth: u32, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(directory) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
         if entry.file_name().to_string_lossy().contains(name) {
             found.push(entry.path());
         }
@@ -67,6 +80,11 @@ fn collect(directory: &Path, name: &str, depth: u32, found: &mut Vec<PathBuf>) {
 }
 
 fn all() -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }

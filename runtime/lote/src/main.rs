@@ -1,2 +1,23 @@
-//! See Cargo.toml.
-fn main() {}
+//! The binary of Lote: `lote node` is the daemon, everything else its client.
+
+mod daemon;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lote_cli::{Cli, Invocation};
+use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
+
+fn main() -> ExitCode {
+    // First of all: the spawner must stay a small process with one thread.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == SPAWNER_SUBCOMMAND)
+    {
+        return spawner_main();
+    }
+    match Cli::parse().into_invocation() {
+        Invocation::Daemon(args) => daemon::run(*args),
+        Invocation::Client(client) => lote_cli::run(*client),
+    }
+}

@@ -28,6 +28,9 @@ pub struct Allocation {
     pub grant: Grant,
     /// When it was written.
     pub granted_at: Timestamp,
+    /// The node's boot at that time. After another boot, whatever was started
+    /// for the allocation is lost, even if no record of it survived.
+    pub boot_id: String,
 }
 
 /// What a node shall do with an allocation; only ever moves forward.

@@ -187,7 +187,7 @@ fn check_scale(scale: &ScaleSettings) -> Vec<Problem> {
     };
     match scale {
         ScaleSettings::Manual(manual) => {
-            bounded(manual.target_node_count, at("manual/targetNodeCount"))
+            bounded(manual.target_node_count, at("manual/targetNodeCount"));
         }
         ScaleSettings::AutoScale(auto) => {
             bounded(auto.maximum_node_count, at("autoScale/maximumNodeCount"));

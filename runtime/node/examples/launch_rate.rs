@@ -207,6 +207,7 @@ fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -
     };
     ProcessSpec {
         record,
+        title: "test".into(),
         argv: vec!["/bin/true".into()],
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         working_directory: "/".into(),

@@ -1,5 +1,6 @@
 //! The hands: what one node does for the cluster.
 
+pub mod agent;
 pub mod cgroup;
 mod descriptor;
 pub mod isolation;

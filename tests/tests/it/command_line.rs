@@ -14,7 +14,13 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn run_follows_the_output_and_ends_with_the_jobs_code() {
     let daemon = Daemon::start(&[]);
-    let output = daemon.lote(&["run", "--", "sh", "-c", "echo 'to out'; echo 'to err' >&2; exit 9"]);
+    let output = daemon.lote(&[
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "echo 'to out'; echo 'to err' >&2; exit 9",
+    ]);
     assert_eq!(output.status.code(), Some(9), "{output:?}");
     assert_eq!(text(&output.stdout), "to out\n", "{output:?}");
     assert!(text(&output.stderr).contains("to err"), "{output:?}");
@@ -23,7 +29,8 @@ fn run_follows_the_output_and_ends_with_the_jobs_code() {
 #[test]
 fn run_shows_each_line_as_it_is_written() {
     let daemon = Daemon::start(&[]);
-    let script = "echo first; until [ -e $AZ_BATCHAI_MOUNT_ROOT/go ]; do sleep 0.02; done; echo last";
+    let script =
+        "echo first; until [ -e $AZ_BATCHAI_MOUNT_ROOT/go ]; do sleep 0.02; done; echo last";
     let mut run = daemon
         .lote_command(&["run", "--cpus", "0.5", "--", "sh", "-c", script])
         .stdout(Stdio::piped())
@@ -33,7 +40,15 @@ fn run_shows_each_line_as_it_is_written() {
     let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
     // It arrives although the job has not ended, and cannot before it arrived.
     assert_eq!(lines.next().unwrap().unwrap(), "first");
-    let go = daemon.lote(&["run", "--cpus", "0.5", "--", "sh", "-c", "touch $AZ_BATCHAI_MOUNT_ROOT/go"]);
+    let go = daemon.lote(&[
+        "run",
+        "--cpus",
+        "0.5",
+        "--",
+        "sh",
+        "-c",
+        "touch $AZ_BATCHAI_MOUNT_ROOT/go",
+    ]);
     assert!(go.status.success(), "{go:?}");
     assert_eq!(lines.next().unwrap().unwrap(), "last");
     assert!(run.wait().unwrap().success());
@@ -58,12 +73,22 @@ fn a_job_file_is_submitted_shown_listed_waited_for_and_deleted() {
     assert!(created.status.success(), "{created:?}");
     let waited = daemon.lote(&["job", "wait", "filed"]);
     assert!(waited.status.success(), "{waited:?}");
-    let shown: Value = serde_json::from_slice(&daemon.lote(&["job", "show", "filed", "-o", "json"]).stdout).unwrap();
+    let shown: Value =
+        serde_json::from_slice(&daemon.lote(&["job", "show", "filed", "-o", "json"]).stdout)
+            .unwrap();
     assert_eq!(shown["properties"]["executionState"], "succeeded");
     assert!(text(&daemon.lote(&["job", "list"]).stdout).contains("filed"));
-    assert_eq!(text(&daemon.lote(&["job", "logs", "filed"]).stdout), "from a file\n");
+    assert_eq!(
+        text(&daemon.lote(&["job", "logs", "filed"]).stdout),
+        "from a file\n"
+    );
     assert!(text(&daemon.lote(&["job", "files", "filed"]).stdout).contains("stdout.txt"));
-    assert!(daemon.lote(&["job", "delete", "filed", "--yes"]).status.success());
+    assert!(
+        daemon
+            .lote(&["job", "delete", "filed", "--yes"])
+            .status
+            .success()
+    );
     let gone = daemon.lote(&["job", "show", "filed"]);
     assert_eq!(gone.status.code(), Some(3), "{gone:?}");
     assert!(text(&gone.stderr).contains("filed"), "{gone:?}");
@@ -85,7 +110,10 @@ fn a_daemon_that_does_not_answer_is_said_to_be_away() {
     daemon.kill();
     let output = daemon.lote(&["job", "list"]);
     assert!(!output.status.success());
-    assert!(text(&output.stderr).contains("lote node"), "says how to start one: {output:?}");
+    assert!(
+        text(&output.stderr).contains("lote node"),
+        "says how to start one: {output:?}"
+    );
 }
 
 #[test]
@@ -93,12 +121,22 @@ fn a_second_daemon_on_the_same_data_is_refused() {
     let daemon = Daemon::start(&[]);
     let data = daemon.data();
     let second = daemon
-        .lote_command(&["node", "--data-dir", data.to_str().unwrap(), "--listen", "127.0.0.1:0"])
+        .lote_command(&[
+            "node",
+            "--data-dir",
+            data.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+        ])
         .output()
         .unwrap();
     assert!(!second.status.success());
     assert!(text(&second.stderr).contains("another"), "{second:?}");
-    assert_eq!(daemon.client().get("/healthz").status, 200, "the first goes on");
+    assert_eq!(
+        daemon.client().get("/healthz").status,
+        200,
+        "the first goes on"
+    );
 }
 
 #[test]
@@ -106,7 +144,10 @@ fn the_api_stays_on_loopback() {
     let daemon = Daemon::start(&[]);
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
-    let output = daemon.lote_command(&["node", "--data-dir", data, "--listen", "0.0.0.0:0"]).output().unwrap();
+    let output = daemon
+        .lote_command(&["node", "--data-dir", data, "--listen", "0.0.0.0:0"])
+        .output()
+        .unwrap();
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("loopback"), "{output:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lote_tests::client::shell_job;
+use lote_tests::client::{shell_job, shell_job_with};
 use lote_tests::daemon::Daemon;
 use lote_tests::{PATIENCE, processes, wait_for};
 
@@ -21,14 +21,20 @@ fn a_running_job_goes_on_while_the_daemon_is_dead() {
         client.stdout(&path).lines().next().map(str::to_owned)
     });
     daemon.kill();
-    assert!(std::path::Path::new(&format!("/proc/{first_line}")).exists(), "the job survives");
+    assert!(
+        std::path::Path::new(&format!("/proc/{first_line}")).exists(),
+        "the job survives"
+    );
     std::thread::sleep(Duration::from_millis(300));
     daemon.restart();
     let ended = client.wait_for_end(&path);
     assert_eq!(ended["executionInfo"]["exitCode"], 7, "{ended}");
     assert_eq!(ended["lote"]["attempt"], 1, "{ended}");
     let numbers: Vec<String> = (1..=40).map(|i| i.to_string()).collect();
-    assert_eq!(client.stdout(&path), format!("{first_line}\n{}\n", numbers.join("\n")));
+    assert_eq!(
+        client.stdout(&path),
+        format!("{first_line}\n{}\n", numbers.join("\n"))
+    );
 }
 
 #[test]
@@ -37,16 +43,24 @@ fn a_job_that_ends_while_the_daemon_is_dead_is_concluded_once() {
     let client = daemon.client();
     let experiment = client.experiment("e");
     let path = client.submit(&experiment, "j", &shell_job("echo one; sleep 0.3; exit 5"));
-    wait_for("the job to run", PATIENCE, || (client.stdout(&path) == "one\n").then_some(()));
+    wait_for("the job to run", PATIENCE, || {
+        (client.stdout(&path) == "one\n").then_some(())
+    });
     daemon.kill();
     let marker = format!("{}/work", daemon.data().display());
-    wait_for("the job to end by itself", PATIENCE, || processes::mentioning(&marker).is_empty().then_some(()));
+    wait_for("the job to end by itself", PATIENCE, || {
+        processes::mentioning(&marker).is_empty().then_some(())
+    });
     daemon.restart();
     let ended = client.wait_for_end(&path);
     assert_eq!(ended["executionInfo"]["exitCode"], 5);
     daemon.kill();
     daemon.restart();
-    assert_eq!(client.wait_for_end(&path), ended, "the end is reported once, and stays");
+    assert_eq!(
+        client.wait_for_end(&path),
+        ended,
+        "the end is reported once, and stays"
+    );
 }
 
 #[test]
@@ -57,18 +71,26 @@ fn a_kill_at_any_moment_loses_nothing_and_doubles_nothing() {
     for round in 0..KILLS {
         let name = format!("j{round}");
         // A line for each start, in a file that all attempts would share.
-        let command = format!("echo started >> $AZ_BATCHAI_MOUNT_ROOT/starts-{name}; sleep 0.02; echo end");
+        let command =
+            format!("echo started >> $AZ_BATCHAI_MOUNT_ROOT/starts-{name}; sleep 0.02; echo end");
         let path = client.submit(&experiment, &name, &shell_job(&command));
         std::thread::sleep(Duration::from_micros(round * round * 120));
         daemon.kill();
         daemon.restart();
         let ended = client.wait_for_end(&path);
-        assert_eq!(ended["executionState"], "succeeded", "round {round}: {ended}");
+        assert_eq!(
+            ended["executionState"], "succeeded",
+            "round {round}: {ended}"
+        );
         assert_eq!(client.stdout(&path), "end\n", "round {round}");
         let show = format!("cat $AZ_BATCHAI_MOUNT_ROOT/starts-{name}");
         let check = client.submit(&experiment, &format!("check{round}"), &shell_job(&show));
         client.wait_for_end(&check);
-        assert_eq!(client.stdout(&check), "started\n", "round {round}: started exactly once");
+        assert_eq!(
+            client.stdout(&check),
+            "started\n",
+            "round {round}: started exactly once"
+        );
     }
     assert_nothing_left(&daemon);
 }
@@ -79,19 +101,24 @@ fn a_kill_at_any_moment_of_a_termination_still_ends_the_job() {
     let client = daemon.client();
     let experiment = client.experiment("e");
     for round in 0..8_u64 {
-        let path = client.submit(&experiment, &format!("j{round}"), &shell_job("trap '' TERM; echo up; while true; do sleep 0.1; done"));
+        let stubborn = "trap '' TERM; echo up; while true; do sleep 0.1; done";
+        let job = shell_job_with(stubborn, serde_json::json!({"gracePeriod": "PT1S"}));
+        let path = client.submit(&experiment, &format!("j{round}"), &job);
         let mut body = client.job(&path);
         if round % 2 == 0 {
-            wait_for("the job to be up", PATIENCE, || (client.stdout(&path) == "up\n").then_some(()));
+            wait_for("the job to be up", PATIENCE, || {
+                (client.stdout(&path) == "up\n").then_some(())
+            });
             body = client.job(&path);
         }
         assert_ne!(body["executionState"], "failed");
-        // A short grace period is not needed: the deletion waits for it.
         assert_eq!(client.delete(&path).status, 202);
         std::thread::sleep(Duration::from_millis(round * 3));
         daemon.kill();
         daemon.restart();
-        wait_for("the job to be gone", PATIENCE, || (client.try_send("GET", &path, None)?.status == 404).then_some(()));
+        wait_for("the job to be gone", PATIENCE, || {
+            (client.try_send("GET", &path, None)?.status == 404).then_some(())
+        });
     }
     assert_nothing_left(&daemon);
 }
@@ -123,16 +150,26 @@ fn many_jobs_survive_a_kill_in_the_middle_of_their_submission() {
             .collect();
         std::thread::sleep(Duration::from_millis(150));
         daemon.kill();
-        submitters.into_iter().flat_map(|submitter| submitter.join().unwrap()).collect()
+        submitters
+            .into_iter()
+            .flat_map(|submitter| submitter.join().unwrap())
+            .collect()
     });
     assert!(!acknowledged.is_empty());
     daemon.restart();
     for path in &acknowledged {
         let ended = client.wait_for_end(path);
         assert_eq!(ended["executionState"], "succeeded", "{path}: {ended}");
-        assert_eq!(client.stdout(path), format!("{}\n", path.rsplit('/').next().unwrap()));
+        assert_eq!(
+            client.stdout(path),
+            format!("{}\n", path.rsplit('/').next().unwrap())
+        );
     }
-    wait_for("all jobs to end", PATIENCE, || processes::mentioning(&format!("{}/work", daemon.data().display())).is_empty().then_some(()));
+    wait_for("all jobs to end", PATIENCE, || {
+        processes::mentioning(&format!("{}/work", daemon.data().display()))
+            .is_empty()
+            .then_some(())
+    });
     assert_nothing_left(&daemon);
 }
 
@@ -151,10 +188,18 @@ fn assert_nothing_left(daemon: &Daemon) {
             .sum();
         (processes.is_empty() && records == 0 && scratch == 0).then_some(())
     });
-    let jobs = daemon.client().get(&format!("{}/experiments/e/jobs", lote_tests::client::DEFAULT_WORKSPACE));
+    let jobs = daemon.client().get(&format!(
+        "{}/experiments/e/jobs",
+        lote_tests::client::DEFAULT_WORKSPACE
+    ));
     for job in jobs.json["value"].as_array().unwrap() {
-        let segment = job["properties"]["jobOutputDirectoryPathSegment"].as_str().unwrap();
+        let segment = job["properties"]["jobOutputDirectoryPathSegment"]
+            .as_str()
+            .unwrap();
         let uid = segment.rsplit('/').next().unwrap();
-        assert!(processes::cgroups_mentioning(uid).is_empty(), "a control group of {uid} is left");
+        assert!(
+            processes::cgroups_mentioning(uid).is_empty(),
+            "a control group of {uid} is left"
+        );
     }
 }

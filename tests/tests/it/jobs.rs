@@ -19,7 +19,10 @@ fn a_job_runs_and_its_output_is_read_by_link() {
     assert_eq!(ended["executionInfo"]["exitCode"], 0);
     assert_eq!(ended["toolType"], "custom");
     assert_eq!(client.stdout(&path), "out\n");
-    assert_eq!(client.output(&path, "stdouterr", "stderr.txt").unwrap(), "err\n");
+    assert_eq!(
+        client.output(&path, "stdouterr", "stderr.txt").unwrap(),
+        "err\n"
+    );
     assert_eq!(client.output(&path, "MODEL", "weights").unwrap(), "1\n");
     let log = client.output(&path, "stdouterr", "execution.log").unwrap();
     assert!(log.contains("custom"), "{log}");
@@ -54,7 +57,12 @@ fn a_failed_preparation_keeps_the_job_from_starting() {
     let ended = client.wait_for_end(&path);
     assert_eq!(ended["executionInfo"]["exitCode"], 4);
     assert_eq!(first_error(&ended)["code"], "JobPreparationFailed");
-    assert_eq!(client.output(&path, "stdouterr", "stdout-job_prep.txt").unwrap(), "preparing\n");
+    assert_eq!(
+        client
+            .output(&path, "stdouterr", "stdout-job_prep.txt")
+            .unwrap(),
+        "preparing\n"
+    );
     assert_eq!(client.output(&path, "stdouterr", "stdout.txt"), None);
 }
 
@@ -88,7 +96,8 @@ fn a_terminated_job_gets_its_grace_and_is_gone() {
     let daemon = Daemon::start(&[]);
     let client = daemon.client();
     let experiment = client.experiment("e");
-    let job = shell_job("trap 'echo saved; exit 0' TERM; echo started; while true; do sleep 0.05; done");
+    let job =
+        shell_job("trap 'echo saved; exit 0' TERM; echo started; while true; do sleep 0.05; done");
     let path = client.submit(&experiment, "j", &job);
     lote_tests::wait_for("the first output", lote_tests::PATIENCE, || {
         (client.stdout(&path) == "started\n").then_some(())
@@ -114,7 +123,10 @@ fn a_queued_job_can_be_terminated_and_deleted() {
     let queued = client.submit(&experiment, "queued", &shell_job("true"));
     assert_eq!(client.job(&queued)["executionState"], "queued");
     client.post(&format!("{queued}/terminate"));
-    assert_eq!(first_error(&client.wait_for_end(&queued))["code"], "JobTerminated");
+    assert_eq!(
+        first_error(&client.wait_for_end(&queued))["code"],
+        "JobTerminated"
+    );
     for job in [&queued, &running] {
         let answer = client.delete(job);
         assert!([200, 202, 204].contains(&answer.status), "{answer:?}");
@@ -122,7 +134,10 @@ fn a_queued_job_can_be_terminated_and_deleted() {
             (client.get(job).status == 404).then_some(())
         });
     }
-    assert!(processes::mentioning(&daemon.data().to_string_lossy()).len() <= 1, "only the daemon is left");
+    assert!(
+        processes::mentioning(&daemon.data().to_string_lossy()).len() <= 1,
+        "only the daemon is left"
+    );
 }
 
 #[test]
@@ -136,7 +151,8 @@ fn jobs_with_a_share_of_the_node_run_side_by_side() {
     let jobs: Vec<String> = [("a", "b"), ("b", "a")]
         .map(|(me, other)| {
             let mut job = shell_job_with(rendezvous, share.clone());
-            job["environmentVariables"] = json!([{"name": "ME", "value": me}, {"name": "OTHER", "value": other}]);
+            job["environmentVariables"] =
+                json!([{"name": "ME", "value": me}, {"name": "OTHER", "value": other}]);
             client.submit(&experiment, me, &job)
         })
         .into();
@@ -153,7 +169,9 @@ fn a_job_that_no_node_can_hold_says_why_it_waits() {
     let job = shell_job_with("true", json!({"resources": {"gpusPerNode": 64}}));
     let path = client.submit(&experiment, "j", &job);
     let waiting = lote_tests::wait_for("the reason", lote_tests::PATIENCE, || {
-        client.job(&path)["lote"]["waiting"].as_str().map(str::to_owned)
+        client.job(&path)["lote"]["waiting"]
+            .as_str()
+            .map(str::to_owned)
     });
     assert!(waiting.contains("GPU"), "{waiting}");
     assert_eq!(client.job(&path)["executionState"], "queued");
@@ -168,7 +186,11 @@ fn the_plan_is_shown_before_and_after_submission() {
     let dry = client.send("POST", &format!("{experiment}/jobs/j/plan"), Some(&body));
     assert_eq!(dry.status, 200, "{dry:?}");
     assert!(dry.text.contains("echo planned"), "{}", dry.text);
-    assert_eq!(client.get(&format!("{experiment}/jobs/j")).status, 404, "a dry run stores nothing");
+    assert_eq!(
+        client.get(&format!("{experiment}/jobs/j")).status,
+        404,
+        "a dry run stores nothing"
+    );
     let path = client.submit(&experiment, "j", &shell_job("echo planned"));
     client.wait_for_end(&path);
     let stored = client.get(&format!("{path}/plan"));
@@ -189,7 +211,10 @@ fn the_account_counts_processor_time_and_memory() {
     let account = client.wait_for_end(&path)["lote"]["account"].clone();
     let cpu_seconds = account["cpuSeconds"].as_f64().unwrap();
     assert!((0.5..5.0).contains(&cpu_seconds), "{account}");
-    assert!(account["memoryPeakBytes"].as_u64().unwrap() > 100 << 20, "{account}");
+    assert!(
+        account["memoryPeakBytes"].as_u64().unwrap() > 100 << 20,
+        "{account}"
+    );
 }
 
 #[test]

@@ -37,23 +37,61 @@ fn wrong_jobs_are_refused_with_code_sentence_and_target() {
         ("no object", "[1]".to_owned(), None),
         ("no properties", "{}".to_owned(), Some("/properties")),
         ("missing member", without("nodeCount"), None),
-        ("missing framework", without("customToolkitSettings"), Some("/properties")),
-        ("extra member", with("nodeCuont", json!(1)), Some("/properties/nodeCuont")),
-        ("wrong type", with("nodeCount", json!("two")), Some("/properties/nodeCount")),
-        ("out of range", with("nodeCount", json!(0)), Some("/properties/nodeCount")),
-        ("two frameworks", with("pyTorchSettings", json!({"pythonScriptFilePath": "a.py"})), None),
-        ("unknown framework", with("rayClusterSettings", json!({})), None),
-        ("bad cluster id", with("cluster", json!({"id": "local"})), Some("/properties/cluster/id")),
-        ("refused by the plugin", with("customToolkitSettings", json!({"commandLine": 7})), Some("/properties/customToolkitSettings/commandLine")),
+        (
+            "missing framework",
+            without("customToolkitSettings"),
+            Some("/properties"),
+        ),
+        (
+            "extra member",
+            with("nodeCuont", json!(1)),
+            Some("/properties/nodeCuont"),
+        ),
+        (
+            "wrong type",
+            with("nodeCount", json!("two")),
+            Some("/properties/nodeCount"),
+        ),
+        (
+            "out of range",
+            with("nodeCount", json!(0)),
+            Some("/properties/nodeCount"),
+        ),
+        (
+            "two frameworks",
+            with("pyTorchSettings", json!({"pythonScriptFilePath": "a.py"})),
+            None,
+        ),
+        (
+            "unknown framework",
+            with("rayClusterSettings", json!({})),
+            None,
+        ),
+        (
+            "bad cluster id",
+            with("cluster", json!({"id": "local"})),
+            Some("/properties/cluster/id"),
+        ),
+        (
+            "refused by the plugin",
+            with("customToolkitSettings", json!({"commandLine": 7})),
+            Some("/properties/customToolkitSettings/commandLine"),
+        ),
     ];
     for (what, body, target) in cases {
         let answer = client.try_send("PUT", &path, Some(&body)).unwrap();
         assert_refused(&answer, 400, target, what);
     }
-    let unknown = with("cluster", json!({"id": "/v1/groups/default/workspaces/default/clusters/none"}));
+    let unknown = with(
+        "cluster",
+        json!({"id": "/v1/groups/default/workspaces/default/clusters/none"}),
+    );
     let answer = client.try_send("PUT", &path, Some(&unknown)).unwrap();
     assert!((400..500).contains(&answer.status), "{answer:?}");
-    let bad_name = client.put(&format!("{experiment}/jobs/a.b"), &json!({"properties": shell_job("true")}));
+    let bad_name = client.put(
+        &format!("{experiment}/jobs/a.b"),
+        &json!({"properties": shell_job("true")}),
+    );
     assert_refused(&bad_name, 400, None, "bad name");
     let huge = with("stdOutErrPathPrefix", json!("x".repeat(5 << 20)));
     let answer = client.try_send("PUT", &path, Some(&huge)).unwrap();
@@ -68,7 +106,10 @@ fn the_same_put_again_is_no_second_job() {
     let client = daemon.client();
     let experiment = client.experiment("e");
     let path = client.submit(&experiment, "Job", &shell_job("echo once"));
-    let again = client.put(&format!("{experiment}/jobs/JOB"), &json!({"properties": shell_job("echo once")}));
+    let again = client.put(
+        &format!("{experiment}/jobs/JOB"),
+        &json!({"properties": shell_job("echo once")}),
+    );
     assert_eq!(again.status, 200, "{again:?}");
     assert_eq!(again.json["name"], "Job", "the first spelling stays");
     let other = client.put(&path, &json!({"properties": shell_job("echo other")}));

@@ -2,7 +2,10 @@
 //! `default`, workspace `default`, cluster `local` of this machine's size.
 
 use jiff::Timestamp;
-use lote_model::cluster::{AutoScale, ClusterProperties, ClusterRecord, ScaleSettings, UserAccountSettings, VmPriority, default_image};
+use lote_model::cluster::{
+    AutoScale, ClusterProperties, ClusterRecord, ScaleSettings, UserAccountSettings, VmPriority,
+    default_image,
+};
 use lote_model::id::{ClusterUid, UnixId};
 use lote_model::key;
 use lote_model::name::{GroupName, ResourceName};
@@ -30,9 +33,16 @@ pub(super) enum BootstrapError {
 
 /// Makes the default resources if this store has never had a group. What a user
 /// deleted later does not come back.
-pub(super) async fn default_resources(store: &dyn Store, size: &str, now: Timestamp) -> Result<(), BootstrapError> {
+pub(super) async fn default_resources(
+    store: &dyn Store,
+    size: &str,
+    now: Timestamp,
+) -> Result<(), BootstrapError> {
     let group = GroupName::new(DEFAULT)?;
-    let path = WorkspacePath { group: group.clone(), workspace: ResourceName::new(DEFAULT)? };
+    let path = WorkspacePath {
+        group: group.clone(),
+        workspace: ResourceName::new(DEFAULT)?,
+    };
     let workspace = WorkspaceRecord {
         path: path.clone(),
         location: LOCAL.to_owned(),
@@ -53,11 +63,20 @@ pub(super) async fn default_resources(store: &dyn Store, size: &str, now: Timest
         .require_absent(key::NEXT_UNIX_ID)
         .require_absent(key::group(&group))
         .write(Write::put_json(key::NEXT_UNIX_ID, &next)?)
-        .write(Write::put_json(key::group(&group), &GroupRecord { name: group.clone(), created_at: now })?)
+        .write(Write::put_json(
+            key::group(&group),
+            &GroupRecord {
+                name: group.clone(),
+                created_at: now,
+            },
+        )?)
         .write(Write::put_json(key::workspace(&path), &workspace)?)
         .write(Write::put_json(key::cluster(&cluster.path), &cluster)?);
     match store.commit(transaction).await? {
-        Commit::Applied { .. } => tracing::info!(size, "first start: made workspace default/default with cluster local"),
+        Commit::Applied { .. } => tracing::info!(
+            size,
+            "first start: made workspace default/default with cluster local"
+        ),
         Commit::Conflict { .. } => {}
     }
     Ok(())

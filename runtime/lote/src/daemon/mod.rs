@@ -40,21 +40,31 @@ enum StartError {
     #[error(transparent)]
     Settings(#[from] NodeSettingsError),
     #[error("cannot create the data directory {path}; choose another with --data-dir")]
-    DataDirectory { path: PathBuf, source: std::io::Error },
+    DataDirectory {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("cannot start the threads of the daemon")]
     Runtime(#[source] std::io::Error),
     #[error("cannot drop the supplementary groups of root")]
     Groups(#[source] std::io::Error),
-    #[error("refusing to listen on {0}: without tokens the API must stay on loopback (127.0.0.1 or ::1)")]
+    #[error(
+        "refusing to listen on {0}: without tokens the API must stay on loopback (127.0.0.1 or ::1)"
+    )]
     NotLoopback(SocketAddr),
-    #[error("cannot listen on {address}; is another daemon running? choose another address with --listen")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "cannot listen on {address}; is another daemon running? choose another address with --listen"
+    )]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
     Key(#[from] secret::KeyError),
     #[error(transparent)]
-    Plugins(#[from] frameworks::PluginsError),
+    Plugins(#[from] lote_plugin_host::HostError),
     #[error(transparent)]
     Agent(#[from] AgentError),
     #[error("cannot find the path of this program")]
@@ -103,7 +113,8 @@ fn start_log() {
 fn try_run(args: NodeArgs) -> Result<(), StartError> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let is_root = nix::unistd::geteuid().is_root();
-    let default = node_args::default_data_dir(is_root, variable("XDG_STATE_HOME"), variable("HOME"));
+    let default =
+        node_args::default_data_dir(is_root, variable("XDG_STATE_HOME"), variable("HOME"));
     let settings = args.resolve(default)?;
     if is_root {
         // Files of jobs are read with the rights of their user; root's own
@@ -121,7 +132,10 @@ fn try_run(args: NodeArgs) -> Result<(), StartError> {
 
 fn create_data_directory(path: &Path) -> Result<(), StartError> {
     let created = DirBuilder::new().recursive(true).mode(0o711).create(path);
-    created.map_err(|source| StartError::DataDirectory { path: path.to_owned(), source })
+    created.map_err(|source| StartError::DataDirectory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
@@ -130,14 +144,25 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
     let store: Arc<dyn Store> = Arc::new(store);
     let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
     let config = node_config(&settings);
-    let api = api_state(&settings, &config, Arc::clone(&store), Arc::clone(&frameworks))?;
+    let api = api_state(
+        &settings,
+        &config,
+        Arc::clone(&store),
+        Arc::clone(&frameworks),
+    )?;
     let stop = CancellationToken::new();
-    let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
     let spawner = SpawnerCommand::current_executable().map_err(StartError::OwnPath)?;
     let agent = Agent::start(config, Arc::clone(&store), spawner).await?;
     announce(&settings, &agent);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
-    let leader = tokio::spawn(driver::run(store, frameworks, Config::default(), stop.clone()));
+    // Requests that came before this wait in the listener's queue.
+    let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
+    let leader = tokio::spawn(driver::run(
+        store,
+        frameworks,
+        Config::default(),
+        stop.clone(),
+    ));
     let node = tokio::spawn(agent.run(stop.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping; running jobs go on");
@@ -154,15 +179,28 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     if !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 fn node_config(settings: &NodeSettings) -> NodeConfig {
-    let host_name = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    let name = settings.name.clone().or_else(host_name).unwrap_or_else(|| "node".to_owned());
+    let host_name = || {
+        nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+    };
+    let name = settings
+        .name
+        .clone()
+        .or_else(host_name)
+        .unwrap_or_else(|| "node".to_owned());
     NodeConfig {
         name: NodeName::new(node_name(&name)),
-        address: settings.address.clone().unwrap_or_else(|| settings.listen.ip().to_string()),
+        address: settings
+            .address
+            .clone()
+            .unwrap_or_else(|| settings.listen.ip().to_string()),
         size: settings.size.clone(),
         data_directory: settings.data_dir.clone(),
         nvml_library: settings.nvml_library.clone(),
@@ -176,7 +214,9 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
 /// Names of nodes are parts of keys and file names: lower case, nothing strange.
 fn node_name(text: &str) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
-    text.chars().map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' }).collect()
+    text.chars()
+        .map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' })
+        .collect()
 }
 
 fn api_state(
@@ -187,7 +227,12 @@ fn api_state(
 ) -> Result<ApiState, StartError> {
     let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
     config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
-    Ok(ApiState::new(store, frameworks, config, Arc::new(Timestamp::now)))
+    Ok(ApiState::new(
+        store,
+        frameworks,
+        config,
+        Arc::new(Timestamp::now),
+    ))
 }
 
 /// Says what is in force, so that nobody has to guess (design §1.5).
@@ -203,7 +248,11 @@ fn announce(settings: &NodeSettings, agent: &Agent) {
         "ready"
     );
     for capability in &node.isolation {
-        let state = if capability.in_force { "in force" } else { "not in force" };
+        let state = if capability.in_force {
+            "in force"
+        } else {
+            "not in force"
+        };
         tracing::info!("{}: {state}: {}", capability.name, capability.note);
     }
     for condition in &node.conditions {

@@ -29,10 +29,18 @@ fn read_or_make(path: &Path) -> io::Result<[u8; 32]> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Err(_) => {}
     }
-    OpenOptions::new().read(true).open("/dev/urandom")?.read_exact(&mut key)?;
+    OpenOptions::new()
+        .read(true)
+        .open("/dev/urandom")?
+        .read_exact(&mut key)?;
     // Complete under another name first: a crash must not leave half a key.
     let draft = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(&key)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
@@ -50,7 +58,10 @@ mod tests {
         let first = link_key(folder.path()).unwrap();
         assert_ne!(first, [0; 32]);
         assert_eq!(link_key(folder.path()).unwrap(), first);
-        let mode = std::fs::metadata(folder.path().join("link.key")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(folder.path().join("link.key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(link_key(other.path()).unwrap(), first);

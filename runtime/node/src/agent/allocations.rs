@@ -34,7 +34,11 @@ struct Tasks {
 
 /// Works until `stop` is cancelled.
 pub(super) async fn follow(node: Arc<Node>, stop: CancellationToken) {
-    let mut tasks = Tasks { node, directives: HashMap::new(), swept: false };
+    let mut tasks = Tasks {
+        node,
+        directives: HashMap::new(),
+        swept: false,
+    };
     while !stop.is_cancelled() {
         tokio::select! {
             result = tasks.list_and_watch() => {
@@ -95,14 +99,18 @@ impl Tasks {
             }
         };
         let uid = allocation.uid.clone();
-        let directive = Directive { phase: Some(allocation.phase), revision: item.mod_revision };
+        let directive = Directive {
+            phase: Some(allocation.phase),
+            revision: item.mod_revision,
+        };
         match self.directives.get(&uid) {
             Some((attempt, sender)) if *attempt == allocation.attempt => {
                 sender.send_replace(directive);
             }
             _ => {
                 let (sender, receiver) = watch::channel(directive);
-                self.directives.insert(uid.clone(), (allocation.attempt, sender));
+                self.directives
+                    .insert(uid.clone(), (allocation.attempt, sender));
                 tokio::spawn(task::run(Arc::clone(&self.node), allocation, receiver));
             }
         }
@@ -110,7 +118,9 @@ impl Tasks {
     }
 
     fn delete(&mut self, key: &str) {
-        let Some(uid) = key.rsplit('/').next() else { return };
+        let Some(uid) = key.rsplit('/').next() else {
+            return;
+        };
         if let Some((_, directive)) = self.directives.remove(&JobUid::new(uid)) {
             withdraw(&directive);
         }

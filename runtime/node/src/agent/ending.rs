@@ -5,8 +5,8 @@ use lote_model::quantity::format_bytes;
 use lote_model::report::Outcome;
 
 use crate::cgroup::CgroupUsage;
-use crate::launch::{ExitCause, LostReason, SetupStep};
 use crate::launch::Outcome as ProcessOutcome;
+use crate::launch::{ExitCause, LostReason, SetupStep};
 
 /// Which step of a job a process belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +59,9 @@ pub(super) fn cause_of_failure(outcome: &ProcessOutcome) -> Option<FailureCause>
         ProcessOutcome::Ended(record) if record.cause == ExitCause::Exited(0) => None,
         ProcessOutcome::Ended(record) => Some(FailureCause::Exit(record.cause.clone())),
         ProcessOutcome::Lost(reason) => Some(FailureCause::Lost(*reason)),
-        ProcessOutcome::Tombstone => {
-            Some(FailureCause::NotStarted("the job was stopped before it could start".into()))
-        }
+        ProcessOutcome::Tombstone => Some(FailureCause::NotStarted(
+            "the job was stopped before it could start".into(),
+        )),
     }
 }
 
@@ -69,9 +69,14 @@ impl Failure {
     /// The outcome of the whole node.
     pub(super) fn outcome(&self, node: &str, limits: LimitsHit) -> Outcome {
         if let FailureCause::Lost(reason) = self.cause {
-            return Outcome::Lost { reason: format!("on node {node}: {reason}") };
+            return Outcome::Lost {
+                reason: format!("on node {node}: {reason}"),
+            };
         }
-        Outcome::Failed { exit_code: self.exit_code(), error: self.error(node, limits) }
+        Outcome::Failed {
+            exit_code: self.exit_code(),
+            error: self.error(node, limits),
+        }
     }
 
     /// As a shell counts: a signal is 128 and its number.
@@ -95,7 +100,10 @@ impl Failure {
             .with("command", &self.command)
             .with("status", self.status());
         if limits.processes {
-            error = error.with("limit", "the job ran into its limit of processes and threads");
+            error = error.with(
+                "limit",
+                "the job ran into its limit of processes and threads",
+            );
         }
         if !self.last_lines.is_empty() {
             error = error.with("stderr", &self.last_lines);
@@ -107,17 +115,25 @@ impl Failure {
     fn code_and_message(&self, limits: LimitsHit) -> (&'static str, String) {
         if limits.out_of_memory {
             let limit = limits.memory_limit_bytes.map_or_else(String::new, |bytes| {
-                format!(" (limit {}; raise lote.resources.memory)", format_bytes(bytes))
+                format!(
+                    " (limit {}; raise lote.resources.memory)",
+                    format_bytes(bytes)
+                )
             });
-            return ("JobOutOfMemory", format!("The job was killed because it ran out of memory{limit}"));
+            return (
+                "JobOutOfMemory",
+                format!("The job was killed because it ran out of memory{limit}"),
+            );
         }
         match (&self.cause, &self.step) {
-            (FailureCause::Exit(ExitCause::SetupFailed(failure)), _) => {
-                (setup_code(failure.step), format!("The job could not be started: {failure}"))
-            }
-            (FailureCause::NotStarted(reason), _) => {
-                ("FailedStartingProcess", format!("The job could not be started: {reason}"))
-            }
+            (FailureCause::Exit(ExitCause::SetupFailed(failure)), _) => (
+                setup_code(failure.step),
+                format!("The job could not be started: {failure}"),
+            ),
+            (FailureCause::NotStarted(reason), _) => (
+                "FailedStartingProcess",
+                format!("The job could not be started: {reason}"),
+            ),
             (_, Step::Preparation) => (
                 "JobPreparationFailed",
                 "Job preparation task failed with non-zero exit code".to_owned(),
@@ -130,10 +146,13 @@ impl Failure {
         match &self.cause {
             FailureCause::Exit(ExitCause::Exited(code)) => format!("exit code {code}"),
             FailureCause::Exit(ExitCause::Signalled(signal)) => {
-                let name = nix::sys::signal::Signal::try_from(*signal).map_or("unknown", |signal| signal.as_str());
+                let name = nix::sys::signal::Signal::try_from(*signal)
+                    .map_or("unknown", |signal| signal.as_str());
                 format!("killed by signal {signal} ({name})")
             }
-            FailureCause::Exit(ExitCause::SetupFailed(_)) | FailureCause::NotStarted(_) => "never ran".into(),
+            FailureCause::Exit(ExitCause::SetupFailed(_)) | FailureCause::NotStarted(_) => {
+                "never ran".into()
+            }
             FailureCause::Lost(reason) => reason.to_string(),
         }
     }
@@ -154,7 +173,12 @@ mod tests {
     use crate::launch::SetupFailure;
 
     fn failure(step: Step, cause: FailureCause) -> Failure {
-        Failure { step, command: "python train.py".into(), cause, last_lines: "boom".into() }
+        Failure {
+            step,
+            command: "python train.py".into(),
+            cause,
+            last_lines: "boom".into(),
+        }
     }
 
     fn exit(cause: ExitCause) -> FailureCause {
@@ -174,18 +198,26 @@ mod tests {
 
     #[test]
     fn codes_and_texts_are_those_of_the_specification() {
-        let outcome = failure(process(), exit(ExitCause::Exited(3))).outcome("n1", LimitsHit::default());
+        let outcome =
+            failure(process(), exit(ExitCause::Exited(3))).outcome("n1", LimitsHit::default());
         insta::assert_json_snapshot!(outcome);
-        let outcome = failure(Step::Preparation, exit(ExitCause::Exited(2))).outcome("n1", LimitsHit::default());
+        let outcome = failure(Step::Preparation, exit(ExitCause::Exited(2)))
+            .outcome("n1", LimitsHit::default());
         assert_eq!(code(&outcome), ("JobPreparationFailed", Some(2)));
     }
 
     #[test]
     fn out_of_memory_is_said_whatever_the_process_did_about_it() {
-        let limits = LimitsHit { memory_limit_bytes: Some(64 << 20), out_of_memory: true, processes: false };
+        let limits = LimitsHit {
+            memory_limit_bytes: Some(64 << 20),
+            out_of_memory: true,
+            processes: false,
+        };
         let outcome = failure(process(), exit(ExitCause::Signalled(9))).outcome("n1", limits);
         assert_eq!(code(&outcome), ("JobOutOfMemory", Some(137)));
-        let Outcome::Failed { error, .. } = outcome else { panic!() };
+        let Outcome::Failed { error, .. } = outcome else {
+            panic!()
+        };
         assert!(error.message.contains("64.0 MiB"), "{}", error.message);
     }
 
@@ -197,7 +229,8 @@ mod tests {
             errno: 2,
             message: "No such file or directory".into(),
         };
-        let outcome = failure(process(), exit(ExitCause::SetupFailed(setup))).outcome("n1", LimitsHit::default());
+        let outcome = failure(process(), exit(ExitCause::SetupFailed(setup)))
+            .outcome("n1", LimitsHit::default());
         assert_eq!(code(&outcome), ("CommandNotExecutable", None));
     }
 

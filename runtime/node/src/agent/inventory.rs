@@ -36,7 +36,8 @@ pub(super) fn describe(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> N
         size,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: read("/proc/sys/kernel/random/boot_id"),
-        cpu_cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+        cpu_cores: std::thread::available_parallelism()
+            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         memory_bytes: job_memory(&read("/proc/meminfo")),
         gpus,
         ports_first: PORTS_FIRST,
@@ -57,7 +58,10 @@ pub(super) fn open_files_max() -> u64 {
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Memory for jobs, from the text of `/proc/meminfo`: all but a twentieth, and
@@ -76,7 +80,9 @@ fn job_memory(meminfo: &str) -> u64 {
 /// `gpu8-h100` for eight GPUs of one model; the last word of NVML's name that
 /// has a digit tells models apart.
 fn derived_size(gpus: &[Gpu]) -> String {
-    let Some(first) = gpus.first() else { return CPU_SIZE.to_owned() };
+    let Some(first) = gpus.first() else {
+        return CPU_SIZE.to_owned();
+    };
     let word = first.model.split([' ', '-']).find(|word| {
         word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(char::is_alphabetic)
     });
@@ -93,7 +99,14 @@ fn gpus(library: Option<&Path>) -> (Vec<Gpu>, Capability) {
         }
         Err(error) => (Vec::new(), false, format!("no GPUs: {error}")),
     };
-    (gpus, Capability { name: "NVML".into(), in_force, note })
+    (
+        gpus,
+        Capability {
+            name: "NVML".into(),
+            in_force,
+            note,
+        },
+    )
 }
 
 fn query_gpus(library: Option<&Path>) -> Result<(Vec<Gpu>, String), NvmlError> {
@@ -125,7 +138,9 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
     };
     let Some(layout) = cgroups else {
         let note = match config.isolation {
-            Isolation::None => "switched off by --isolation none: jobs run as the daemon's user, unlimited",
+            Isolation::None => {
+                "switched off by --isolation none: jobs run as the daemon's user, unlimited"
+            }
             Isolation::Full => "needs root",
         };
         return vec![capability("isolation", false, note)];
@@ -133,18 +148,38 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
     let summary = layout.describe();
     let mut found = vec![capability("control groups", true, &summary.version)];
     for controller in &summary.controllers {
-        found.push(capability(&format!("{controller} limit"), true, "in force for every job"));
+        found.push(capability(
+            &format!("{controller} limit"),
+            true,
+            "in force for every job",
+        ));
     }
     for lack in &summary.missing {
         found.push(capability("limit", false, lack));
     }
-    found.push(capability("mount namespace", true, "private /tmp, /var/tmp and /dev/shm; the daemon's data is hidden"));
-    found.push(capability("users", true, "an unprivileged user and group per workspace, no capabilities"));
-    found.push(capability("devices", false, "jobs are not kept from opening device files by the kernel yet"));
+    found.push(capability(
+        "mount namespace",
+        true,
+        "private /tmp, /var/tmp and /dev/shm; the daemon's data is hidden",
+    ));
+    found.push(capability(
+        "users",
+        true,
+        "an unprivileged user and group per workspace, no capabilities",
+    ));
+    found.push(capability(
+        "devices",
+        false,
+        "jobs are not kept from opening device files by the kernel yet",
+    ));
     found
 }
 
-fn conditions(config: &NodeConfig, cgroups: Option<&CgroupLayout>, now: Timestamp) -> Vec<Condition> {
+fn conditions(
+    config: &NodeConfig,
+    cgroups: Option<&CgroupLayout>,
+    now: Timestamp,
+) -> Vec<Condition> {
     if config.isolation == Isolation::None || cgroups.is_some() {
         return Vec::new();
     }
@@ -164,14 +199,27 @@ mod tests {
 
     #[test]
     fn memory_for_jobs_leaves_some_for_the_system() {
-        assert_eq!(job_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"), (2 << 30) / 20 * 19 + 5);
+        assert_eq!(
+            job_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
+            (2 << 30) / 20 * 19 + 5
+        );
         assert_eq!(job_memory("MemTotal: 1073741824 kB"), (1 << 40) - (4 << 30));
         assert_eq!(job_memory(""), 0);
     }
 
     #[test]
     fn sizes_are_named_after_number_and_model() {
-        let gpus = |model: &str, count| vec![Gpu { uuid: "u".into(), model: model.into(), minor: 0, memory_mib: 1 }; count];
+        let gpus = |model: &str, count| {
+            vec![
+                Gpu {
+                    uuid: "u".into(),
+                    model: model.into(),
+                    minor: 0,
+                    memory_mib: 1
+                };
+                count
+            ]
+        };
         assert_eq!(derived_size(&[]), "cpu");
         assert_eq!(derived_size(&gpus("NVIDIA H100 80GB HBM3", 8)), "gpu8-h100");
         assert_eq!(derived_size(&gpus("Tesla V100-SXM2-16GB", 1)), "gpu1-v100");

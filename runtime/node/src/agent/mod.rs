@@ -6,6 +6,7 @@
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
 //! * `preparation` — directories, files and control group of a job.
+//! * `cgroup_record` — remembers where a job's control group is.
 //! * `process_spec` — from a plan to what the shim is told; pure.
 //! * `ending` — from exit records to outcomes and errors; pure.
 //! * `reporter` — writes reports, each only while the allocation is ours.
@@ -15,6 +16,7 @@
 //! stored, start one twice, or report an end while anything of the job is left.
 
 mod allocations;
+mod cgroup_record;
 mod ending;
 mod inventory;
 mod preparation;
@@ -112,14 +114,19 @@ pub(crate) struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("name", &self.config.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Node {
     /// Whom a job runs as here: the workspace's user, or nobody else.
     fn identity(&self, unix_id: lote_model::id::UnixId) -> Option<Identity> {
-        (self.config.isolation == Isolation::Full).then_some(Identity { uid: unix_id.0, gid: unix_id.0 })
+        (self.config.isolation == Isolation::Full).then_some(Identity {
+            uid: unix_id.0,
+            gid: unix_id.0,
+        })
     }
 
     /// Run records: readable by the daemon alone.

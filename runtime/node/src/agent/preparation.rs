@@ -24,9 +24,16 @@ pub(super) struct PreparationError {
 
 type Prepared = Result<(), PreparationError>;
 
-fn failed(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> PreparationError {
+fn failed(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> PreparationError {
     let path = path.into();
-    move |source| PreparationError { action, path, source }
+    move |source| PreparationError {
+        action,
+        path,
+        source,
+    }
 }
 
 /// The daemon's own directories. `work` and what leads to it can be passed
@@ -62,14 +69,27 @@ fn directory(path: &Path, mode: u32) -> Prepared {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("set the mode of", path))
 }
 
+/// The directory of an attempt's run records; nobody else may look into it.
+pub(super) fn record_directory(path: &Path) -> Prepared {
+    directory(path, 0o700)
+}
+
 /// Everything the processes of a job find when they start. Blocks; doing it
 /// again changes nothing.
 ///
 /// The directories above the job's own belong to root, so that no job can bend
 /// the path; below it everything is done with the rights of the job's user.
 pub(super) fn job_directories(job: &JobContext) -> Prepared {
-    let JobPaths { user_root, jobs_root, mount_root, job_root, .. } = &job.paths;
-    let mounts = Path::new(mount_root).parent().unwrap_or(Path::new(user_root));
+    let JobPaths {
+        user_root,
+        jobs_root,
+        mount_root,
+        job_root,
+        ..
+    } = &job.paths;
+    let mounts = Path::new(mount_root)
+        .parent()
+        .unwrap_or(Path::new(user_root));
     for path in [Path::new(user_root), Path::new(jobs_root), mounts] {
         passage(path, job.identity)?;
     }
@@ -79,7 +99,11 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
     let root = Path::new(job_root);
     {
         let _rights = rights(job.identity, root)?;
-        for path in [&job.paths.scratch, &job.paths.job_mount_root, &job.paths.private_tmp] {
+        for path in [
+            &job.paths.scratch,
+            &job.paths.job_mount_root,
+            &job.paths.private_tmp,
+        ] {
             directory(Path::new(path), 0o700)?;
         }
         for name in [VAR_TMP, SHARED_MEMORY] {
@@ -105,7 +129,9 @@ fn passage(path: &Path, identity: Option<Identity>) -> Prepared {
     }
     directory(path, 0o710)?;
     match identity {
-        Some(Identity { gid, .. }) => chown(path, Some(0), Some(gid)).map_err(failed("hand over", path)),
+        Some(Identity { gid, .. }) => {
+            chown(path, Some(0), Some(gid)).map_err(failed("hand over", path))
+        }
         None => Ok(()),
     }
 }
@@ -117,7 +143,9 @@ fn owned(path: &Path, identity: Option<Identity>) -> Prepared {
     }
     directory(path, 0o700)?;
     match identity {
-        Some(Identity { uid, gid }) => chown(path, Some(uid), Some(gid)).map_err(failed("hand over", path)),
+        Some(Identity { uid, gid }) => {
+            chown(path, Some(uid), Some(gid)).map_err(failed("hand over", path))
+        }
         None => Ok(()),
     }
 }
@@ -136,7 +164,12 @@ fn write_file(scratch: &Path, file: &PlanFile) -> Prepared {
     let mode = if file.executable { 0o700 } else { 0o600 };
     let write = || -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
-        let mut handle = options.write(true).create(true).truncate(true).mode(mode).open(&path)?;
+        let mut handle = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&path)?;
         io::Write::write_all(&mut handle, file.contents.as_bytes())
     };
     write().map_err(failed("write", &path))
@@ -147,7 +180,10 @@ fn write_file(scratch: &Path, file: &PlanFile) -> Prepared {
 fn identity_files(directory: &Path, unix_id: UnixId) -> Prepared {
     let id = unix_id.0;
     let lines = [
-        ("passwd", format!("{USER_NAME}:x:{id}:{id}:Lote job:/tmp:/bin/bash\n")),
+        (
+            "passwd",
+            format!("{USER_NAME}:x:{id}:{id}:Lote job:/tmp:/bin/bash\n"),
+        ),
         ("group", format!("{USER_NAME}:x:{id}:\n")),
     ];
     for (name, line) in lines {
@@ -180,14 +216,24 @@ fn shared_memory(job: &JobContext, identity: Identity) -> Prepared {
         job.shared_memory_bytes()
     );
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("lote"), &path, Some("tmpfs"), flags, Some(options.as_str()))
-        .map_err(|error| failed("mount shared memory at", &path)(error.into()))
+    mount(
+        Some("lote"),
+        &path,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
+    .map_err(|error| failed("mount shared memory at", &path)(error.into()))
 }
 
 /// A mount point lies on another device than its parent.
 fn is_mount_point(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.dev()).ok();
+    let device = |path: &Path| {
+        fs::symlink_metadata(path)
+            .map(|metadata| metadata.dev())
+            .ok()
+    };
     device(path) != path.parent().and_then(device)
 }
 
@@ -202,7 +248,9 @@ pub(super) fn remove_job_directory(job_root: &Path, isolated: bool) -> Prepared 
         unmounted.map_err(|error| failed("unmount", &shared_memory)(error.into()))?;
     }
     match fs::remove_dir_all(job_root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", job_root)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("remove", job_root)(error))
+        }
         _ => Ok(()),
     }
 }

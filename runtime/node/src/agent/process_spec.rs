@@ -49,6 +49,7 @@ impl JobContext {
         let output = process.output.as_deref();
         let mut spec = self.command(&process.command, output, Some(process));
         spec.record = self.record(&process.name, start);
+        spec.title = format!("process {}: {}", process.name, shown(&process.command));
         if let Some(directory) = &process.working_directory {
             spec.working_directory = directory.into();
         }
@@ -61,6 +62,7 @@ impl JobContext {
         let command = Command::Shell(command_line.to_owned());
         let mut spec = self.command(&command, Some(&output), None);
         spec.record = self.record("job_prep", 0);
+        spec.title = format!("job preparation: {command_line}");
         spec
     }
 
@@ -68,6 +70,7 @@ impl JobContext {
     pub(super) fn finish_step(&self, index: usize, command: &Command) -> ProcessSpec {
         let mut spec = self.command(command, None, None);
         spec.record = self.record("finish", u32::try_from(index).unwrap_or(u32::MAX));
+        spec.title = format!("clean-up: {}", shown(command));
         let log = self.output_path(&environment::execution_log(&self.plan));
         spec.stdout.clone_from(&log);
         spec.stderr = log;
@@ -79,11 +82,24 @@ impl JobContext {
         Path::new(&self.directories.stdouterr).join(name)
     }
 
-    fn command(&self, command: &Command, output: Option<&str>, process: Option<&Process>) -> ProcessSpec {
-        let JobContext { plan, paths, directories, allocation, .. } = self;
-        let variables = environment::environment(plan, paths, directories, &allocation.grant, process);
+    fn command(
+        &self,
+        command: &Command,
+        output: Option<&str>,
+        process: Option<&Process>,
+    ) -> ProcessSpec {
+        let JobContext {
+            plan,
+            paths,
+            directories,
+            allocation,
+            ..
+        } = self;
+        let variables =
+            environment::environment(plan, paths, directories, &allocation.grant, process);
         ProcessSpec {
             record: PathBuf::new(),
+            title: String::new(),
             argv: argv(command),
             working_directory: self.working_directory(&variables),
             env: variables.into_iter().collect(),
@@ -94,9 +110,10 @@ impl JobContext {
             identity: self.identity,
             cgroup_procs: self.cgroup_procs.clone(),
             mounts: self.identity.map(|_| self.mounts()),
-            resource_limits: vec![
-                ResourceLimit { resource: LimitedResource::OpenFiles, value: Some(self.open_files_max) },
-            ],
+            resource_limits: vec![ResourceLimit {
+                resource: LimitedResource::OpenFiles,
+                value: Some(self.open_files_max),
+            }],
             umask: 0o022,
             // Sooner than the daemon and the system's services, when the machine
             // itself runs out of memory.
@@ -105,7 +122,11 @@ impl JobContext {
     }
 
     fn working_directory(&self, variables: &BTreeMap<String, String>) -> PathBuf {
-        let given = self.plan.working_directory.as_deref().unwrap_or(&self.paths.scratch);
+        let given = self
+            .plan
+            .working_directory
+            .as_deref()
+            .unwrap_or(&self.paths.scratch);
         expand(given, |name| variables.get(name).cloned()).into()
     }
 
@@ -113,22 +134,33 @@ impl JobContext {
         let outputs = self.directories.outputs.iter().map(|(_, path)| path);
         std::iter::once(&self.directories.stdouterr)
             .chain(outputs)
-            .map(|path| DirectorySpec { path: path.into(), mode: 0o755 })
+            .map(|path| DirectorySpec {
+                path: path.into(),
+                mode: 0o755,
+            })
             .collect()
     }
 
     fn mounts(&self) -> MountPlan {
-        let private = |target: &str, source: PrivateSource| PrivateDirectory { target: target.into(), source };
+        let private = |target: &str, source: PrivateSource| PrivateDirectory {
+            target: target.into(),
+            source,
+        };
         let job_root = Path::new(&self.paths.job_root);
         let tmp = PrivateSource::Directory(self.paths.private_tmp.clone().into());
         let var_tmp = PrivateSource::Directory(job_root.join(VAR_TMP));
         let bind = |name: &str| BindMount {
-            source: self.identity_directory.join(format!("{}.{name}", self.plan.unix_id.0)),
+            source: self
+                .identity_directory
+                .join(format!("{}.{name}", self.plan.unix_id.0)),
             target: Path::new("/etc").join(name),
             read_only: true,
         };
         let mut private = vec![private("/tmp", tmp), private("/var/tmp", var_tmp)];
-        private.push(PrivateDirectory { target: "/dev/shm".into(), source: self.shared_memory() });
+        private.push(PrivateDirectory {
+            target: "/dev/shm".into(),
+            source: self.shared_memory(),
+        });
         MountPlan {
             private,
             hidden: vec![self.data_directory.clone()],
@@ -144,7 +176,9 @@ impl JobContext {
         if self.shares_memory() {
             PrivateSource::Directory(Path::new(&self.paths.job_root).join(SHARED_MEMORY))
         } else {
-            PrivateSource::Memory { size_bytes: self.shared_memory_bytes() }
+            PrivateSource::Memory {
+                size_bytes: self.shared_memory_bytes(),
+            }
         }
     }
 

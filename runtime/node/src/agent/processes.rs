@@ -9,7 +9,9 @@ use lote_model::plan::{Command, OnFailure, Process};
 use super::Node;
 use super::ending::{Failure, FailureCause, Step, cause_of_failure};
 use super::process_spec::{JobContext, shown};
-use crate::launch::{Attached, LaunchError, Outcome, ProcessSpec, Supervised, attach, tail, tombstone};
+use crate::launch::{
+    Attached, LaunchError, LostReason, Outcome, ProcessSpec, Supervised, attach, tail, tombstone,
+};
 
 /// How much of a failed process's standard error goes into its error.
 const LAST_LINES_BYTES_MAX: u64 = 2_048;
@@ -49,7 +51,13 @@ impl Processes {
         let spec = self.job.preparation(command_line);
         let started = self.ensure(&spec).await;
         let outcome = finish(started).await;
-        self.failure(Step::Preparation, command_line.to_owned(), &spec.stderr, outcome).await
+        self.failure(
+            Step::Preparation,
+            command_line.to_owned(),
+            &spec.stderr,
+            outcome,
+        )
+        .await
     }
 
     /// Starts every process, stage by stage.
@@ -80,11 +88,15 @@ impl Processes {
             let outcome = finish(first).await;
             first = Started::Failed(String::new());
             let step = Step::Process(process.name.clone());
-            let failure = self.failure(step, shown(&process.command), &spec.stderr, outcome).await;
+            let failure = self
+                .failure(step, shown(&process.command), &spec.stderr, outcome)
+                .await;
             match failure {
                 None => return (process, None),
                 Some(_) if process.on_failure == OnFailure::Ignore => return (process, None),
-                Some(failure) if start == restarts || is_lost(&failure) => return (process, Some(failure)),
+                Some(failure) if start == restarts || is_lost(&failure) => {
+                    return (process, Some(failure));
+                }
                 Some(_) => {}
             }
         }
@@ -97,14 +109,25 @@ impl Processes {
         let run = async { finish(self.ensure(&spec).await).await };
         match tokio::time::timeout(limit, run).await {
             Ok(Ok(outcome)) if cause_of_failure(&outcome).is_none() => {}
-            other => tracing::warn!(job = %self.job.plan.job, command = shown(command), ?other, "a clean-up step failed"),
+            other => {
+                tracing::warn!(job = %self.job.plan.job, command = shown(command), ?other, "a clean-up step failed")
+            }
         }
     }
 
     /// Keeps everything that has not started from starting; gives what runs.
     pub(super) fn close(&self) -> Vec<Supervised> {
-        let names = self.job.plan.launch.processes.iter().map(|process| process.name.as_str());
-        std::iter::once("job_prep").chain(names).filter_map(|name| self.close_one(name)).collect()
+        let names = self
+            .job
+            .plan
+            .launch
+            .processes
+            .iter()
+            .map(|process| process.name.as_str());
+        std::iter::once("job_prep")
+            .chain(names)
+            .filter_map(|name| self.close_one(name))
+            .collect()
     }
 
     /// Places a tombstone behind the last start of a process; gives that start
@@ -138,6 +161,11 @@ impl Processes {
         match attach(&spec.record) {
             Ok(Attached::Running(process)) => return Started::Running(process),
             Ok(Attached::Finished(outcome)) => return Started::Finished(outcome),
+            // The record of a start may not have reached the disk before the machine
+            // went down; starting now could be the second time.
+            Ok(Attached::NeverStarted) if self.is_after_reboot() => {
+                return Started::Finished(Outcome::Lost(LostReason::MachineRestarted));
+            }
             Ok(Attached::NeverStarted) => {}
             Err(error) => return Started::Failed(explain(&error)),
         }
@@ -155,6 +183,10 @@ impl Processes {
         }
     }
 
+    fn is_after_reboot(&self) -> bool {
+        self.job.allocation.boot_id != self.node.record.boot_id
+    }
+
     async fn failure(
         &self,
         step: Step,
@@ -167,9 +199,19 @@ impl Processes {
             Err(reason) => FailureCause::NotStarted(reason),
         };
         let (path, identity) = (stderr.to_owned(), self.job.identity);
-        let last_lines = tokio::task::spawn_blocking(move || tail(&path, LAST_LINES_BYTES_MAX, identity));
-        let last_lines = last_lines.await.ok().and_then(Result::ok).unwrap_or_default();
-        Some(Failure { step, command, cause, last_lines: last_lines.trim_end().to_owned() })
+        let last_lines =
+            tokio::task::spawn_blocking(move || tail(&path, LAST_LINES_BYTES_MAX, identity));
+        let last_lines = last_lines
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
+        Some(Failure {
+            step,
+            command,
+            cause,
+            last_lines: last_lines.trim_end().to_owned(),
+        })
     }
 }
 

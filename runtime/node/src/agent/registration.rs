@@ -19,7 +19,10 @@ const RENEWAL: Duration = Duration::from_secs(5);
 pub(super) async fn register(node: &Node) -> Result<(), AgentError> {
     let lease = node.store.grant_lease(LEASE).await?;
     let transaction = Transaction::new()
-        .put(key::node(&node.config.name), serde_json::to_vec(&node.record)?)
+        .put(
+            key::node(&node.config.name),
+            serde_json::to_vec(&node.record)?,
+        )
         .write(alive(node, lease));
     node.store.commit(transaction).await?;
     Ok(())
@@ -51,12 +54,19 @@ async fn renew(node: &Node, lease: Option<LeaseId>) -> Result<LeaseId, StoreErro
         }
     }
     let lease = node.store.grant_lease(LEASE).await?;
-    node.store.commit(Transaction::new().write(alive(node, lease))).await?;
+    node.store
+        .commit(Transaction::new().write(alive(node, lease)))
+        .await?;
     Ok(lease)
 }
 
 /// The sign of life; it tells which daemon lives, for whoever wonders.
 fn alive(node: &Node, lease: LeaseId) -> Write {
-    let value = serde_json::json!({"bootId": node.record.boot_id, "startedAt": node.record.started_at});
-    Write::put(key::alive(&node.config.name), value.to_string().into_bytes()).with_lease(lease)
+    let value =
+        serde_json::json!({"bootId": node.record.boot_id, "startedAt": node.record.started_at});
+    Write::put(
+        key::alive(&node.config.name),
+        value.to_string().into_bytes(),
+    )
+    .with_lease(lease)
 }

@@ -30,8 +30,16 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(node: Arc<Node>, allocation: Allocation, directive: watch::Receiver<Directive>) -> Self {
-        Self { node, allocation, directive }
+    pub(super) fn new(
+        node: Arc<Node>,
+        allocation: Allocation,
+        directive: watch::Receiver<Directive>,
+    ) -> Self {
+        Self {
+            node,
+            allocation,
+            directive,
+        }
     }
 
     /// Writes a report and returns once it is durable, however long the store is
@@ -42,7 +50,9 @@ impl Reporter {
         phase: ReportPhase,
         directories: &[DirectoryLocation],
     ) -> Result<(), Withdrawn> {
-        let Allocation { uid, attempt, rank, .. } = &self.allocation;
+        let Allocation {
+            uid, attempt, rank, ..
+        } = &self.allocation;
         let report = Report {
             uid: uid.clone(),
             node: self.node.config.name.clone(),

@@ -22,13 +22,13 @@ use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::Node;
 use super::allocations::Directive;
 use super::ending::{Failure, LimitsHit};
-use super::preparation::{job_directories, remove_job_directory};
+use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
 use super::processes::{Processes, explain};
 use super::reporter::{Reporter, Withdrawn};
+use super::{Node, cgroup_record};
 use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
 use crate::launch::Supervised;
 
@@ -45,8 +45,16 @@ const SUPPORT_GRACE_MAX: Duration = Duration::from_secs(5);
 const FINISH_STEP_MAX: Duration = Duration::from_mins(1);
 
 /// Carries out one allocation.
-pub(super) async fn run(node: Arc<Node>, allocation: Allocation, directive: watch::Receiver<Directive>) {
-    let reporter = Arc::new(Reporter::new(Arc::clone(&node), allocation.clone(), directive.clone()));
+pub(super) async fn run(
+    node: Arc<Node>,
+    allocation: Allocation,
+    directive: watch::Receiver<Directive>,
+) {
+    let reporter = Arc::new(Reporter::new(
+        Arc::clone(&node),
+        allocation.clone(),
+        directive.clone(),
+    ));
     let stored = loop {
         match load(&node, &allocation).await {
             Ok(stored) => break stored,
@@ -72,7 +80,15 @@ pub(super) async fn run(node: Arc<Node>, allocation: Allocation, directive: watc
         }
     };
     let job = context(&node, allocation, plan, paths, directories);
-    let mut task = Task { node, job: Arc::new(job), directive, reporter, cgroup: None, running_report: None };
+    let mut task = Task {
+        node,
+        job: Arc::new(job),
+        directive,
+        reporter,
+        cgroup: None,
+        running_report: None,
+        all_ended: stored.ended,
+    };
     if stored.ended {
         task.end(started_at).await;
     } else {
@@ -92,14 +108,19 @@ struct Stored {
 }
 
 async fn load(node: &Node, allocation: &Allocation) -> Result<Stored, StoreError> {
-    let Allocation { uid, attempt, rank, .. } = allocation;
+    let Allocation {
+        uid, attempt, rank, ..
+    } = allocation;
     let store = &*node.store;
     let plan = get_json::<NodePlan>(store, &key::plan(uid, *attempt, *rank)).await?;
     let report = get_json::<Report>(store, &key::report(uid, &node.config.name)).await?;
     let ended = report.is_some_and(|report| {
         report.value.attempt == *attempt && matches!(report.value.phase, ReportPhase::Ended { .. })
     });
-    Ok(Stored { plan: plan.map(|plan| plan.value), ended })
+    Ok(Stored {
+        plan: plan.map(|plan| plan.value),
+        ended,
+    })
 }
 
 fn context(
@@ -124,12 +145,22 @@ fn context(
 }
 
 fn failed(error: ErrorRecord) -> Outcome {
-    Outcome::Failed { exit_code: None, error }
+    Outcome::Failed {
+        exit_code: None,
+        error,
+    }
 }
 
-async fn report_end(reporter: &Reporter, outcome: Outcome, account: Account, directories: &[DirectoryLocation]) {
+async fn report_end(
+    reporter: &Reporter,
+    outcome: Outcome,
+    account: Account,
+    directories: &[DirectoryLocation],
+) {
     // Withdrawn: nobody waits for it any more, and there is nothing left to do.
-    let _: Result<(), Withdrawn> = reporter.report(ReportPhase::Ended { outcome, account }, directories).await;
+    let _: Result<(), Withdrawn> = reporter
+        .report(ReportPhase::Ended { outcome, account }, directories)
+        .await;
 }
 
 struct Task {
@@ -139,6 +170,8 @@ struct Task {
     reporter: Arc<Reporter>,
     cgroup: Option<JobCgroup>,
     running_report: Option<RunningReport>,
+    /// Whether every process of the plan is known to have ended.
+    all_ended: bool,
 }
 
 /// A report on its way that the processes run; dropping `wanted` recalls it if
@@ -174,14 +207,23 @@ impl Task {
     async fn set_up(&mut self) -> Result<(), ErrorRecord> {
         let node = self.node.config.name.as_str();
         let error = |code, message: String| ErrorRecord::new(code, message).with("node", node);
+        // First of all: what is left after a crash is found by it.
+        record_directory(&self.job.records())
+            .map_err(|cause| error("FailedPreparingNode", cause.to_string()))?;
         if let Some(layout) = &self.node.cgroups {
-            let name = attempt_name(&self.job.allocation);
-            let cgroup = match JobCgroup::open(layout, &name) {
-                Ok(Some(cgroup)) => Ok(cgroup),
-                _ => JobCgroup::create(layout, &name, &self.limits()),
-            };
-            let cgroup = cgroup
-                .map_err(|cause| error("IsolationFailed", format!("no control group for the job: {}", explain(&cause))))?;
+            let limits = self.limits();
+            let cgroup = cgroup_record::open_or_create(
+                &self.job.records(),
+                layout,
+                &attempt_name(&self.job.allocation),
+                &limits,
+            )
+            .map_err(|cause| {
+                error(
+                    "IsolationFailed",
+                    format!("no control group for the job: {}", explain(&cause)),
+                )
+            })?;
             if let Some(job) = Arc::get_mut(&mut self.job) {
                 job.cgroup_procs = cgroup.procs_files();
             }
@@ -224,6 +266,8 @@ impl Task {
                 Some(_) => Duration::from_secs(self.job.plan.grace_period.0),
             };
             terminate(&processes, self.cgroup.as_ref(), grace).await;
+        } else if matches!(verdict, Verdict::Completed) && !self.has_supporters() {
+            self.all_ended = true;
         } else if self.has_supporters() {
             let grace = SUPPORT_GRACE_MAX.min(Duration::from_secs(self.job.plan.grace_period.0));
             terminate(&processes, self.cgroup.as_ref(), grace).await;
@@ -255,7 +299,9 @@ impl Task {
             }
             match ends.next().await {
                 Some((_, Some(failure))) => return Verdict::Failed(failure),
-                Some((process, None)) => primaries_left -= usize::from(process.part == Part::Primary),
+                Some((process, None)) => {
+                    primaries_left -= usize::from(process.part == Part::Primary)
+                }
                 // The leader says when the primaries of the other nodes are done.
                 None => std::future::pending::<()>().await,
             }
@@ -265,9 +311,16 @@ impl Task {
     /// Waits until every node of the gang is prepared.
     async fn pass_barrier(&mut self) {
         if self.directive.borrow().phase == Some(AllocationPhase::Prepare) {
-            let _: Result<(), Withdrawn> = self.reporter.report(ReportPhase::Prepared, &self.locations()).await;
+            let _: Result<(), Withdrawn> = self
+                .reporter
+                .report(ReportPhase::Prepared, &self.locations())
+                .await;
         }
-        let open = |directive: &Directive| directive.phase.is_some_and(|phase| phase >= AllocationPhase::Run);
+        let open = |directive: &Directive| {
+            directive
+                .phase
+                .is_some_and(|phase| phase >= AllocationPhase::Run)
+        };
         self.directive.wait_for(open).await.ok();
     }
 
@@ -275,8 +328,12 @@ impl Task {
         let (reporter, locations) = (Arc::clone(&self.reporter), self.locations());
         let (wanted, unwanted) = oneshot::channel();
         let sending = tokio::spawn(async move {
-            if tokio::time::timeout(RUNNING_REPORT_DELAY, unwanted).await.is_err() {
-                let _: Result<(), Withdrawn> = reporter.report(ReportPhase::Running, &locations).await;
+            if tokio::time::timeout(RUNNING_REPORT_DELAY, unwanted)
+                .await
+                .is_err()
+            {
+                let _: Result<(), Withdrawn> =
+                    reporter.report(ReportPhase::Running, &locations).await;
             }
         });
         self.running_report = Some(RunningReport { wanted, sending });
@@ -297,7 +354,12 @@ impl Task {
     }
 
     fn has_supporters(&self) -> bool {
-        self.job.plan.launch.processes.iter().any(|process| process.part == Part::Supporting)
+        self.job
+            .plan
+            .launch
+            .processes
+            .iter()
+            .any(|process| process.part == Part::Supporting)
     }
 
     fn limits_hit(&self) -> LimitsHit {
@@ -315,12 +377,17 @@ impl Task {
         if self.cgroup.is_none()
             && let Some(layout) = &self.node.cgroups
         {
-            self.cgroup = JobCgroup::open(layout, &attempt_name(&self.job.allocation)).ok().flatten();
+            let name = attempt_name(&self.job.allocation);
+            self.cgroup = cgroup_record::open(&self.job.records(), layout, &name)
+                .ok()
+                .flatten();
         }
         self.kill_rest().await;
         let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
         for (index, step) in self.job.plan.launch.finish.iter().enumerate() {
-            processes.finish_step(index, &step.command, FINISH_STEP_MAX).await;
+            processes
+                .finish_step(index, &step.command, FINISH_STEP_MAX)
+                .await;
         }
         if !self.job.plan.launch.finish.is_empty() {
             self.kill_rest().await;
@@ -331,11 +398,14 @@ impl Task {
     }
 
     /// SIGKILL for whatever is left, again and again until nothing is.
-    async fn kill_rest(&self) {
-        let Some(cgroup) = &self.cgroup else {
+    async fn kill_rest(&mut self) {
+        if !std::mem::replace(&mut self.all_ended, true) {
+            // First the shims: one that is still setting its process up could put
+            // it into the control group after everything there was killed.
             let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
-            return terminate(&processes, None, Duration::ZERO).await;
-        };
+            terminate(&processes, None, Duration::ZERO).await;
+        }
+        let Some(cgroup) = &self.cgroup else { return };
         while !cgroup.is_empty().unwrap_or(false) {
             if let Err(error) = cgroup.kill().await {
                 tracing::error!(error = explain(&error), job = %self.job.plan.job, "a job does not die; trying again");
@@ -346,7 +416,10 @@ impl Task {
 
     fn account(&self, started_at: Timestamp) -> Account {
         let usage = self.usage();
-        let seconds = (Timestamp::now() - started_at).total(jiff::Unit::Second).unwrap_or(0.0).max(0.0);
+        let seconds = (Timestamp::now() - started_at)
+            .total(jiff::Unit::Second)
+            .unwrap_or(0.0)
+            .max(0.0);
         #[expect(clippy::cast_precision_loss, reason = "a machine has few GPUs")]
         let gpus = self.job.allocation.grant.gpus.len() as f64;
         Account {
@@ -398,7 +471,9 @@ impl Task {
 }
 
 fn is_stop(directive: Directive) -> bool {
-    directive.phase.is_none_or(|phase| phase == AllocationPhase::Stop)
+    directive
+        .phase
+        .is_none_or(|phase| phase == AllocationPhase::Stop)
 }
 
 /// SIGTERM to everything, the grace period, SIGKILL to the processes of the plan;
@@ -408,7 +483,10 @@ async fn terminate(processes: &Processes, cgroup: Option<&JobCgroup>, grace: Dur
     match cgroup {
         Some(cgroup) => {
             if let Err(error) = cgroup.signal(Signal::SIGTERM) {
-                tracing::warn!(error = explain(&error), "cannot ask the processes of a job to end");
+                tracing::warn!(
+                    error = explain(&error),
+                    "cannot ask the processes of a job to end"
+                );
             }
         }
         None => signal_each(&running, Signal::SIGTERM),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::CgroupError;
-use super::files::{self, create_directory, write};
+use super::files::{self, create_directory};
 use super::layout::{CgroupLayout, Controller, V1Hierarchy};
-use super::limits::{Limits, MEMORY_BYTES_MIN, Setting};
+use super::limits::{Limits, MEMORY_BYTES_MIN};
 
 /// How long, and how often, a directory is tried that the kernel calls busy.
 const REMOVAL_MAX: Duration = Duration::from_secs(30);
@@ -53,6 +53,11 @@ impl JobCgroup {
         cgroup.v2 = cgroup.v2.filter(|directory| directory.is_dir());
         let exists = cgroup.directories().next().is_some();
         Ok(exists.then_some(cgroup))
+    }
+
+    /// Whether all its directories are there.
+    pub fn exists(&self) -> bool {
+        self.directories().all(Path::is_dir)
     }
 
     /// A cgroup below this one, for one process of the job: its own account, and
@@ -126,12 +131,15 @@ impl JobCgroup {
     fn build(&self, layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupError> {
         if let (Some(directory), Some(v2)) = (&self.v2, &layout.v2) {
             create_directory(directory)?;
-            let settings = v2.controllers.iter().flat_map(|c| limits.v2(*c));
-            apply(directory, settings)?;
+            v2.controllers
+                .iter()
+                .try_for_each(|c| limits.set(*c, directory, true))?;
         }
         for (controllers, directory) in &self.v1 {
             create_directory(directory)?;
-            apply(directory, controllers.iter().flat_map(|c| limits.v1(*c)))?;
+            controllers
+                .iter()
+                .try_for_each(|c| limits.set(*c, directory, false))?;
         }
         Ok(())
     }
@@ -189,17 +197,6 @@ pub(super) fn check_name(name: &str) -> Result<(), CgroupError> {
         return Ok(());
     }
     Err(CgroupError::Name { name: name.into() })
-}
-
-fn apply(directory: &Path, settings: impl Iterator<Item = Setting>) -> Result<(), CgroupError> {
-    for setting in settings {
-        let path = directory.join(setting.file);
-        match write(&path, &setting.value) {
-            Err(error) if setting.optional && error.is_not_found() => {}
-            result => result?,
-        }
-    }
-    Ok(())
 }
 
 /// Removes a cgroup with its children, deepest first.

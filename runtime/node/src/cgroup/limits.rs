@@ -1,7 +1,14 @@
 //! Limits of a job, and the files that set them.
 
+use std::path::Path;
+
+use cgroups_rs::fs::MaxValue;
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::memory::MemController;
+use cgroups_rs::fs::pid::PidController;
 use serde::{Deserialize, Serialize};
 
+use super::CgroupError;
 use super::layout::Controller;
 
 /// Length of the window in which a quota holds; the kernel's default.
@@ -24,16 +31,6 @@ pub struct Limits {
     pub pids_max: Option<u64>,
 }
 
-/// A value to write into a new cgroup.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Setting {
-    pub(super) controller: Controller,
-    pub(super) file: &'static str,
-    pub(super) value: String,
-    /// Some kernels do not have the file, and that is acceptable.
-    pub(super) optional: bool,
-}
-
 impl Limits {
     /// What is asked of each controller, in words for errors.
     pub(super) fn asked(&self) -> impl Iterator<Item = (Controller, &'static str)> {
@@ -47,75 +44,73 @@ impl Limits {
         .filter_map(|(controller, value, what)| value.map(|_| (controller, what)))
     }
 
-    /// The settings of one controller in a v1 hierarchy.
-    pub(super) fn v1(&self, controller: Controller) -> Vec<Setting> {
-        let setting = |file, value: u64, optional| Setting {
-            controller,
-            file,
-            value: value.to_string(),
-            optional,
+    /// Sets what is asked of one controller in a job's directory of its hierarchy.
+    pub(super) fn set(
+        &self,
+        controller: Controller,
+        directory: &Path,
+        is_v2: bool,
+    ) -> Result<(), CgroupError> {
+        let set = match controller {
+            Controller::Cpu => self.set_cpu(directory, is_v2),
+            Controller::Memory => self.set_memory(directory, is_v2),
+            Controller::Pids => self.set_pids(directory, is_v2),
+            Controller::Cpuacct | Controller::Freezer => Ok(()),
         };
-        match controller {
-            Controller::Cpu => {
-                let share = self
-                    .cpu_share_millis
-                    .map(|m| setting("cpu.shares", shares(m), false));
-                let limit = self
-                    .cpu_limit_millis
-                    .map(|m| setting("cpu.cfs_quota_us", quota(m), false));
-                share.into_iter().chain(limit).collect()
-            }
-            // The order matters: the sum with swap may never be the smaller one.
-            Controller::Memory => self.memory_bytes.map_or_else(Vec::new, |bytes| {
-                vec![
-                    setting("memory.limit_in_bytes", bytes, false),
-                    setting("memory.memsw.limit_in_bytes", bytes, true),
-                ]
-            }),
-            Controller::Pids => self
-                .pids_max
-                .map(|n| setting("pids.max", n, false))
-                .into_iter()
-                .collect(),
-            Controller::Cpuacct | Controller::Freezer => Vec::new(),
+        set.map_err(|source| CgroupError::Limit {
+            controller,
+            directory: directory.into(),
+            source,
+        })
+    }
+
+    fn set_cpu(&self, directory: &Path, is_v2: bool) -> Result<(), cgroups_rs::fs::error::Error> {
+        let cpu = CpuController::new(directory.into(), directory.into(), is_v2);
+        if let Some(millis) = self.cpu_share_millis {
+            cpu.set_shares(if is_v2 {
+                weight(millis)
+            } else {
+                shares(millis)
+            })?;
+        }
+        match self.cpu_limit_millis {
+            Some(millis) => cpu.set_cfs_quota(quota(millis)),
+            None => Ok(()),
         }
     }
 
-    /// The settings of one controller in the v2 hierarchy.
-    pub(super) fn v2(&self, controller: Controller) -> Vec<Setting> {
-        let setting = |file, value, optional| Setting {
-            controller,
-            file,
-            value,
-            optional,
+    /// The order matters on v1: the sum with swap may never be the smaller one.
+    fn set_memory(
+        &self,
+        directory: &Path,
+        is_v2: bool,
+    ) -> Result<(), cgroups_rs::fs::error::Error> {
+        let Some(bytes) = self.memory_bytes else {
+            return Ok(());
         };
-        match controller {
-            Controller::Cpu => {
-                let share = self
-                    .cpu_share_millis
-                    .map(|m| setting("cpu.weight", weight(m).to_string(), false));
-                let limit = self.cpu_limit_millis.map(|m| {
-                    setting(
-                        "cpu.max",
-                        format!("{} {QUOTA_PERIOD_MICROSECONDS}", quota(m)),
-                        false,
-                    )
-                });
-                share.into_iter().chain(limit).collect()
-            }
-            Controller::Memory => self.memory_bytes.map_or_else(Vec::new, |bytes| {
-                vec![
-                    setting("memory.max", bytes.to_string(), false),
-                    setting("memory.swap.max", "0".into(), true),
-                ]
-            }),
-            Controller::Pids => self
-                .pids_max
-                .map(|n| setting("pids.max", n.to_string(), false))
-                .into_iter()
-                .collect(),
-            Controller::Cpuacct | Controller::Freezer => Vec::new(),
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let memory = MemController::new(directory.into(), directory.into(), is_v2);
+        memory.set_limit(bytes)?;
+        let (swap_file, swap) = if is_v2 {
+            ("memory.swap.max", 0)
+        } else {
+            ("memory.memsw.limit_in_bytes", bytes)
+        };
+        // Kernels without swap accounting do not have the file.
+        if directory.join(swap_file).exists() {
+            memory.set_memswap_limit(swap)
+        } else {
+            Ok(())
         }
+    }
+
+    fn set_pids(&self, directory: &Path, is_v2: bool) -> Result<(), cgroups_rs::fs::error::Error> {
+        let Some(count) = self.pids_max else {
+            return Ok(());
+        };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        PidController::new(directory.into(), directory.into(), is_v2)
+            .set_pid_max(MaxValue::Value(count))
     }
 }
 
@@ -130,10 +125,11 @@ fn weight(millis: u64) -> u64 {
 }
 
 /// The kernel takes no quota below one millisecond.
-fn quota(millis: u64) -> u64 {
-    millis
+fn quota(millis: u64) -> i64 {
+    let microseconds = millis
         .saturating_mul(QUOTA_PERIOD_MICROSECONDS / 1000)
-        .max(1000)
+        .max(1000);
+    i64::try_from(microseconds).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -149,19 +145,16 @@ mod tests {
 
     #[test]
     fn two_processors_are_two_windows() {
-        let limits = Limits {
-            cpu_limit_millis: Some(2000),
-            ..Limits::default()
-        };
-        assert_eq!(limits.v1(Controller::Cpu)[0].value, "200000");
-        assert_eq!(limits.v2(Controller::Cpu)[0].value, "200000 100000");
+        assert_eq!(quota(2000), 200_000);
     }
 
     #[test]
     fn nothing_asked_is_nothing_set() {
         for controller in [Controller::Cpu, Controller::Memory, Controller::Pids] {
-            assert!(Limits::default().v1(controller).is_empty());
-            assert!(Limits::default().v2(controller).is_empty());
+            // The directory does not exist, so any write would fail.
+            Limits::default()
+                .set(controller, Path::new("/nonexistent"), true)
+                .unwrap();
         }
     }
 

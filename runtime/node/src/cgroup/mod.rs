@@ -12,8 +12,9 @@
 //! | v1 `cpuacct` | processor time | if there is no v2 |
 //! | v1 `freezer` | a kill that no fork outruns | if there is no v2 |
 //!
-//! The crate `cgroups-rs` is not used: its mount point is a constant, it does not
-//! know hybrid layouts or `cgroup.kill`, and it brings a D-Bus stack with it.
+//! Limits are written by the controllers of the crate `cgroups-rs`. Finding the
+//! hierarchies, killing and waiting are our own: the crate takes one fixed mount
+//! point, knows no hybrid layout and no `cgroup.kill`.
 
 mod files;
 mod job;
@@ -54,6 +55,17 @@ pub enum CgroupError {
         /// What the kernel said.
         #[source]
         source: io::Error,
+    },
+    /// A limit could not be set.
+    #[error("cannot set the {controller} limit of {directory}")]
+    Limit {
+        /// Which limit.
+        controller: Controller,
+        /// The job's directory in the controller's hierarchy.
+        directory: PathBuf,
+        /// What could not be written.
+        #[source]
+        source: cgroups_rs::fs::error::Error,
     },
     /// The name is not usable as a directory.
     #[error("{name:?} cannot name a cgroup; use letters, digits, '-', '_' and '.'")]

@@ -63,10 +63,7 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
         Ok(pid) => {
             // Only for people to see: no reason to leave the command alone.
             claim.running(pid.as_raw()).ok();
-            log(
-                &spec,
-                &format!("started {} (process {pid})", command_name(&spec)),
-            );
+            log(&spec, &format!("started {} (process {pid})", spec.title));
             let (cause, usage) = wait(pid)?;
             (cause, Some(pid.as_raw()), usage)
         }
@@ -80,10 +77,7 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
     if spec.cgroup_procs.is_empty() {
         kill_descendants();
     }
-    log(
-        &spec,
-        &format!("{} {}", command_name(&spec), describe(&cause)),
-    );
+    log(&spec, &format!("{} {}", spec.title, describe(&cause)));
     claim.ended(ExitRecord {
         cause,
         pid,
@@ -121,7 +115,7 @@ fn start(spec: &ProcessSpec) -> Result<Pid, SetupFailure> {
         (_, Some(failure)) => Err(failure),
         (Err(errno), None) => Err(SetupFailure::new(
             SetupStep::Fork,
-            command_name(spec),
+            spec.argv.first().map_or("", String::as_str),
             errno,
         )),
     }
@@ -216,10 +210,6 @@ fn log(spec: &ProcessSpec, message: &str) {
         let line = format!("{:.3} {message}\n", Timestamp::now());
         file.write_all(line.as_bytes()).ok();
     }
-}
-
-fn command_name(spec: &ProcessSpec) -> &str {
-    spec.argv.first().map_or("nothing", String::as_str)
 }
 
 /// The end of a process in words, for the log.

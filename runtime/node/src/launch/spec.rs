@@ -15,6 +15,8 @@ pub struct ProcessSpec {
     /// The run record: a file that must not exist yet, in a directory that only
     /// the daemon can read. Missing parent directories are created (mode 0700).
     pub record: PathBuf,
+    /// What the launcher's log calls the process.
+    pub title: String,
     /// The command and its arguments. A command without `/` is looked up in the
     /// `PATH` of [`env`](Self::env).
     pub argv: Vec<String>,

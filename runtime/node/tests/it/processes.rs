@@ -66,6 +66,7 @@ async fn failed_step(place: &Place, spec: ProcessSpec) -> (SetupStep, String) {
 fn missing_command() {
     in_place(async |place| {
         let spec = ProcessSpec {
+            title: "test".into(),
             argv: vec!["no-such-command".into()],
             ..place.shell("")
         };

@@ -151,6 +151,7 @@ impl Place {
     pub fn shell(&self, script: &str) -> ProcessSpec {
         ProcessSpec {
             record: self.path("records/run"),
+            title: "test".into(),
             argv: vec!["/bin/sh".into(), "-c".into(), script.into()],
             env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
             working_directory: self.directory.path().into(),

@@ -28,7 +28,11 @@ pub(crate) fn measure(machine: &Machine, jobs: usize, runs: usize, cores: f64) -
             let fork_limit = fork_limit();
             let before = used(account.as_ref());
             let run = run_true(&daemon, &format!("run-{number}"), jobs, cores);
-            Measured { run, used: used(account.as_ref()) - before, fork_limit }
+            Measured {
+                run,
+                used: used(account.as_ref()) - before,
+                fork_limit,
+            }
         })
         .collect();
     figures(machine, jobs, cores, &measured)
@@ -41,25 +45,38 @@ fn used(account: Option<&Account>) -> Used {
 fn figures(machine: &Machine, jobs: usize, cores: f64, measured: &[Measured]) -> Vec<Figure> {
     #[expect(clippy::cast_precision_loss, reason = "few jobs and cores")]
     let (count, at_once) = (jobs as f64, (machine.cores as f64 / cores).floor());
-    let middle = |value: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(value).collect::<Vec<_>>());
+    let middle =
+        |value: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(value).collect::<Vec<_>>());
     let limit = middle(&|measured| measured.fork_limit);
-    let figure = |name: &str, unit, value: &dyn Fn(&Measured) -> f64| Figure::new(name, middle(value), unit, limit);
+    let figure = |name: &str, unit, value: &dyn Fn(&Measured) -> f64| {
+        Figure::new(name, middle(value), unit, limit)
+    };
     let each = |name: &str, seconds: fn(&Measured) -> f64| {
         figure(name, "ms", &|measured| seconds(measured) * 1000.0 / count)
     };
-    let how = format!("{jobs} jobs by {CLIENTS} clients, {at_once} at once, median of {} runs", measured.len());
+    let how = format!(
+        "{jobs} jobs by {CLIENTS} clients, {at_once} at once, median of {} runs",
+        measured.len()
+    );
     vec![
-        figure("dispatch: jobs finished", "jobs/s", &|m| count / m.run.finished.as_secs_f64())
-            .goal(Goal::AtLeast(500.0))
-            .note(how),
-        figure("dispatch: jobs acknowledged meanwhile", "jobs/s", &|m| count / m.run.submitted.as_secs_f64()),
+        figure("dispatch: jobs finished", "jobs/s", &|m| {
+            count / m.run.finished.as_secs_f64()
+        })
+        .goal(Goal::AtLeast(500.0))
+        .note(how),
+        figure("dispatch: jobs acknowledged meanwhile", "jobs/s", &|m| {
+            count / m.run.submitted.as_secs_f64()
+        }),
         figure("dispatch: share of the fork limit", "%", &|m| {
             count / m.run.finished.as_secs_f64() / m.fork_limit * 100.0
         }),
         each("processor time per job: daemon", |m| m.used.daemon).goal(Goal::AtMost(1.0)),
         each("processor time per job: spawner", |m| m.used.spawner),
-        each("processor time per job: shim", |m| m.used.shims).note("with the set-up before the control group is entered"),
-        each("processor time per job: the job itself", |m| m.run.inside_seconds)
-            .note("mounts, user, bash and true, as its account says"),
+        each("processor time per job: shim", |m| m.used.shims)
+            .note("with the set-up before the control group is entered"),
+        each("processor time per job: the job itself", |m| {
+            m.run.inside_seconds
+        })
+        .note("mounts, user, bash and true, as its account says"),
     ]
 }

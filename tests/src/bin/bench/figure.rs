@@ -28,8 +28,20 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str, fork_limit: f64) -> Self {
-        Self { name: name.into(), value, unit, goal: None, fork_limit, note: String::new() }
+    pub(crate) fn new(
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+        fork_limit: f64,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            goal: None,
+            fork_limit,
+            note: String::new(),
+        }
     }
 
     pub(crate) fn goal(mut self, goal: Goal) -> Self {
@@ -85,7 +97,10 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(machine: &Machine) -> Self {
-        Self { machine: machine.json(), figures: Vec::new() }
+        Self {
+            machine: machine.json(),
+            figures: Vec::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, figures: Vec<Figure>) {
@@ -94,7 +109,10 @@ impl Report {
 
     pub(crate) fn json(&self) -> String {
         let figures: Vec<Value> = self.figures.iter().map(Figure::json).collect();
-        format!("{:#}\n", json!({"machine": self.machine, "figures": figures}))
+        format!(
+            "{:#}\n",
+            json!({"machine": self.machine, "figures": figures})
+        )
     }
 }
 

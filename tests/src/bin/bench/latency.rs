@@ -38,17 +38,23 @@ pub(crate) fn measure(_machine: &Machine, cores: f64) -> Vec<Figure> {
     let limit = fork_limit();
     // Once more, because the limit took longer than the node waits.
     latency(&client, &experiment, "again", cores);
-    let times: Vec<f64> =
-        (0..JOBS).map(|number| latency(&client, &experiment, &format!("j{number}"), cores)).collect();
+    let times: Vec<f64> = (0..JOBS)
+        .map(|number| latency(&client, &experiment, &format!("j{number}"), cores))
+        .collect();
     let shell: Vec<f64> = (0..JOBS).map(|_| shell_milliseconds()).collect();
     let figure = |name: &str, value| Figure::new(name, value, "ms", limit);
     vec![
         figure("latency: PUT to first line, median", median(&times))
             .goal(Goal::AtMost(5.0))
-            .note(format!("{JOBS} jobs one after another, start of the shell included")),
+            .note(format!(
+                "{JOBS} jobs one after another, start of the shell included"
+            )),
         figure("latency: PUT to first line, p99", quantile(&times, 0.99)).goal(Goal::AtMost(15.0)),
-        figure("latency: of it the shell's own start, median", median(&shell))
-            .note("`bash -c` started by the benchmark, to its first line"),
+        figure(
+            "latency: of it the shell's own start, median",
+            median(&shell),
+        )
+        .note("`bash -c` started by the benchmark, to its first line"),
         figure("latency: the same of a cluster without nodes", cold)
             .note("one job, after the automatic cluster gave its node back"),
     ]
@@ -69,16 +75,24 @@ fn latency(client: &Client, experiment: &str, name: &str, cores: f64) -> f64 {
 
 fn shell_milliseconds() -> f64 {
     let start = now_seconds();
-    let output = Command::new("/bin/bash").args(["-c", TELL_TIME]).stdin(Stdio::null()).output();
+    let output = Command::new("/bin/bash")
+        .args(["-c", TELL_TIME])
+        .stdin(Stdio::null())
+        .output();
     let told = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     (told_seconds(&told.unwrap_or_default()) - start) * 1000.0
 }
 
 fn now_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 fn told_seconds(text: &str) -> f64 {
     let seconds = text.trim().replace(',', ".").parse();
-    seconds.unwrap_or_else(|_| panic!("a job that tells the time printed '{text}'; bash 5 or newer is needed"))
+    seconds.unwrap_or_else(|_| {
+        panic!("a job that tells the time printed '{text}'; bash 5 or newer is needed")
+    })
 }

@@ -47,11 +47,19 @@ pub(crate) fn run_true(daemon: &Daemon, experiment: &str, count: usize, cores: f
     let submitted = start.elapsed();
     let client = daemon.client();
     for last in &lasts {
-        wait_for("a job to end", LIMIT, || is_over(&client.job(last)).then_some(()));
+        wait_for("a job to end", LIMIT, || {
+            is_over(&client.job(last)).then_some(())
+        });
     }
-    let jobs = wait_for("all jobs to end", LIMIT, || all_ended(&client, &experiment, count));
+    let jobs = wait_for("all jobs to end", LIMIT, || {
+        all_ended(&client, &experiment, count)
+    });
     let finished = start.elapsed();
-    Run { submitted, finished, inside_seconds: check(&jobs) }
+    Run {
+        submitted,
+        finished,
+        inside_seconds: check(&jobs),
+    }
 }
 
 /// Gives the last job of each client.
@@ -60,10 +68,17 @@ fn submit_by_all(daemon: &Daemon, experiment: &str, job: &Value, count: usize) -
         let submit = |first: usize| {
             let client = daemon.client();
             let numbers = (first..count).step_by(CLIENTS);
-            numbers.fold(None, |_, number| Some(client.submit(experiment, &format!("j{number:06}"), job)))
+            numbers.fold(None, |_, number| {
+                Some(client.submit(experiment, &format!("j{number:06}"), job))
+            })
         };
-        let clients: Vec<_> = (0..CLIENTS).map(|first| scope.spawn(move || submit(first))).collect();
-        clients.into_iter().filter_map(|client| client.join().ok().flatten()).collect()
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|first| scope.spawn(move || submit(first)))
+            .collect();
+        clients
+            .into_iter()
+            .filter_map(|client| client.join().ok().flatten())
+            .collect()
     })
 }
 
@@ -105,5 +120,7 @@ fn check(jobs: &[Value]) -> f64 {
 }
 
 fn account_seconds(properties: &Value) -> f64 {
-    properties["lote"]["account"]["cpuSeconds"].as_f64().unwrap_or(0.0)
+    properties["lote"]["account"]["cpuSeconds"]
+        .as_f64()
+        .unwrap_or(0.0)
 }

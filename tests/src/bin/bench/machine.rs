@@ -85,7 +85,10 @@ pub(crate) fn fork_limit() -> f64 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let status = Command::new("/bin/true").stdin(Stdio::null()).status();
-                    assert!(status.is_ok_and(|status| status.success()), "/bin/true runs");
+                    assert!(
+                        status.is_ok_and(|status| status.success()),
+                        "/bin/true runs"
+                    );
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -99,10 +102,14 @@ pub(crate) fn fork_limit() -> f64 {
 
 /// How long 4 KiB at the end of a file take to become durable, in the middle.
 fn sync_milliseconds(folder: &Path) -> f64 {
-    let Ok(mut file) = tempfile::tempfile_in(folder) else { return f64::NAN };
+    let Ok(mut file) = tempfile::tempfile_in(folder) else {
+        return f64::NAN;
+    };
     let write = |file: &mut File| {
         let start = Instant::now();
-        file.write_all(&[0; 4096]).and_then(|()| file.sync_data()).ok()?;
+        file.write_all(&[0; 4096])
+            .and_then(|()| file.sync_data())
+            .ok()?;
         Some(start.elapsed().as_secs_f64() * 1000.0)
     };
     let times: Vec<f64> = (0..SYNCS).filter_map(|_| write(&mut file)).collect();
@@ -116,10 +123,16 @@ fn read(path: &str) -> String {
 fn line_after(path: &str, name: &str) -> String {
     let text = read(path);
     let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.map_or_else(|| "unknown".to_owned(), |rest| rest.trim_start_matches([':', ' ', '\t']).to_owned())
+    line.map_or_else(
+        || "unknown".to_owned(),
+        |rest| rest.trim_start_matches([':', ' ', '\t']).to_owned(),
+    )
 }
 
 fn kib(path: &str, name: &str) -> u64 {
     let rest = line_after(path, name);
-    rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    rest.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }

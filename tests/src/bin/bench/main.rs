@@ -11,7 +11,10 @@
 //! asserted is that the work was really done (every job succeeded, every process
 //! survived), because a fast failure is no figure.
 
-#![allow(clippy::panic, reason = "a measurement that went wrong has no value; there is nothing to recover")]
+#![allow(
+    clippy::panic,
+    reason = "a measurement that went wrong has no value; there is nothing to recover"
+)]
 
 mod account;
 mod dispatch;
@@ -77,7 +80,9 @@ impl Measurement {
     fn run(self, machine: &Machine, arguments: &Arguments) -> Vec<Figure> {
         match self {
             Self::Plan => plan::measure(machine),
-            Self::Dispatch => dispatch::measure(machine, arguments.jobs, arguments.runs, arguments.share),
+            Self::Dispatch => {
+                dispatch::measure(machine, arguments.jobs, arguments.runs, arguments.share)
+            }
             Self::Latency => latency::measure(machine, arguments.share),
             Self::Memory => memory::measure(machine, arguments.share),
             Self::Restart => restart::measure(machine),
@@ -95,14 +100,19 @@ fn main() -> ExitCode {
     let mut report = Report::new(&machine);
     for &measurement in &arguments.measurements {
         if measurement.needs_root() && !nix::unistd::geteuid().is_root() {
-            println!("{measurement:?} cannot be measured without root: jobs would have no control group and no user of their own");
+            println!(
+                "{measurement:?} cannot be measured without root: jobs would have no control group and no user of their own"
+            );
             continue;
         }
         eprintln!("measuring {measurement:?} …");
         report.add(measurement.run(&machine, &arguments));
     }
     print!("{report}");
-    match arguments.json.map(|path| std::fs::write(&path, report.json()).map_err(|error| (path, error))) {
+    match arguments
+        .json
+        .map(|path| std::fs::write(&path, report.json()).map_err(|error| (path, error)))
+    {
         Some(Err((path, error))) => {
             eprintln!("error: cannot write {}: {error}", path.display());
             ExitCode::FAILURE

@@ -46,10 +46,18 @@ pub(crate) fn measure(machine: &Machine) -> Vec<Figure> {
     }
     let figure = |name: &str, value| Figure::new(name, value, "ms", limit);
     vec![
-        figure("restart: to the first answered request, median", median(&answered))
-            .goal(Goal::AtMost(200.0))
-            .note(format!("GET of a running job; {JOBS} jobs running, {ROUNDS} times kill -9")),
-        figure("restart: to the first answered request, worst", largest(&answered)),
+        figure(
+            "restart: to the first answered request, median",
+            median(&answered),
+        )
+        .goal(Goal::AtMost(200.0))
+        .note(format!(
+            "GET of a running job; {JOBS} jobs running, {ROUNDS} times kill -9"
+        )),
+        figure(
+            "restart: to the first answered request, worst",
+            largest(&answered),
+        ),
         figure("restart: to readiness, median", median(&ready)),
     ]
 }
@@ -61,7 +69,9 @@ fn start_jobs(daemon: &Daemon, machine: &Machine) -> (Vec<String>, BTreeSet<i32>
     #[expect(clippy::cast_precision_loss, reason = "few jobs and cores")]
     let cores = machine.cores as f64 / JOBS as f64;
     let job = small_job(&format!("exec sleep {}", marker()), cores);
-    let jobs = (0..JOBS).map(|number| client.submit(&experiment, &format!("j{number}"), &job)).collect();
+    let jobs = (0..JOBS)
+        .map(|number| client.submit(&experiment, &format!("j{number}"), &job))
+        .collect();
     let running = wait_for("all jobs to run", 2 * PATIENCE, || {
         let sleepers = sleepers();
         (sleepers.len() == JOBS).then_some(sleepers)
@@ -70,14 +80,23 @@ fn start_jobs(daemon: &Daemon, machine: &Machine) -> (Vec<String>, BTreeSet<i32>
 }
 
 fn sleepers() -> BTreeSet<i32> {
-    mentioning(&format!("sleep\0{}", marker())).into_iter().collect()
+    mentioning(&format!("sleep\0{}", marker()))
+        .into_iter()
+        .collect()
 }
 
 fn first_answer(daemon: &Daemon, job: &str) {
     let client = daemon.client();
     let start = Instant::now();
-    while client.try_send("GET", job, None).is_none_or(|answer| answer.status != 200) {
-        assert!(start.elapsed() < PATIENCE, "no answer after the restart\n{}", daemon.log());
+    while client
+        .try_send("GET", job, None)
+        .is_none_or(|answer| answer.status != 200)
+    {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "no answer after the restart\n{}",
+            daemon.log()
+        );
         std::thread::sleep(LOOK_INTERVAL);
     }
 }

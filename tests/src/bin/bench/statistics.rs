@@ -12,7 +12,10 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
         reason = "an index into a few thousand values"
     )]
     let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The value in the middle.
