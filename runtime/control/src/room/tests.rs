@@ -10,14 +10,14 @@ fn request(job: &crate::testing::JobBuilder) -> Request {
 fn cut_from(
     node: &crate::testing::NodeBuilder,
     held: &[Grant],
-    job: crate::testing::JobBuilder,
+    job: &crate::testing::JobBuilder,
 ) -> Option<Grant> {
-    cut(&request(&job), &node.0, held.iter(), 16)
+    cut(&request(job), &node.0, held.iter(), 16)
 }
 
 #[test]
 fn a_whole_node_is_all_of_it() {
-    let grant = cut_from(&node("n").gpus(2).cores(4), &[], job("j")).unwrap();
+    let grant = cut_from(&node("n").gpus(2).cores(4), &[], &job("j")).unwrap();
     assert!(grant.exclusive);
     assert_eq!(grant.gpus.len(), 2);
     assert_eq!(grant.cpu_millis, 4000);
@@ -28,11 +28,11 @@ fn a_whole_node_is_all_of_it() {
 #[test]
 fn shares_get_their_own_gpus_and_ports() {
     let node = node("n").gpus(4);
-    let first = cut_from(&node, &[], job("a").share(1, 1.0, None)).unwrap();
+    let first = cut_from(&node, &[], &job("a").share(1, 1.0, None)).unwrap();
     let second = cut_from(
         &node,
         std::slice::from_ref(&first),
-        job("b").share(2, 0.5, Some("1g")),
+        &job("b").share(2, 0.5, Some("1g")),
     )
     .unwrap();
     assert_eq!(first.gpus[0].minor, 0);
@@ -49,7 +49,7 @@ fn shares_get_their_own_gpus_and_ports() {
     let third = cut_from(
         &node,
         std::slice::from_ref(&second),
-        job("c").share(1, 1.0, None),
+        &job("c").share(1, 1.0, None),
     )
     .unwrap();
     assert_eq!((third.ports[0], third.gpus[0].minor), (20_000, 0));
@@ -58,28 +58,28 @@ fn shares_get_their_own_gpus_and_ports() {
 #[test]
 fn nothing_goes_beside_a_whole_node_and_no_whole_node_beside_anything() {
     let node = node("n");
-    let whole = cut_from(&node, &[], job("a")).unwrap();
+    let whole = cut_from(&node, &[], &job("a")).unwrap();
     assert_eq!(
-        cut_from(&node, &[whole], job("b").share(0, 0.1, None)),
+        cut_from(&node, &[whole], &job("b").share(0, 0.1, None)),
         None
     );
-    let part = cut_from(&node, &[], job("a").share(0, 0.1, None)).unwrap();
-    assert_eq!(cut_from(&node, &[part], job("b")), None);
+    let part = cut_from(&node, &[], &job("a").share(0, 0.1, None)).unwrap();
+    assert_eq!(cut_from(&node, &[part], &job("b")), None);
 }
 
 #[test]
 fn what_is_not_there_is_not_granted() {
     let node = node("n").gpus(1).cores(2).ports(20);
-    assert_eq!(cut_from(&node, &[], job("j").share(2, 1.0, None)), None);
-    assert_eq!(cut_from(&node, &[], job("j").share(0, 2.001, None)), None);
+    assert_eq!(cut_from(&node, &[], &job("j").share(2, 1.0, None)), None);
+    assert_eq!(cut_from(&node, &[], &job("j").share(0, 2.001, None)), None);
     assert_eq!(
-        cut_from(&node, &[], job("j").share(0, 1.0, Some("65g"))),
+        cut_from(&node, &[], &job("j").share(0, 1.0, Some("65g"))),
         None
     );
-    let first = cut_from(&node, &[], job("j").share(0, 1.0, None)).unwrap();
+    let first = cut_from(&node, &[], &job("j").share(0, 1.0, None)).unwrap();
     // Sixteen of twenty ports are gone.
     assert_eq!(
-        cut_from(&node, &[first], job("j").share(0, 1.0, None)),
+        cut_from(&node, &[first], &job("j").share(0, 1.0, None)),
         None
     );
     assert!(!request(&job("j")).is_possible_on(&node.ports(15).0, 16));

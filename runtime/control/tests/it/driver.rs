@@ -8,15 +8,19 @@ use jiff::Timestamp;
 use lote_control::config::Config;
 use lote_control::driver;
 use lote_control::testing::{JobBuilder, cluster, job, node};
-use lote_model::id::JobUid;
+use lote_model::allocation::Allocation;
+use lote_model::id::{JobUid, NodeName};
 use lote_model::job::JobStatus;
 use lote_model::key;
+use lote_model::report::{Report, ReportPhase};
 use lote_model::state::ExecutionState;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Event, ListRequest, Store, Transaction};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake::{FakeFrameworks, Runs, serve_nodes};
+use crate::invariants::check_node;
+use crate::slow::SlowWatches;
 
 struct Bench {
     store: Arc<dyn Store>,
@@ -68,13 +72,7 @@ impl Bench {
     }
 
     fn lead(&self, stop: &CancellationToken) -> JoinHandle<Result<(), driver::LeaderError>> {
-        let run = driver::run(
-            self.store.clone(),
-            Arc::new(FakeFrameworks),
-            Config::default(),
-            stop.clone(),
-        );
-        tokio::spawn(run)
+        lead(self.store.clone(), stop)
     }
 
     /// Follows all statuses until so many jobs have ended; how often each was written as ended.
@@ -94,6 +92,26 @@ impl Bench {
         ended
     }
 
+    /// Replays everything that happened; no node may have been over-committed at any revision.
+    async fn check_history(&self) {
+        let newest = self.store.revision().await.expect("a revision");
+        let mut watch = self.store.watch("", 1).await.expect("a watch");
+        let mut running: BTreeMap<NodeName, BTreeMap<JobUid, Allocation>> = BTreeMap::new();
+        loop {
+            let batch = watch.next().await.expect("a batch");
+            for event in &batch.events {
+                follow(&mut running, event);
+            }
+            for (name, allocations) in &running {
+                let allocations: Vec<Allocation> = allocations.values().cloned().collect();
+                check_node(&node(name.as_str()).0, &allocations);
+            }
+            if batch.revision == newest {
+                return;
+            }
+        }
+    }
+
     async fn count(&self, prefix: &str) -> usize {
         self.store
             .list(ListRequest::prefix(prefix))
@@ -102,6 +120,44 @@ impl Bench {
             .items
             .len()
     }
+}
+
+fn lead(
+    store: Arc<dyn Store>,
+    stop: &CancellationToken,
+) -> JoinHandle<Result<(), driver::LeaderError>> {
+    let frameworks = Arc::new(FakeFrameworks);
+    tokio::spawn(driver::run(
+        store,
+        frameworks,
+        Config::default(),
+        stop.clone(),
+    ))
+}
+
+/// Keeps what may still run on each node.
+fn follow(running: &mut BTreeMap<NodeName, BTreeMap<JobUid, Allocation>>, event: &Event) {
+    if let Some((node, uid)) = pair(event.key(), key::ALLOCATIONS) {
+        let on_node = running.entry(NodeName::new(node)).or_default();
+        on_node.remove(&JobUid::new(uid));
+        if let Event::Put(item) = event {
+            let allocation = serde_json::from_slice(&item.value).expect("an allocation");
+            on_node.insert(JobUid::new(uid), allocation);
+        }
+    }
+    if let (Some((uid, node)), Event::Put(item)) = (pair(event.key(), key::REPORTS), event) {
+        let report: Report = serde_json::from_slice(&item.value).expect("a report");
+        if matches!(report.phase, ReportPhase::Ended { .. }) {
+            running
+                .entry(NodeName::new(node))
+                .or_default()
+                .remove(&JobUid::new(uid));
+        }
+    }
+}
+
+fn pair<'a>(key: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
+    key.strip_prefix(prefix)?.split_once('/')
 }
 
 /// How many jobs the crash test runs.
@@ -209,6 +265,32 @@ async fn a_terminated_job_ends_though_nothing_else_happens() {
     bench.put(&key::job(&record.path), &record).await;
     let ended = soon(bench.until_ended(1)).await;
     assert_eq!(ended[&record.uid].0.errors[0].code, "JobTerminated");
+    stop.cancel();
+    soon(leader).await.expect("no panic").expect("a clean stop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_granted_twice_though_the_store_tells_late() {
+    let bench = Bench::new(2).await;
+    let stop = CancellationToken::new();
+    let leader = lead(Arc::new(SlowWatches(bench.store.clone())), &stop);
+    for number in 0..40 {
+        let job = job(&format!("j{number}"));
+        bench
+            .submit(if number % 2 == 0 {
+                job
+            } else {
+                job.share(0, 3.0, None)
+            })
+            .await;
+    }
+    let ended = soon(bench.until_ended(40)).await;
+    assert!(
+        ended
+            .values()
+            .all(|(status, times)| (status.attempt, *times) == (1, 1))
+    );
+    soon(bench.check_history()).await;
     stop.cancel();
     soon(leader).await.expect("no panic").expect("a clean stop");
 }

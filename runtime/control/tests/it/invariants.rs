@@ -46,7 +46,8 @@ pub(crate) fn check(world: &World) {
     }
 }
 
-fn check_node(node: &NodeRecord, allocations: &[Allocation]) {
+/// Nothing of one node is granted twice.
+pub(crate) fn check_node(node: &NodeRecord, allocations: &[Allocation]) {
     let grants: Vec<&Grant> = allocations
         .iter()
         .map(|allocation| &allocation.grant)

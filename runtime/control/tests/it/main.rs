@@ -13,3 +13,4 @@ mod driver;
 mod fake;
 mod invariants;
 mod simulation;
+mod slow;
