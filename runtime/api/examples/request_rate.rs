@@ -33,6 +33,10 @@ impl Frameworks for NoPlugins {
         vec!["customToolkitSettings".into()]
     }
 
+    fn plugins(&self) -> Vec<lote_model::framework::PluginSummary> {
+        Vec::new()
+    }
+
     fn validate(&self, _: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
         Ok(ValidatedSettings {
             tool_type: "custom".into(),

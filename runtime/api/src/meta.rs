@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
+use lote_model::framework::PluginSummary;
 use serde_json::{Value, json};
 
 use crate::error::{Answer, ApiError};
@@ -26,17 +27,17 @@ pub(crate) async fn version() -> Json<Value> {
     Json(json!({"name": "lote", "version": env!("CARGO_PKG_VERSION"), "apiVersions": API_VERSIONS}))
 }
 
-/// The framework plugins, as far as their settings members tell.
+/// The framework plugins that are loaded.
 pub(crate) async fn plugins(State(state): State<ApiState>) -> Json<Value> {
-    let view = |member: &String| {
+    let view = |plugin: &PluginSummary| {
         json!({
-            "id": format!("/v1/plugins/{member}"),
-            "name": member,
+            "id": format!("/v1/plugins/{}", plugin.name),
+            "name": plugin.name,
             "type": "Lote/plugins",
-            "properties": {"settingsMember": member},
+            "properties": plugin,
         })
     };
-    Json(json!({"value": state.frameworks.settings_members().iter().map(view).collect::<Vec<_>>()}))
+    Json(json!({"value": state.frameworks.plugins().iter().map(view).collect::<Vec<_>>()}))
 }
 
 /// A part of the Batch AI API that is not there yet.

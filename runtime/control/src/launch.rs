@@ -126,6 +126,7 @@ fn allocation(start: &Start, node: &StartNode, rank: u32, now: Timestamp) -> All
         },
         grant: node.grant.clone(),
         granted_at: now,
+        boot_id: node.record.boot_id.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the API and the leader need of framework plugins, whoever runs them.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::job::ErrorRecord;
@@ -15,6 +16,9 @@ pub trait Frameworks: Send + Sync {
     /// The settings members that select a plugin, sorted: `customToolkitSettings`, ….
     fn settings_members(&self) -> Vec<String>;
 
+    /// What each plugin says about itself, in the order of the members.
+    fn plugins(&self) -> Vec<PluginSummary>;
+
     /// Lets the plugin of `member` check the settings. `Err` holds what is wrong
     /// with the request, with targets below `/properties/{member}`.
     fn validate(&self, member: &str, job: &JobInput) -> Result<ValidatedSettings, Problem>;
@@ -27,6 +31,26 @@ pub trait Frameworks: Send + Sync {
         job: &JobInput,
         allocation: &AllocationInput,
     ) -> Result<PlannedLaunch, PlanError>;
+}
+
+/// A loaded plugin, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginSummary {
+    /// The framework's short name, the API's `toolType`.
+    pub name: String,
+    /// The member of a job's properties that selects it.
+    pub settings_member: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// One sentence.
+    pub summary: String,
+    /// SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// The version of the contract it was built for.
+    pub contract: String,
+    /// The file it came from, or `built in`.
+    pub origin: String,
 }
 
 /// Settings as the plugin accepted them.

@@ -1,16 +1,23 @@
 //! The registry as the API and the leader see it.
 
-use lote_model::framework::{Frameworks, PlanError, PlannedLaunch, ValidatedSettings};
+use lote_model::framework::{
+    Frameworks, PlanError, PlannedLaunch, PluginSummary, ValidatedSettings,
+};
 use lote_model::job::ErrorRecord;
 use lote_model::plan::{AllocationInput, Issue, JobInput, PlanFailure};
 use lote_model::problem::Problem;
 
 use crate::error::{self, PluginError, ValidateError};
+use crate::plugin::PluginInfo;
 use crate::registry::Registry;
 
 impl Frameworks for Registry {
     fn settings_members(&self) -> Vec<String> {
         self.members()
+    }
+
+    fn plugins(&self) -> Vec<PluginSummary> {
+        self.list().into_iter().map(summary).collect()
     }
 
     fn validate(&self, member: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
@@ -92,4 +99,16 @@ fn failed(error: &PluginError) -> ErrorRecord {
     findings.iter().fold(record, |record, finding| {
         record.with("finding", finding.to_string())
     })
+}
+
+fn summary(info: PluginInfo) -> PluginSummary {
+    PluginSummary {
+        name: info.descriptor.name,
+        settings_member: info.descriptor.settings_member,
+        version: info.descriptor.version,
+        summary: info.descriptor.summary,
+        digest: info.digest,
+        contract: info.contract,
+        origin: info.origin,
+    }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use lote_api::{ApiConfig, ApiState, serve};
-use lote_model::framework::{Frameworks, PlanError, PlannedLaunch, ValidatedSettings};
+use lote_model::framework::{
+    Frameworks, PlanError, PlannedLaunch, PluginSummary, ValidatedSettings,
+};
 use lote_model::id::NodeName;
 use lote_model::job::{DirectoryLocation, ErrorRecord, JobRecord, JobStatus};
 use lote_model::key;
@@ -50,6 +52,19 @@ struct Fake;
 impl Frameworks for Fake {
     fn settings_members(&self) -> Vec<String> {
         vec!["customToolkitSettings".into(), "pyTorchSettings".into()]
+    }
+
+    fn plugins(&self) -> Vec<PluginSummary> {
+        let summary = |member: String| PluginSummary {
+            name: member.clone(),
+            settings_member: member,
+            version: "1.2.3".into(),
+            summary: "A fake".into(),
+            digest: "00".into(),
+            contract: "0.1".into(),
+            origin: "built in".into(),
+        };
+        self.settings_members().into_iter().map(summary).collect()
     }
 
     fn validate(&self, member: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {

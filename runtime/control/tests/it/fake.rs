@@ -25,6 +25,10 @@ impl Frameworks for FakeFrameworks {
         vec!["customToolkitSettings".into()]
     }
 
+    fn plugins(&self) -> Vec<lote_model::framework::PluginSummary> {
+        Vec::new()
+    }
+
     fn validate(&self, _: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
         Ok(ValidatedSettings {
             tool_type: "custom".into(),
