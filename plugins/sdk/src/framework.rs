@@ -64,8 +64,9 @@ impl<F: Framework> Guest for Adapter<F> {
     }
 }
 
-/// A panic ends a component without a word; this sends its text to the host first.
-fn report_panics() {
+/// A panic ends a component without a word; after this its text reaches the host
+/// first. [`Adapter`] does it; only who implements the exports by hand needs to.
+pub fn report_panics() {
     #[cfg(target_arch = "wasm32")]
     std::panic::set_hook(Box::new(|panic| {
         crate::report(crate::Level::Error, &panic.to_string());

@@ -26,7 +26,7 @@ pub mod testkit;
 
 pub use bindings::exports::lote::framework::framework::Descriptor;
 pub use bindings::lote::framework::types;
-pub use framework::{Adapter, Framework};
+pub use framework::{Adapter, Framework, report_panics};
 
 /// Levels of [`report`].
 pub use bindings::lote::framework::diagnostics::Level;

@@ -7,7 +7,7 @@ use lote_plugin_sdk::types::{
     Allocation, Command, File, GpuShare, Issue, Job, LaunchPlan, OnFailure, Part, PlanFailure,
     Process,
 };
-use lote_plugin_sdk::{Descriptor, Level, report};
+use lote_plugin_sdk::{Descriptor, Level, report, report_panics};
 
 /// The plugin.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ fn resources(act: &str) {
             report(Level::Debug, &format!("depth {}", recurse(0)));
         }
         "panic" => {
+            report_panics();
             report(Level::Warning, "about to panic");
             panic!("out of coffee");
         }
