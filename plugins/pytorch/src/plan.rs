@@ -57,11 +57,11 @@ fn rendezvous(
     let mut variables = vec![
         variable("MASTER_ADDR", &first.address),
         variable("MASTER_PORT", port),
-        variable("WORLD_SIZE", process_count),
-        variable("AZ_BATCHAI_PYTORCH_INIT_METHOD", init_method),
+        variable("WORLD_SIZE", &process_count),
+        variable("AZ_BATCHAI_PYTORCH_INIT_METHOD", &init_method),
     ];
     let backend = settings.backend().map(Backend::name);
-    variables.extend(backend.map(|name| variable("AZ_BATCHAI_PYTORCH_BACKEND", name)));
+    variables.extend(backend.map(|name| variable("AZ_BATCHAI_PYTORCH_BACKEND", &name)));
     Ok(variables)
 }
 
@@ -112,11 +112,11 @@ fn process(rank: Rank, command: &Command, gpus: GpuShare) -> Process {
         node: rank.node,
         command: command.clone(),
         variables: vec![
-            variable("AZ_BATCHAI_TASK_INDEX", rank.rank),
-            variable("RANK", rank.rank),
-            variable("LOCAL_RANK", rank.local_rank),
-            variable("LOCAL_WORLD_SIZE", rank.local_count),
-            variable("NODE_RANK", rank.node),
+            variable("AZ_BATCHAI_TASK_INDEX", &rank.rank),
+            variable("RANK", &rank.rank),
+            variable("LOCAL_RANK", &rank.local_rank),
+            variable("LOCAL_WORLD_SIZE", &rank.local_count),
+            variable("NODE_RANK", &rank.node),
         ],
         working_directory: None,
         output: Some(rank.rank.to_string()),

@@ -9,7 +9,7 @@ pub const HOST_FILE: &str = "hostfile";
 pub const HOST_FILE_VARIABLE: &str = "AZ_BATCHAI_MPI_HOST_FILE";
 
 /// A variable of this name and value.
-pub fn variable(name: impl Into<String>, value: impl ToString) -> Variable {
+pub fn variable(name: impl Into<String>, value: &impl ToString) -> Variable {
     Variable {
         name: name.into(),
         value: value.to_string(),
@@ -19,22 +19,19 @@ pub fn variable(name: impl Into<String>, value: impl ToString) -> Variable {
 /// Adds the host file (a line `ADDRESS slots=N` per node, the form of Open MPI) on
 /// every node, and the variable with its absolute path.
 pub fn add_host_file(plan: &mut LaunchPlan, allocation: &Allocation, slots: impl Fn(&Node) -> u32) {
-    let contents = allocation
-        .nodes
-        .iter()
-        .map(|node| format!("{} slots={}\n", node.address, slots(node)))
-        .collect();
+    let line = |node: &Node| format!("{} slots={}", node.address, slots(node));
+    let lines: Vec<String> = allocation.nodes.iter().map(line).collect();
     plan.files.push(File {
         node: None,
         path: HOST_FILE.to_owned(),
-        contents,
+        contents: lines.join("\n") + "\n",
         executable: false,
     });
     let path = format!(
         "{}/{HOST_FILE}",
         allocation.local_scratch.trim_end_matches('/')
     );
-    plan.variables.push(variable(HOST_FILE_VARIABLE, path));
+    plan.variables.push(variable(HOST_FILE_VARIABLE, &path));
 }
 
 /// An empty plan, to be filled.

@@ -38,10 +38,17 @@ pub struct PluginError {
     pub plugin: Identity,
     /// What went wrong.
     #[source]
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 impl PluginError {
+    pub(crate) fn new(plugin: Identity, problem: Problem) -> Self {
+        Self {
+            plugin,
+            problem: Box::new(problem),
+        }
+    }
+
     /// The error and its cause in one line, for logs and job records.
     pub fn sentence(&self) -> String {
         format!("{self} {}", self.problem)

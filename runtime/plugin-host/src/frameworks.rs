@@ -92,7 +92,7 @@ fn failed(error: &PluginError) -> ErrorRecord {
     let record = ErrorRecord::new("FrameworkPluginFailed", error.sentence())
         .with("plugin", error.plugin.to_string())
         .with("step", "plan");
-    let findings = match &error.problem {
+    let findings = match error.problem.as_ref() {
         error::Problem::PlanRefused { findings } => findings.as_slice(),
         _ => &[],
     };

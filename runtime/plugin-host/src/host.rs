@@ -63,7 +63,7 @@ impl Host {
             digest: digest(bytes),
         };
         self.load_as(&mut plugin, origin, bytes)
-            .map_err(|problem| PluginError { plugin, problem })
+            .map_err(|problem| PluginError::new(plugin, problem))
     }
 
     fn load_as(

@@ -117,10 +117,7 @@ impl Plugin {
     }
 
     fn error(&self, problem: Problem) -> PluginError {
-        PluginError {
-            plugin: self.loaded.info.identity(),
-            problem,
-        }
+        PluginError::new(self.loaded.info.identity(), problem)
     }
 }
 

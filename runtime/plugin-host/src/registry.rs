@@ -109,7 +109,7 @@ impl Registry {
             let plugin = read(&path).and_then(|bytes| self.load(old, &origin, &bytes));
             let is_broken = plugin.is_err();
             new.add(&origin, plugin);
-            if is_broken && let Some(last_good) = old.from_origin(&origin) {
+            if is_broken && let Some(last_good) = old.loaded_from(&origin) {
                 new.add(&origin, Ok(last_good));
             }
         }
@@ -145,7 +145,7 @@ impl Plugins {
         self.by_member.contains_key(member)
     }
 
-    fn from_origin(&self, origin: &str) -> Option<Plugin> {
+    fn loaded_from(&self, origin: &str) -> Option<Plugin> {
         let mut plugins = self.by_member.values();
         plugins
             .find(|plugin| plugin.info().origin == origin)
@@ -170,10 +170,7 @@ impl Plugins {
             })
         });
         match taken {
-            Some(problem) => Err(PluginError {
-                plugin: info.identity(),
-                problem,
-            }),
+            Some(problem) => Err(PluginError::new(info.identity(), problem)),
             None => Ok(plugin),
         }
     }
@@ -229,12 +226,10 @@ fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
             reason: error.to_string(),
         },
     };
-    Err(PluginError {
-        plugin: Identity {
-            name: path.display().to_string(),
-            version: String::new(),
-            digest: String::new(),
-        },
-        problem,
-    })
+    let plugin = Identity {
+        name: path.display().to_string(),
+        version: String::new(),
+        digest: String::new(),
+    };
+    Err(PluginError::new(plugin, problem))
 }

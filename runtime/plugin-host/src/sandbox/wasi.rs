@@ -39,7 +39,7 @@ const OFFERED: [&str; 20] = [
 
 /// The time of every call: 2018-05-01, the date of the API. A real one would make
 /// two runs of the same plan differ.
-const NOW: Duration = Duration::from_secs(1_525_132_800);
+const NOW: Duration = Duration::from_hours(423_648);
 
 /// Standard error that is kept of a call; a write beyond it ends the call.
 const STANDARD_ERROR_BYTES: usize = 64 << 10;

@@ -33,7 +33,7 @@ fn plan_error(act: &str) -> PluginError {
 
 /// The places in the plan that are refused.
 fn refused(act: &str) -> Vec<String> {
-    match plan_error(act).problem {
+    match *plan_error(act).problem {
         Problem::PlanRefused { findings } => findings.into_iter().map(|f| f.path).collect(),
         other => panic!("{act}: {other:?}"),
     }
@@ -52,7 +52,7 @@ fn an_endless_loop_is_stopped_at_its_deadline() {
     let Problem::PastDeadline {
         function: "validate",
         limit,
-    } = error.problem
+    } = *error.problem
     else {
         panic!("{error:?}")
     };
@@ -63,7 +63,7 @@ fn an_endless_loop_is_stopped_at_its_deadline() {
 
 #[test]
 fn a_plan_has_a_deadline_too() {
-    let problem = plan_error("loop").problem;
+    let problem = *plan_error("loop").problem;
     assert!(
         matches!(
             problem,
@@ -78,7 +78,7 @@ fn a_plan_has_a_deadline_too() {
 
 #[test]
 fn memory_without_end_is_refused() {
-    let problem = plan_error("grow").problem;
+    let problem = *plan_error("grow").problem;
     assert!(
         matches!(
             problem,
@@ -98,7 +98,7 @@ fn a_panic_brings_its_text_and_the_last_reports() {
         panic,
         reports,
         ..
-    } = plan_error("panic").problem
+    } = *plan_error("panic").problem
     else {
         panic!("no trap")
     };
@@ -113,7 +113,7 @@ fn a_panic_brings_its_text_and_the_last_reports() {
 
 #[test]
 fn endless_recursion_ends_in_the_plugin() {
-    let problem = plan_error("recurse").problem;
+    let problem = *plan_error("recurse").problem;
     let Problem::Trapped { reason, .. } = &problem else {
         panic!("{problem:?}")
     };
@@ -128,7 +128,7 @@ fn a_flood_of_reports_does_no_harm() {
         // On a slow machine the deadline comes first.
         Err(PlanError::Plugin(error)) => {
             assert!(
-                matches!(error.problem, Problem::PastDeadline { .. }),
+                matches!(*error.problem, Problem::PastDeadline { .. }),
                 "{error:?}"
             );
         }
@@ -156,7 +156,7 @@ fn plans_that_reach_outside_are_refused() {
 /// Ten gigabytes of texts that are one and the same megabyte in the guest.
 #[test]
 fn overlapping_texts_do_not_multiply_in_the_host() {
-    let problem = plan_error("overlap").problem;
+    let problem = *plan_error("overlap").problem;
     let Problem::Trapped { reason, .. } = &problem else {
         panic!("{problem:?}")
     };
@@ -172,7 +172,7 @@ fn settings_must_be_json() {
         panic!("{error:?}")
     };
     assert!(
-        matches!(error.problem, Problem::BadSettings { .. }),
+        matches!(*error.problem, Problem::BadSettings { .. }),
         "{error:?}"
     );
 }

@@ -5,7 +5,7 @@ use lote_plugin_host::{MAX_COMPONENT_BYTES, Problem};
 use crate::components::{bytes, host, load};
 
 fn problem(bytes: &[u8]) -> Problem {
-    host().load("strange.wasm", bytes).unwrap_err().problem
+    *host().load("strange.wasm", bytes).unwrap_err().problem
 }
 
 fn component(text: &str) -> Problem {

@@ -96,7 +96,7 @@ fn spoil(plan: &mut LaunchPlan, act: &str) {
         "absolute" => plan.files.push(file("/etc/passwd")),
         "foreign-gpu" => plan.processes[0].gpus = GpuShare::Some(vec![99]),
         "foreign-node" => plan.processes[0].node = 99,
-        "reserved" => plan.variables.push(variable("LOTE_TOKEN", "x")),
+        "reserved" => plan.variables.push(variable("LOTE_TOKEN", &"x")),
         "nul" => plan.processes[0].command = Command::Shell("true\0".to_owned()),
         "endless" => plan.processes[0].part = Part::Supporting,
         "twins" => plan.processes.push(process()),
