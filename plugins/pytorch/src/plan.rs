@@ -33,7 +33,7 @@ pub fn plan(settings: &Settings, allocation: &Allocation) -> Result<LaunchPlan, 
     let command = command(settings);
     plan.processes = spread(process_count, nodes)
         .into_iter()
-        .map(|rank| process(rank, &command, gpu_share(rank, allocation)))
+        .map(|rank| process(rank, &command))
         .collect();
     Ok(plan)
 }
@@ -94,19 +94,9 @@ fn command(settings: &Settings) -> Command {
     Command::Shell(shell::line(["exec", &interpreter, &script, arguments]))
 }
 
-/// Ranks on one node split its GPUs evenly, in order; where there are fewer GPUs
-/// than ranks they share all of them.
-fn gpu_share(rank: Rank, allocation: &Allocation) -> GpuShare {
-    let node = allocation.nodes.get(rank.node as usize);
-    let gpus = node.map_or(0, |node| count(node.gpus.len()));
-    if rank.local_count == 1 || gpus < rank.local_count {
-        return GpuShare::All;
-    }
-    let first = |local_rank: u32| local_rank * gpus / rank.local_count;
-    GpuShare::Some((first(rank.local_rank)..first(rank.local_rank + 1)).collect())
-}
-
-fn process(rank: Rank, command: &Command, gpus: GpuShare) -> Process {
+/// Every rank sees all GPUs of its node, as under `torchrun`: scripts pick theirs
+/// by `LOCAL_RANK`, which would miss if the rank saw that one alone.
+fn process(rank: Rank, command: &Command) -> Process {
     Process {
         name: format!("rank-{}", rank.rank),
         node: rank.node,
@@ -120,7 +110,7 @@ fn process(rank: Rank, command: &Command, gpus: GpuShare) -> Process {
         ],
         working_directory: None,
         output: Some(rank.rank.to_string()),
-        gpus,
+        gpus: GpuShare::All,
         part: Part::Primary,
         on_failure: OnFailure::FailJob,
         stage: 0,
@@ -156,22 +146,14 @@ mod tests {
         }
     }
 
-    fn shares(process_count: u32, gpus: u64) -> Vec<GpuShare> {
-        let plan = plan(&settings(process_count), &allocation(1, gpus)).unwrap();
-        plan.processes
-            .into_iter()
-            .map(|process| process.gpus)
-            .collect()
-    }
-
     #[test]
-    fn ranks_split_the_gpus_of_their_node() {
-        let some = |gpus: &[u32]| GpuShare::Some(gpus.to_vec());
-        assert_eq!(shares(2, 2), [some(&[0]), some(&[1])]);
-        assert_eq!(shares(2, 4), [some(&[0, 1]), some(&[2, 3])]);
-        assert_eq!(shares(2, 3), [some(&[0]), some(&[1, 2])]);
-        assert_eq!(shares(1, 4), [GpuShare::All]);
-        assert_eq!(shares(3, 2), [GpuShare::All, GpuShare::All, GpuShare::All]);
+    fn every_rank_sees_all_gpus_of_its_node() {
+        let plan = plan(&settings(2), &allocation(1, 4)).unwrap();
+        assert!(
+            plan.processes
+                .iter()
+                .all(|process| matches!(process.gpus, GpuShare::All))
+        );
     }
 
     #[test]

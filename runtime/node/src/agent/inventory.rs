@@ -201,7 +201,7 @@ mod tests {
     fn memory_for_jobs_leaves_some_for_the_system() {
         assert_eq!(
             job_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
-            (2 << 30) / 20 * 19 + 5
+            (2 << 30) - (2 << 30) / 20
         );
         assert_eq!(job_memory("MemTotal: 1073741824 kB"), (1 << 40) - (4 << 30));
         assert_eq!(job_memory(""), 0);

@@ -254,3 +254,66 @@ pub(super) fn remove_job_directory(job_root: &Path, isolated: bool) -> Prepared 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::process_spec::tests::job;
+    use super::*;
+
+    fn mode(path: impl AsRef<Path>) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    fn work(data: &Path) {
+        fs::create_dir_all(data.join("work/users")).unwrap();
+        fs::create_dir_all(data.join("identity")).unwrap();
+    }
+
+    #[test]
+    fn directories_and_files_are_made_once_and_again() {
+        let data = tempfile::tempdir().unwrap();
+        work(data.path());
+        let job = job(data.path(), &["0"], None);
+        job_directories(&job).unwrap();
+        job_directories(&job).unwrap();
+        let hosts = Path::new(&job.paths.scratch).join("etc/hosts.txt");
+        assert_eq!(fs::read_to_string(&hosts).unwrap(), "10.0.0.4 slots=1\n");
+        assert_eq!(
+            (
+                mode(&hosts),
+                mode(&job.paths.job_root),
+                mode(&job.paths.user_root)
+            ),
+            (0o600, 0o700, 0o710)
+        );
+    }
+
+    #[test]
+    fn removal_takes_what_the_job_closed_and_follows_no_link_out() {
+        let data = tempfile::tempdir().unwrap();
+        work(data.path());
+        let outside = data.path().join("outside");
+        fs::write(&outside, "stays").unwrap();
+        let job = job(data.path(), &["0"], None);
+        job_directories(&job).unwrap();
+        let scratch = Path::new(&job.paths.scratch);
+        std::os::unix::fs::symlink(data.path(), scratch.join("link")).unwrap();
+        fs::create_dir(scratch.join("closed")).unwrap();
+        let root = Path::new(&job.paths.job_root);
+        remove_job_directory(root, false).unwrap();
+        remove_job_directory(root, false).unwrap();
+        assert!(!root.exists());
+        assert_eq!(fs::read_to_string(outside).unwrap(), "stays");
+    }
+
+    #[test]
+    fn a_job_finds_its_user_beside_those_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        identity_files(folder.path(), UnixId(2_000_007)).unwrap();
+        let passwd = fs::read_to_string(folder.path().join("2000007.passwd")).unwrap();
+        assert!(
+            passwd.contains("root:") && passwd.contains("lote:x:2000007:2000007:"),
+            "{passwd}"
+        );
+    }
+}

@@ -221,3 +221,164 @@ pub(super) fn shown(command: &Command) -> String {
         Command::Shell(line) => line.clone(),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use lote_model::allocation::{AllocationPhase, GangMember, Grant};
+    use lote_model::duration::Seconds;
+    use lote_model::id::{JobUid, NodeName, UnixId};
+    use lote_model::name::{GroupName, ResourceName};
+    use lote_model::path::{JobPath, WorkspacePath};
+    use lote_model::plan::{GpuShare, LaunchPlan, OnFailure, Part, PlanFile, Variable};
+
+    use super::*;
+
+    fn process(name: &str) -> Process {
+        Process {
+            name: name.into(),
+            node: 0,
+            command: Command::Shell("python train.py".into()),
+            variables: vec![Variable::new("RANK", name)],
+            working_directory: None,
+            output: Some(name.into()),
+            gpus: GpuShare::All,
+            part: Part::Primary,
+            on_failure: OnFailure::FailJob,
+            stage: 0,
+        }
+    }
+
+    fn job_path() -> JobPath {
+        let name = |text: &str| ResourceName::new(text).unwrap();
+        let workspace = WorkspacePath {
+            group: GroupName::new("g").unwrap(),
+            workspace: name("w"),
+        };
+        JobPath::new(&workspace.child(name("e")), name("j"))
+    }
+
+    fn plan(processes: &[&str]) -> NodePlan {
+        NodePlan {
+            job: job_path(),
+            uid: JobUid::new("u1"),
+            attempt: 1,
+            rank: 0,
+            gang: vec![GangMember {
+                node: NodeName::new("n1"),
+                address: "10.0.0.4".into(),
+            }],
+            plugin: "test".into(),
+            launch: LaunchPlan {
+                processes: processes.iter().map(|name| process(name)).collect(),
+                files: vec![PlanFile {
+                    node: None,
+                    path: "etc/hosts.txt".into(),
+                    contents: "10.0.0.4 slots=1\n".into(),
+                    executable: false,
+                }],
+                ..LaunchPlan::default()
+            },
+            primaries_elsewhere: false,
+            user_variables: vec![],
+            preparation: None,
+            std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
+            input_directories: vec![],
+            output_directories: vec![],
+            output_segment: "s".into(),
+            working_directory: None,
+            unix_id: UnixId(2_000_000),
+            cluster: "local".into(),
+            grace_period: Seconds(30),
+        }
+    }
+
+    /// A job of the given processes below `data`.
+    pub(in crate::agent) fn job(
+        data: &Path,
+        processes: &[&str],
+        identity: Option<Identity>,
+    ) -> JobContext {
+        let plan = plan(processes);
+        let paths = JobPaths::new(&data.join("work").to_string_lossy(), &plan);
+        let directories = Directories::new(&plan, &paths).unwrap();
+        let allocation = Allocation {
+            job: job_path(),
+            uid: plan.uid.clone(),
+            attempt: 1,
+            rank: 0,
+            phase: AllocationPhase::Run,
+            grant: Grant {
+                exclusive: true,
+                gpus: vec![],
+                cpu_millis: 1000,
+                memory_bytes: Some(1 << 30),
+                processes_max: None,
+                ports: vec![],
+            },
+            granted_at: jiff::Timestamp::UNIX_EPOCH,
+            boot_id: "b".into(),
+        };
+        JobContext {
+            allocation,
+            plan,
+            paths,
+            directories,
+            identity,
+            run_directory: data.join("run"),
+            identity_directory: data.join("identity"),
+            data_directory: data.into(),
+            cgroup_procs: vec!["/sys/fs/cgroup/lote/u1.1/cgroup.procs".into()],
+            open_files_max: 1024,
+        }
+    }
+
+    const USER: Identity = Identity {
+        uid: 2_000_000,
+        gid: 2_000_000,
+    };
+
+    #[test]
+    fn the_whole_specification_of_an_isolated_process() {
+        let job = job(Path::new("/data"), &["0", "1"], Some(USER));
+        insta::assert_json_snapshot!(job.process(&job.plan.launch.processes[1], 2));
+    }
+
+    #[test]
+    fn without_isolation_nothing_is_mounted_and_nobody_else_is_become() {
+        let job = job(Path::new("/data"), &["0"], None);
+        let spec = job.process(&job.plan.launch.processes[0], 0);
+        assert_eq!((spec.identity, spec.mounts), (None, None));
+    }
+
+    #[test]
+    fn processes_of_one_job_share_memory_and_a_lone_one_has_its_own() {
+        let source = |processes: &[&str]| {
+            let job = job(Path::new("/data"), processes, Some(USER));
+            let mounts = job.preparation("true").mounts.unwrap();
+            mounts
+                .private
+                .into_iter()
+                .find(|private| private.target == Path::new("/dev/shm"))
+                .unwrap()
+                .source
+        };
+        assert!(matches!(source(&["0", "1"]), PrivateSource::Directory(_)));
+        assert_eq!(
+            source(&["0"]),
+            PrivateSource::Memory {
+                size_bytes: 512 << 20
+            }
+        );
+    }
+
+    #[test]
+    fn a_working_directory_may_be_named_by_a_variable() {
+        let mut job = job(Path::new("/data"), &["0"], None);
+        job.plan.working_directory = Some("$AZ_BATCHAI_JOB_TEMP/src".into());
+        let spec = job.process(&job.plan.launch.processes[0], 0);
+        assert_eq!(
+            spec.working_directory,
+            Path::new(&job.paths.scratch).join("src")
+        );
+    }
+}

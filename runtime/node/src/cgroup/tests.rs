@@ -239,7 +239,8 @@ fn v2_sets_every_limit() {
         "cpu.max",
         "pids.max",
     ];
-    let machine = with_files(v2("/system.slice/lote.service"), &job, &files);
+    let machine = with_files(v2("/system.slice/lote.service"), &job, &files)
+        .file(&format!("{job}/cpu.max"), "max 100000\n");
     let limits = Limits {
         cpu_share_millis: Some(4000),
         cpu_limit_millis: Some(1500),
