@@ -298,7 +298,11 @@ pub struct JobStatus {
 
 /// Why a live job is being ended before its processes are done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "kind"
+)]
 pub enum Ending {
     /// The user asked for it.
     TerminatedByUser,

@@ -30,7 +30,11 @@ pub struct Report {
 
 /// How far a node is with its part of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "name")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "name"
+)]
 pub enum ReportPhase {
     /// Mounts, directories and the preparation command are done.
     Prepared,
@@ -53,7 +57,11 @@ pub enum ReportPhase {
 
 /// How a job ended on one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "verdict")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "verdict"
+)]
 pub enum Outcome {
     /// Every primary process here ended well, or there was none.
     Completed,
