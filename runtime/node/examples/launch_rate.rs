@@ -97,7 +97,7 @@ async fn measure(launches: usize, at_once: usize, on: &str) {
         account.seconds() - before,
     );
     let directory = tempfile::tempdir_in(on).unwrap();
-    let mut command = SpawnerCommand::current_executable().unwrap();
+    let mut command = SpawnerCommand::current_executable();
     if let Some(program) = std::env::args_os().nth(4) {
         command.program = program.into();
     }

@@ -25,7 +25,7 @@ fn a_job_runs_and_its_output_is_read_by_link() {
     );
     assert_eq!(client.output(&path, "MODEL", "weights").unwrap(), "1\n");
     let log = client.output(&path, "stdouterr", "execution.log").unwrap();
-    assert!(log.contains("custom"), "{log}");
+    assert!(log.contains("process main: echo out"), "{log}");
 }
 
 #[test]

@@ -67,8 +67,6 @@ enum StartError {
     Plugins(#[from] lote_plugin_host::HostError),
     #[error(transparent)]
     Agent(#[from] AgentError),
-    #[error("cannot find the path of this program")]
-    OwnPath(#[source] std::io::Error),
     #[error(transparent)]
     Bootstrap(#[from] bootstrap::BootstrapError),
     #[error("cannot wait for signals")]
@@ -151,7 +149,7 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
         Arc::clone(&frameworks),
     )?;
     let stop = CancellationToken::new();
-    let spawner = SpawnerCommand::current_executable().map_err(StartError::OwnPath)?;
+    let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner).await?;
     announce(&settings, &agent);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;

@@ -1,15 +1,15 @@
 //! From the fork to the command's first instruction.
 //!
-//! Runs in a process that shares the shim's memory, between its creation and the
-//! execution of the command. Every step that fails ends it with the step's name.
+//! Runs in a process that shares or copies the shim's memory, between its creation
+//! and the execution of the command. Every step that fails ends it with the step's name.
 
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::fmt::Display;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
@@ -24,20 +24,21 @@ use crate::isolation::{apply_mounts, become_identity, drop_privileges_for_good};
 /// Where commands are looked up if the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Sets everything up and executes the command; returns only if that failed.
-pub(super) fn execute(spec: &ProcessSpec) -> SetupFailure {
-    match set_up(spec) {
+/// Joins the cgroups of these files, sets everything else up and executes the
+/// command; returns only if that failed.
+pub(super) fn execute(spec: &ProcessSpec, cgroup_procs: &[PathBuf]) -> SetupFailure {
+    match set_up(spec, cgroup_procs) {
         Err(failure) => failure,
         Ok(never) => match never {},
     }
 }
 
-fn set_up(spec: &ProcessSpec) -> Result<Infallible, SetupFailure> {
+fn set_up(spec: &ProcessSpec, cgroup_procs: &[PathBuf]) -> Result<Infallible, SetupFailure> {
     nix::unistd::setsid().map_err(failed(SetupStep::Fork, "a new session"))?;
     // Cgroups first: everything from here on counts to the job and can be killed
     // with it.
-    for file in &spec.cgroup_procs {
-        std::fs::write(file, "0").map_err(failed(SetupStep::JoinCgroup, file.display()))?;
+    for file in cgroup_procs {
+        join(file).map_err(failed(SetupStep::JoinCgroup, file.display()))?;
     }
     if let Some(plan) = &spec.mounts {
         apply_mounts(plan)
@@ -53,6 +54,19 @@ fn set_up(spec: &ProcessSpec) -> Result<Infallible, SetupFailure> {
     nix::unistd::chdir(directory)
         .map_err(failed(SetupStep::EnterDirectory, directory.display()))?;
     execute_command(spec)
+}
+
+/// Joins a cgroup. Version 1 has a file for single threads beside that for whole
+/// processes. This process is one thread, so both mean the same, but the first
+/// spares the lock that [`sys::fork_into`](super::sys::fork_into) tells of.
+fn join(cgroup_procs: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true);
+    match options.open(cgroup_procs.with_file_name("tasks")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => options.open(cgroup_procs)?,
+        file => file?,
+    }
+    .write_all(b"0")
 }
 
 fn set_limits(spec: &ProcessSpec) -> Result<(), SetupFailure> {

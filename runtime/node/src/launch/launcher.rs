@@ -81,13 +81,13 @@ struct Spawner {
 }
 
 impl SpawnerCommand {
-    /// This executable, with the hidden subcommand.
-    pub fn current_executable() -> io::Result<Self> {
-        let arguments = vec![SPAWNER_SUBCOMMAND.into()];
-        Ok(Self {
-            program: std::env::current_exe()?,
-            arguments,
-        })
+    /// This executable, with the hidden subcommand. Not by its path, which may lie
+    /// where the daemon's user cannot go, or be another program after an upgrade.
+    pub fn current_executable() -> Self {
+        Self {
+            program: "/proc/self/exe".into(),
+            arguments: vec![SPAWNER_SUBCOMMAND.into()],
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The supervisor of exactly one process.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -105,9 +106,12 @@ fn let_go_of_daemon() -> io::Result<()> {
 }
 
 fn start(spec: &ProcessSpec) -> Result<Pid, SetupFailure> {
+    if let Some(started) = start_inside(spec) {
+        return started;
+    }
     let mut failure = None;
     let forked = sys::vfork(|| {
-        failure = Some(child::execute(spec));
+        failure = Some(child::execute(spec, &spec.cgroup_procs));
         1
     });
     match (forked, failure) {
@@ -119,6 +123,33 @@ fn start(spec: &ProcessSpec) -> Result<Pid, SetupFailure> {
             errno,
         )),
     }
+}
+
+/// Starts the command inside its cgroup of version 2. `None` if there is none, or
+/// the kernel cannot do it: then it has to join like any other.
+fn start_inside(spec: &ProcessSpec) -> Option<Result<Pid, SetupFailure>> {
+    let (first, others) = spec.cgroup_procs.split_first()?;
+    let cgroup = File::open(first.parent()?).ok()?;
+    // Closed by the execution of the command; what comes before is why there was none.
+    let (mut reader, writer) = io::pipe().ok()?;
+    let forked = sys::fork_into(cgroup.as_fd(), || {
+        let failure = child::execute(spec, others);
+        serde_json::to_writer(&writer, &failure).ok();
+    });
+    drop(writer);
+    let pid = forked.ok()?;
+    let mut failure = Vec::new();
+    reader.read_to_end(&mut failure).ok();
+    Some(if failure.is_empty() {
+        Ok(pid)
+    } else {
+        Err(read_failure(&failure))
+    })
+}
+
+fn read_failure(json: &[u8]) -> SetupFailure {
+    let unreadable = |_| SetupFailure::new(SetupStep::Fork, "the command", Errno::EIO);
+    serde_json::from_slice(json).unwrap_or_else(unreadable)
 }
 
 /// Waits for the command, passes signals on to it and reaps what it leaves.
