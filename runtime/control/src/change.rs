@@ -82,21 +82,7 @@ fn status_compare(job: &LiveJob) -> Compare {
 
 /// The status that a job without one has.
 pub(crate) fn status_or_queued(job: &LiveJob) -> JobStatus {
-    job.status.clone().unwrap_or_else(|| JobStatus {
-        uid: job.record.uid.clone(),
-        state: ExecutionState::Queued,
-        state_since: job.record.created_at,
-        attempt: 0,
-        nodes: Vec::new(),
-        start_time: None,
-        end_time: None,
-        exit_code: None,
-        errors: Vec::new(),
-        ending: None,
-        waiting: None,
-        directories: Vec::new(),
-        account: None,
-    })
+    job.status.clone().unwrap_or_else(|| JobStatus::queued(&job.record))
 }
 
 /// A job is being ended: its status says why, and its nodes stop it.

@@ -103,13 +103,7 @@ fn status(start: &Start, now: Timestamp) -> JobStatus {
         attempt: start.attempt,
         nodes: start.node_names().cloned().collect::<Vec<NodeName>>(),
         start_time: Some(now),
-        end_time: None,
-        exit_code: None,
-        errors: Vec::new(),
-        ending: None,
-        waiting: None,
-        directories: Vec::new(),
-        account: None,
+        ..JobStatus::queued(&start.record)
     }
 }
 

@@ -239,8 +239,7 @@ impl JobRecord {
             .unwrap_or(GRACE_PERIOD_DEFAULT)
     }
 
-    /// The last part of [`JobRecord::output_segment`] and the job's name, short
-    /// and unique: the name of its directories and cgroups on nodes.
+    /// The properties as the API shows them: with the framework's settings.
     pub fn properties_with_settings(&self) -> Map<String, Value> {
         let mut members = match serde_json::to_value(&self.properties) {
             Ok(Value::Object(members)) => members,
@@ -294,6 +293,27 @@ pub struct JobStatus {
     /// What it used, all nodes of the last attempt together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<Account>,
+}
+
+impl JobStatus {
+    /// The status of a job that the leader has not spoken about.
+    pub fn queued(record: &JobRecord) -> Self {
+        Self {
+            uid: record.uid.clone(),
+            state: ExecutionState::Queued,
+            state_since: record.created_at,
+            attempt: 0,
+            nodes: Vec::new(),
+            start_time: None,
+            end_time: None,
+            exit_code: None,
+            errors: Vec::new(),
+            ending: None,
+            waiting: None,
+            directories: Vec::new(),
+            account: None,
+        }
+    }
 }
 
 /// Why a live job is being ended before its processes are done.

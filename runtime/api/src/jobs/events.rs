@@ -17,7 +17,6 @@ use lote_model::key;
 use lote_model::path::JobPath;
 use lote_model::problem::Problem;
 use lote_model::report::Report;
-use lote_model::state::ExecutionState;
 use lote_store::{ListRequest, Revision, StoreError, list_json};
 use serde::Serialize;
 use serde_json::json;
@@ -164,7 +163,7 @@ impl Teller {
             .job
             .status()
             .cloned()
-            .unwrap_or_else(|| queued(&self.job));
+            .unwrap_or_else(|| JobStatus::queued(&self.job.record.value));
         let told = self.tell_change(revision, &Change::Status(status)).await;
         Ok(told.is_ok().then_some(changes))
     }
@@ -210,25 +209,5 @@ impl Teller {
         let event = Event::default().event(name).id(revision.to_string());
         let event = event.json_data(data).map_err(|_| Done)?;
         self.sender.send(Ok(event)).await.map_err(|_| Done)
-    }
-}
-
-/// The status of a job that the leader has not spoken about.
-fn queued(job: &Job) -> JobStatus {
-    let record = &job.record.value;
-    JobStatus {
-        uid: record.uid.clone(),
-        state: ExecutionState::Queued,
-        state_since: record.created_at,
-        attempt: 0,
-        nodes: Vec::new(),
-        start_time: None,
-        end_time: None,
-        exit_code: None,
-        errors: Vec::new(),
-        ending: None,
-        waiting: None,
-        directories: Vec::new(),
-        account: None,
     }
 }

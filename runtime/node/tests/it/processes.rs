@@ -176,11 +176,11 @@ fn execution_log() {
             .lines()
             .map(|line| line.split_once(' ').unwrap().1)
             .collect();
-        assert!(lines[0].starts_with("started /bin/sh (process "), "{text}");
-        assert_eq!(lines[1], "/bin/sh exited with code 3");
+        assert!(lines[0].starts_with("started test (process "), "{text}");
+        assert_eq!(lines[1], "test exited with code 3");
         assert_eq!(
             lines[2],
-            "no-such-command was not started: cannot execute no-such-command: No such file or directory"
+            "test was not started: cannot execute no-such-command: No such file or directory"
         );
     });
 }
