@@ -82,7 +82,9 @@ fn status_compare(job: &LiveJob) -> Compare {
 
 /// The status that a job without one has.
 pub(crate) fn status_or_queued(job: &LiveJob) -> JobStatus {
-    job.status.clone().unwrap_or_else(|| JobStatus::queued(&job.record))
+    job.status
+        .clone()
+        .unwrap_or_else(|| JobStatus::queued(&job.record))
 }
 
 /// A job is being ended: its status says why, and its nodes stop it.

@@ -110,7 +110,7 @@ impl Processes {
         match tokio::time::timeout(limit, run).await {
             Ok(Ok(outcome)) if cause_of_failure(&outcome).is_none() => {}
             other => {
-                tracing::warn!(job = %self.job.plan.job, command = shown(command), ?other, "a clean-up step failed")
+                tracing::warn!(job = %self.job.plan.job, command = shown(command), ?other, "a clean-up step failed");
             }
         }
     }

@@ -56,7 +56,8 @@ async fn end_processes(records: &Path) {
 
 /// Not the note about the control group, and no draft that a crash left.
 fn is_record(name: &str) -> bool {
-    name != cgroup_record::FILE_NAME && !name.ends_with(".new")
+    const DRAFT: &str = ".new";
+    name != cgroup_record::FILE_NAME && !name.ends_with(DRAFT)
 }
 
 async fn remove_cgroup(node: &Node, records: &Path, name: &str) -> Result<(), CgroupError> {

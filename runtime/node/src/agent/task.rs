@@ -302,7 +302,7 @@ impl Task {
             match ends.next().await {
                 Some((_, Some(failure))) => return Verdict::Failed(failure),
                 Some((process, None)) => {
-                    primaries_left -= usize::from(process.part == Part::Primary)
+                    primaries_left -= usize::from(process.part == Part::Primary);
                 }
                 // The leader says when the primaries of the other nodes are done.
                 None => std::future::pending::<()>().await,
