@@ -23,6 +23,8 @@ fn main() {
     for path in components {
         println!("cargo::rerun-if-changed={}", path.display());
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        // As a Rust literal, whatever characters the path has.
+        let path = path.to_string_lossy();
         let _ = writeln!(
             code,
             "    Builtin {{ name: {name:?}, component: include_bytes!({path:?}) }},"
