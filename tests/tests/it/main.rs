@@ -1,6 +1,12 @@
 //! End-to-end tests through the public interfaces of the built binary. Each
 //! module is a stage of `cargo xtask test`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "this is test code: a broken expectation ends the test with its sentence"
+)]
+
 mod command_line;
 mod faults;
 mod isolation;

@@ -23,7 +23,8 @@ fn test_plugins() -> PathBuf {
     let folder = folder.join("test");
     assert!(
         folder.join("hostile.wasm").is_file(),
-        "{folder:?} has no plugins: run `cargo xtask plugins` first"
+        "{} has no plugins: run `cargo xtask plugins` first",
+        folder.display()
     );
     folder
 }
