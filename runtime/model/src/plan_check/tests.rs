@@ -193,7 +193,7 @@ fn a_file_is_written_once_per_node() {
     let write = |nodes: &[Option<u32>]| {
         findings(|p| {
             p.files
-                .extend(nodes.iter().map(|&node| file(node, "hosts")))
+                .extend(nodes.iter().map(|&node| file(node, "hosts")));
         })
     };
     assert!(write(&[Some(0), Some(1)]).is_empty());
@@ -241,7 +241,7 @@ fn the_job_must_be_able_to_start_and_to_end() {
     let supporting = |p: &mut LaunchPlan| {
         p.processes
             .iter_mut()
-            .for_each(|p| p.part = Part::Supporting)
+            .for_each(|p| p.part = Part::Supporting);
     };
     assert_eq!(findings(supporting), ["/processes"]);
     assert_eq!(findings(|p| p.processes.clear()), ["/processes"]);
@@ -374,7 +374,9 @@ proptest! {
             let mut used = vec![0; gpus as usize];
             for process in here {
                 if let GpuShare::Some(list) = &process.gpus {
-                    list.iter().for_each(|&gpu| used[gpu as usize] += 1);
+                    for &gpu in list {
+                        used[gpu as usize] += 1;
+                    }
                 }
             }
             prop_assert!(used.iter().all(|&count| count <= 1));

@@ -1,0 +1,160 @@
+use serde_json::json;
+
+use super::*;
+
+fn members() -> Vec<String> {
+    vec!["customToolkitSettings".into(), "pyTorchSettings".into()]
+}
+
+fn body() -> Value {
+    json!({"$schema": "ignored", "properties": {
+        "cluster": {"id": "/v1/groups/g/workspaces/w/clusters/c"},
+        "nodeCount": 1,
+        "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT",
+        "customToolkitSettings": {"commandLine": "true"}}})
+}
+
+fn parse_value(value: &Value) -> Result<JobRequest, Problem> {
+    parse(value.to_string().as_bytes(), &members())
+}
+
+fn with(pointer: &str, name: &str, value: Value) -> Value {
+    let mut body = body();
+    body.pointer_mut(pointer)
+        .unwrap()
+        .as_object_mut()
+        .unwrap()
+        .insert(name.into(), value);
+    body
+}
+
+#[test]
+fn fills_in_defaults() {
+    let job = parse_value(&body()).unwrap().properties;
+    assert_eq!(job.constraints.max_wall_clock_time, Seconds::days(7));
+    assert_eq!(job.scheduling_priority, crate::state::Priority::Normal);
+}
+
+#[test]
+fn nulls_and_read_only_members_mean_nothing() {
+    let mut value = with("/properties", "jobPreparation", Value::Null);
+    value["properties"]["executionState"] = json!("queued");
+    value["properties"]["lote"] = json!({"uid": "u", "attempt": 1, "nodes": []});
+    value["properties"]["constraints"] = json!({"maxWallClockTime": null});
+    assert_eq!(parse_value(&value), parse_value(&body()));
+}
+
+/// Each member with a bad value, and where below `/properties` the error points.
+fn assert_pointed_at(cases: &[(&str, Value, &str)]) {
+    for (name, value, target) in cases {
+        let problem = parse_value(&with("/properties", name, value.clone())).unwrap_err();
+        let target = format!("/properties/{target}");
+        assert_eq!(
+            problem.target,
+            Some(target),
+            "{name}: {value}: {}",
+            problem.message
+        );
+    }
+}
+
+#[test]
+fn every_slip_is_pointed_at() {
+    assert_pointed_at(&[
+        ("nodeCount", json!(0), "nodeCount"),
+        ("nodeCount", json!("1"), "nodeCount"),
+        ("nodeCount", json!(-1), "nodeCount"),
+        ("cluster", json!({"id": "c"}), "cluster/id"),
+        ("nodeCuont", json!(1), "nodeCuont"),
+        ("pyTorchSettings", json!({}), "pyTorchSettings"),
+        ("stdOutErrPathPrefix", json!(" "), "stdOutErrPathPrefix"),
+        ("mountVolumes", json!({}), "mountVolumes"),
+    ]);
+}
+
+#[test]
+fn every_slip_further_down_is_pointed_at() {
+    assert_pointed_at(&[
+        ("secrets", json!([]), "secrets"),
+        (
+            "constraints",
+            json!({"maxWallClockTime": "PT0S"}),
+            "constraints/maxWallClockTime",
+        ),
+        (
+            "environmentVariables",
+            json!([{"name": "1", "value": ""}]),
+            "environmentVariables/0/name",
+        ),
+        (
+            "environmentVariables",
+            json!([{"name": "LOTE_X", "value": ""}]),
+            "environmentVariables/0/name",
+        ),
+        (
+            "inputDirectories",
+            json!([{"id": "a-b", "path": "/"}]),
+            "inputDirectories/0/id",
+        ),
+        (
+            "outputDirectories",
+            json!([{"id": "A", "pathPrefix": "/", "pathSuffix": "../x"}]),
+            "outputDirectories/0/pathSuffix",
+        ),
+        (
+            "lote",
+            json!({"resources": {"memory": "lots"}}),
+            "lote/resources/memory",
+        ),
+        (
+            "lote",
+            json!({"resources": {"cpusPerNode": 0}}),
+            "lote/resources/cpusPerNode",
+        ),
+    ]);
+}
+
+#[test]
+fn a_missing_member_is_named() {
+    let mut value = body();
+    value["properties"]
+        .as_object_mut()
+        .unwrap()
+        .remove("nodeCount");
+    assert!(
+        parse_value(&value)
+            .unwrap_err()
+            .message
+            .contains("nodeCount")
+    );
+}
+
+#[test]
+fn no_framework_and_an_unknown_one_name_the_choice() {
+    let mut value = body();
+    value["properties"]
+        .as_object_mut()
+        .unwrap()
+        .remove("customToolkitSettings");
+    let problem = parse_value(&value).unwrap_err();
+    assert!(problem.message.contains("pyTorchSettings"), "{problem}");
+    value["properties"]["rayClusterSettings"] = json!({});
+    assert_eq!(
+        parse_value(&value).unwrap_err().code,
+        "FrameworkNotAvailable"
+    );
+}
+
+#[test]
+fn several_slips_are_all_told() {
+    let mut value = with("/properties", "nodeCount", json!(0));
+    value["properties"]["stdOutErrPathPrefix"] = json!("");
+    assert_eq!(parse_value(&value).unwrap_err().details.len(), 2);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_body_panics(body in ".{0,200}") {
+        let _ = parse(body.as_bytes(), &members());
+    }
+}
