@@ -38,7 +38,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// A job that ends sooner needs no report that it runs: the last one says all. Long
 /// enough for short jobs on a busy machine, where each report costs a durable write;
 /// short enough for people, who see a job's output from this moment on.
-const RUNNING_REPORT_DELAY: Duration = Duration::from_millis(100);
+const RUNNING_REPORT_DELAY: Duration = Duration::from_millis(40);
 
 /// What supports the primary processes has this long to end after them.
 const SUPPORT_GRACE_MAX: Duration = Duration::from_secs(5);
