@@ -170,6 +170,9 @@ impl Daemon {
         let mut command = Command::new(binary());
         command
             .args(arguments)
+            // `lote run` starts jobs in the current directory, which must be one that
+            // they can see: a checkout below /tmp is not.
+            .current_dir("/")
             .env("LOTE_URL", self.url())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());

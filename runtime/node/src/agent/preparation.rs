@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use lote_model::environment::{JobPaths, USER_NAME};
@@ -125,28 +125,31 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
 
 /// A directory that the user may pass through, and nobody else.
 fn passage(path: &Path, identity: Option<Identity>) -> Prepared {
-    if path.is_dir() {
-        return Ok(());
-    }
-    directory(path, 0o710)?;
-    match identity {
-        Some(Identity { gid, .. }) => {
-            chown(path, Some(0), Some(gid)).map_err(failed("hand over", path))
-        }
-        None => Ok(()),
-    }
+    belonging(path, 0o710, identity.map(|Identity { gid, .. }| (0, gid)))
 }
 
 /// A directory that belongs to the user. Its parent belongs to root.
 fn owned(path: &Path, identity: Option<Identity>) -> Prepared {
-    if path.is_dir() {
+    belonging(
+        path,
+        0o700,
+        identity.map(|Identity { uid, gid }| (uid, gid)),
+    )
+}
+
+/// Makes a directory with this mode and owner. One that exists is given them too:
+/// a daemon that was killed may have made it and not handed it over yet.
+fn belonging(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Prepared {
+    let is_right = |found: &fs::Metadata| {
+        let right_owner = owner.is_none_or(|owner| owner == (found.uid(), found.gid()));
+        found.is_dir() && found.mode() & 0o777 == mode && right_owner
+    };
+    if fs::symlink_metadata(path).is_ok_and(|found| is_right(&found)) {
         return Ok(());
     }
-    directory(path, 0o700)?;
-    match identity {
-        Some(Identity { uid, gid }) => {
-            chown(path, Some(uid), Some(gid)).map_err(failed("hand over", path))
-        }
+    directory(path, mode)?;
+    match owner {
+        Some((uid, gid)) => chown(path, Some(uid), Some(gid)).map_err(failed("hand over", path)),
         None => Ok(()),
     }
 }
@@ -229,7 +232,6 @@ fn shared_memory(job: &JobContext, identity: Identity) -> Prepared {
 
 /// A mount point lies on another device than its parent.
 fn is_mount_point(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     let device = |path: &Path| {
         fs::symlink_metadata(path)
             .map(|metadata| metadata.dev())
@@ -297,6 +299,30 @@ mod tests {
             ),
             (0o600, 0o700, 0o710)
         );
+    }
+
+    #[test]
+    fn a_directory_that_was_not_handed_over_yet_is_handed_over() {
+        if !nix::unistd::geteuid().is_root() {
+            println!(
+                "SKIPPED: a_directory_that_was_not_handed_over_yet_is_handed_over: needs root"
+            );
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job");
+        let user = Identity {
+            uid: 2_000_001,
+            gid: 2_000_001,
+        };
+        for make in [passage, owned] {
+            // As a daemon leaves it that is killed just after it made it.
+            fs::create_dir_all(&path).unwrap();
+            make(&path, Some(user)).unwrap();
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!(found.gid(), user.gid);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().uid(), user.uid);
     }
 
     #[test]
