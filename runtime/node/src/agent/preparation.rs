@@ -200,10 +200,21 @@ fn identity_files(directory: &Path, unix_id: UnixId) -> Prepared {
         text.push_str(&line);
         // Under another name first: a job must never see half of it.
         let draft = directory.join(format!("{id}.{name}.{:?}.new", std::thread::current().id()));
-        let written = fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path));
+        let written = fs::write(&draft, text).and_then(|()| appear(&draft, &path));
         written.map_err(failed("write", &path))?;
     }
     Ok(())
+}
+
+/// Gives a complete file its name, unless another has it already: one that jobs
+/// are just being shown must not be replaced, or the mount of it fails.
+fn appear(draft: &Path, path: &Path) -> io::Result<()> {
+    let linked = match fs::hard_link(draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    };
+    fs::remove_file(draft)?;
+    linked
 }
 
 /// Memory that all processes of the job on this node share as `/dev/shm`.
