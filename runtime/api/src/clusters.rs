@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use lote_model::cluster::{
     ClusterProperties, ClusterRecord, ClusterStatus, ScaleSettings, parse_scale_update,
@@ -16,8 +15,8 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Answer, ApiError};
 use crate::fleet::Fleet;
-use crate::operation::{self, Awaited};
-use crate::page::{PageRequest, page, rest};
+use crate::operation;
+use crate::page::{PageRequest, page_of};
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning};
 use crate::request::{At, AtCluster, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -213,12 +212,7 @@ pub(crate) async fn list(
             &caller.style,
         ));
     }
-    let last = rest(
-        listing.more,
-        listing.items.last().map(|entry| entry.key.as_str()),
-        &prefix,
-    );
-    Ok(page(&caller, &parameters, values, last))
+    Ok(page_of(&caller, &parameters, &prefix, &listing, values))
 }
 
 /// Marks it; the leader ends its jobs, frees its nodes and erases it.
@@ -227,15 +221,13 @@ pub(crate) async fn delete(
     caller: Caller,
     AtCluster(path): AtCluster,
 ) -> Answer {
-    let key = key::cluster(&path);
-    let now = state.now();
-    let change =
-        |record: &mut ClusterRecord| Ok(records::mark(&mut record.delete_requested_at, now));
-    match records::update(state.store(), &key, change).await? {
-        Some(marked) => {
-            let awaited = Awaited::deletion(key, marked.create_revision, now);
-            Ok(operation::accepted(&state, &caller, &awaited))
-        }
-        None => Ok(StatusCode::NO_CONTENT.into_response()),
-    }
+    let erase = operation::left_to_the_leader();
+    operation::delete(
+        &state,
+        &caller,
+        key::cluster(&path),
+        |record: &mut ClusterRecord| &mut record.delete_requested_at,
+        erase,
+    )
+    .await
 }

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use lote_model::key;
 use lote_model::path::{IdStyle, WorkspacePath};
@@ -11,8 +10,8 @@ use lote_store::{Transaction, get_json, list_json};
 use serde_json::{Value, json};
 
 use crate::error::Answer;
-use crate::operation::{self, Awaited};
-use crate::page::{PageRequest, page, rest};
+use crate::operation;
+use crate::page::{PageRequest, page_of};
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning};
 use crate::request::{At, AtExperiment, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -85,12 +84,7 @@ pub(crate) async fn list(
         .iter()
         .map(|entry| view(&entry.value, &caller.style))
         .collect();
-    let last = rest(
-        listing.more,
-        listing.items.last().map(|entry| entry.key.as_str()),
-        &prefix,
-    );
-    Ok(page(&caller, &parameters, values, last))
+    Ok(page_of(&caller, &parameters, &prefix, &listing, values))
 }
 
 pub(crate) async fn delete(
@@ -98,16 +92,13 @@ pub(crate) async fn delete(
     caller: Caller,
     AtExperiment(path): AtExperiment,
 ) -> Answer {
-    let key = key::experiment(&path);
-    let now = state.now();
-    let change =
-        |record: &mut ExperimentRecord| Ok(records::mark(&mut record.delete_requested_at, now));
-    let Some(marked) = records::update(state.store(), &key, change).await? else {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    };
-    if crate::janitor::erase_empty_experiment(state.store(), &path).await? {
-        return Ok(StatusCode::OK.into_response());
-    }
-    let awaited = Awaited::deletion(key, marked.create_revision, now);
-    Ok(operation::accepted(&state, &caller, &awaited))
+    let erase = crate::janitor::erase_empty_experiment(state.store(), &path);
+    operation::delete(
+        &state,
+        &caller,
+        key::experiment(&path),
+        |record: &mut ExperimentRecord| &mut record.delete_requested_at,
+        erase,
+    )
+    .await
 }

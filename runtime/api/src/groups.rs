@@ -12,7 +12,7 @@ use lote_store::{ListRequest, Transaction, get_json, list_json};
 use serde_json::{Value, json};
 
 use crate::error::{Answer, ApiError};
-use crate::page::{PageRequest, page, rest};
+use crate::page::{PageRequest, page_of};
 use crate::records::{ATTEMPTS_MAX, Kind, contended};
 use crate::request::{At, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -52,12 +52,7 @@ pub(crate) async fn list(
         .iter()
         .map(|entry| view(&entry.value, &caller.style))
         .collect();
-    let last = rest(
-        listing.more,
-        listing.items.last().map(|entry| entry.key.as_str()),
-        key::GROUPS,
-    );
-    Ok(page(&caller, &parameters, values, last))
+    Ok(page_of(&caller, &parameters, key::GROUPS, &listing, values))
 }
 
 /// The location and tags that clients send mean nothing here: Lote has one region.

@@ -13,11 +13,13 @@ use jiff::Timestamp;
 use lote_model::job::{JobRecord, JobStatus};
 use lote_model::key;
 use lote_model::path::IdStyle;
-use lote_store::{Entry, Revision, get_json};
+use lote_store::{Entry, Revision, StoreError, get_json};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::{Answer, ApiError};
+use crate::records;
 use crate::request::{Caller, Segments};
 use crate::state::ApiState;
 use crate::time::is_held_back;
@@ -130,6 +132,35 @@ fn headers(caller: &Caller, id: &str) -> HeaderMap {
 pub(crate) fn accepted(state: &ApiState, caller: &Caller, awaited: &Awaited) -> Response {
     let id = state.signer.seal(PURPOSE, awaited);
     (StatusCode::ACCEPTED, headers(caller, &id)).into_response()
+}
+
+/// Answers a DELETE: 204 if there is no such record. Otherwise sets the mark that
+/// `mark` finds in it; then 200 if `erase` could remove it at once, else 202.
+pub(crate) async fn delete<T>(
+    state: &ApiState,
+    caller: &Caller,
+    key: String,
+    mark: fn(&mut T) -> &mut Option<Timestamp>,
+    erase: impl Future<Output = Result<bool, StoreError>>,
+) -> Answer
+where
+    T: Serialize + DeserializeOwned,
+{
+    let now = state.now();
+    let change = |record: &mut T| Ok(records::mark(mark(record), now));
+    let Some(marked) = records::update(state.store(), &key, change).await? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    if erase.await? {
+        return Ok(StatusCode::OK.into_response());
+    }
+    let awaited = Awaited::deletion(key, marked.create_revision, now);
+    Ok(accepted(state, caller, &awaited))
+}
+
+/// For [`delete`]: the leader erases it, once nothing of it is left.
+pub(crate) fn left_to_the_leader() -> impl Future<Output = Result<bool, StoreError>> {
+    std::future::ready(Ok(false))
 }
 
 fn opened(state: &ApiState, id: &str) -> Result<Awaited, ApiError> {

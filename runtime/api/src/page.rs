@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use lote_model::problem::Problem;
-use lote_store::ListRequest;
+use lote_store::{JsonListing, ListRequest};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
@@ -71,15 +71,17 @@ pub(crate) fn page(
     Json(body).into_response()
 }
 
-/// The continuation of the store's list, without the prefix.
-pub(crate) fn rest<'key>(
-    more: bool,
-    last_key: Option<&'key str>,
+/// One page of a list of the store under `prefix`, as the API answers it.
+pub(crate) fn page_of<T>(
+    caller: &Caller,
+    parameters: &Parameters,
     prefix: &str,
-) -> Option<&'key str> {
-    last_key
-        .filter(|_| more)
-        .and_then(|key| key.strip_prefix(prefix))
+    listing: &JsonListing<T>,
+    values: Vec<Value>,
+) -> Response {
+    let last = listing.items.last().filter(|_| listing.more);
+    let last = last.and_then(|entry| entry.key.strip_prefix(prefix));
+    page(caller, parameters, values, last)
 }
 
 /// The same request, further on. Clients follow it verbatim.

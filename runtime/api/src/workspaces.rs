@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use lote_model::body;
 use lote_model::id::UnixId;
@@ -19,8 +18,8 @@ use serde_json::{Value, json};
 
 use crate::error::{Answer, ApiError};
 use crate::groups::LOCATION;
-use crate::operation::{self, Awaited};
-use crate::page::{PageRequest, page, rest};
+use crate::operation;
+use crate::page::{PageRequest, page_of};
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning};
 use crate::request::{At, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -220,12 +219,7 @@ async fn list(state: &ApiState, caller: &Caller, parameters: &Parameters, prefix
         .iter()
         .map(|entry| view(&entry.value, &caller.style))
         .collect();
-    let last = rest(
-        listing.more,
-        listing.items.last().map(|entry| entry.key.as_str()),
-        prefix,
-    );
-    Ok(page(caller, parameters, values, last))
+    Ok(page_of(caller, parameters, prefix, &listing, values))
 }
 
 pub(crate) async fn delete(
@@ -233,16 +227,13 @@ pub(crate) async fn delete(
     caller: Caller,
     At(path): At<WorkspacePath>,
 ) -> Answer {
-    let key = key::workspace(&path);
-    let now = state.now();
-    let change =
-        |record: &mut WorkspaceRecord| Ok(records::mark(&mut record.delete_requested_at, now));
-    let Some(marked) = records::update(state.store(), &key, change).await? else {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    };
-    if crate::janitor::erase_empty_workspace(state.store(), &path).await? {
-        return Ok(StatusCode::OK.into_response());
-    }
-    let awaited = Awaited::deletion(key, marked.create_revision, now);
-    Ok(operation::accepted(&state, &caller, &awaited))
+    let erase = crate::janitor::erase_empty_workspace(state.store(), &path);
+    operation::delete(
+        &state,
+        &caller,
+        key::workspace(&path),
+        |record: &mut WorkspaceRecord| &mut record.delete_requested_at,
+        erase,
+    )
+    .await
 }

@@ -54,3 +54,15 @@ impl Problem {
         Some(first)
     }
 }
+
+/// An error with everything underneath it, in one line.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

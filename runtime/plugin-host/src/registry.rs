@@ -183,7 +183,7 @@ impl Plugins {
             }
             Err(error) => {
                 let message = error.sentence();
-                tracing::error!("{message}");
+                tracing::error!(origin, "a plugin is not in use: {message}");
                 self.failures.push(Failure {
                     origin: origin.to_owned(),
                     message,

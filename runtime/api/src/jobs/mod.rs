@@ -28,7 +28,7 @@ use lote_store::{Entry, ListRequest, Store, get_json, list_json};
 
 use crate::error::{Answer, ApiError};
 use crate::operation::{self, Awaited};
-use crate::page::{PageRequest, page, rest};
+use crate::page::{PageRequest, page_of};
 use crate::records;
 use crate::request::{At, AtExperiment, Caller, Parameters};
 use crate::state::ApiState;
@@ -142,12 +142,8 @@ pub(crate) async fn list(
             now,
         )
     });
-    Ok(page(
-        &caller,
-        &parameters,
-        values.collect(),
-        rest(listing.more, last_key, &prefix),
-    ))
+    let values = values.collect();
+    Ok(page_of(&caller, &parameters, &prefix, &listing, values))
 }
 
 /// The statuses of one page of jobs, by name. They stand in the same order as
@@ -220,14 +216,13 @@ pub(crate) async fn delete(
     caller: Caller,
     At(path): At<JobPath>,
 ) -> Answer {
-    let now = state.now();
-    let key = key::job(&path);
-    let change = |record: &mut JobRecord| Ok(records::mark(&mut record.delete_requested_at, now));
-    match records::update(state.store(), &key, change).await? {
-        Some(marked) => {
-            let awaited = Awaited::deletion(key, marked.create_revision, now);
-            Ok(operation::accepted(&state, &caller, &awaited))
-        }
-        None => Ok(StatusCode::NO_CONTENT.into_response()),
-    }
+    let erase = operation::left_to_the_leader();
+    operation::delete(
+        &state,
+        &caller,
+        key::job(&path),
+        |record: &mut JobRecord| &mut record.delete_requested_at,
+        erase,
+    )
+    .await
 }

@@ -15,13 +15,6 @@ pub(super) fn load(settings: &NodeSettings) -> Result<Registry, HostError> {
         BUILTINS,
         settings.plugin_dir.clone(),
     );
-    for failure in registry.failures() {
-        tracing::error!(
-            origin = failure.origin,
-            "a plugin is not in use: {}",
-            failure.message
-        );
-    }
     for plugin in registry.list() {
         tracing::debug!(?plugin, "plugin");
     }

@@ -24,6 +24,7 @@ use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
+use lote_model::problem::explain;
 use lote_node::agent::{Agent, AgentError, Isolation, NodeConfig};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
@@ -85,13 +86,7 @@ pub(crate) fn run(args: NodeArgs) -> ExitCode {
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(error) = source {
-                text = format!("{text}: {error}");
-                source = error.source();
-            }
-            tracing::error!("{text}");
+            tracing::error!("{}", explain(&error));
             ExitCode::FAILURE
         }
     }

@@ -69,7 +69,8 @@ impl JobContext {
     /// One clean-up step; its output goes to the launcher's log.
     pub(super) fn finish_step(&self, index: usize, command: &Command) -> ProcessSpec {
         let mut spec = self.command(command, None, None);
-        spec.record = self.record("finish", u32::try_from(index).unwrap_or(u32::MAX));
+        // No process of a plan can have this name: theirs have no underscore.
+        spec.record = self.record("finish_step", u32::try_from(index).unwrap_or(u32::MAX));
         spec.title = format!("clean-up: {}", shown(command));
         let log = self.output_path(&environment::execution_log(&self.plan));
         spec.stdout.clone_from(&log);
@@ -369,6 +370,14 @@ pub(super) mod tests {
                 size_bytes: 512 << 20
             }
         );
+    }
+
+    #[test]
+    fn a_process_called_finish_is_not_taken_for_a_clean_up_step() {
+        let job = job(Path::new("/data"), &["finish"], None);
+        let process = job.process(&job.plan.launch.processes[0], 0);
+        let step = job.finish_step(0, &Command::Shell("true".into()));
+        assert_ne!(process.record, step.record);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Launching, following and restarting the processes of a plan.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lote_model::plan::{Command, OnFailure, Process};
+use lote_model::plan::{Command, OnFailure, Part, Process};
+use lote_model::problem::explain;
 
 use super::Node;
 use super::ending::{Failure, FailureCause, Step, cause_of_failure};
 use super::process_spec::{JobContext, shown};
 use crate::launch::{
-    Attached, LaunchError, LostReason, Outcome, ProcessSpec, Supervised, attach, tail, tombstone,
+    Attached, LaunchError, LostReason, Outcome, ProcessSpec, Supervised, Tombstone, attach, tail,
+    tombstone,
 };
 
 /// How much of a failed process's standard error goes into its error.
@@ -38,6 +40,8 @@ pub(super) struct Processes {
 #[derive(Debug)]
 pub(super) struct StartedProcess {
     process: Process,
+    /// Where every start of it writes its errors.
+    stderr: PathBuf,
     first: Started,
 }
 
@@ -66,8 +70,13 @@ impl Processes {
         processes.sort_by_key(|process| process.stage);
         let mut started = Vec::with_capacity(processes.len());
         for process in processes {
-            let first = self.ensure(&self.job.process(&process, 0)).await;
-            started.push(StartedProcess { process, first });
+            let spec = self.job.process(&process, 0);
+            let first = self.ensure(&spec).await;
+            started.push(StartedProcess {
+                process,
+                stderr: spec.stderr,
+                first,
+            });
         }
         started
     }
@@ -75,21 +84,22 @@ impl Processes {
     /// Follows a process to its last end, starting it again as often as the plan
     /// allows. `None`: it ended well, or its failures are to be ignored.
     pub(super) async fn follow(&self, started: StartedProcess) -> (Process, Option<Failure>) {
-        let StartedProcess { process, mut first } = started;
+        let StartedProcess {
+            process,
+            stderr,
+            first,
+        } = started;
         let restarts = match process.on_failure {
             OnFailure::Restart(restarts) => restarts,
             OnFailure::FailJob | OnFailure::Ignore => 0,
         };
-        for start in 0..=restarts {
-            let spec = self.job.process(&process, start);
-            if start > 0 {
-                first = self.ensure(&spec).await;
-            }
-            let outcome = finish(first).await;
-            first = Started::Failed(String::new());
+        let mut started = first;
+        let mut start = 0;
+        loop {
+            let outcome = finish(started).await;
             let step = Step::Process(process.name.clone());
             let failure = self
-                .failure(step, shown(&process.command), &spec.stderr, outcome)
+                .failure(step, shown(&process.command), &stderr, outcome)
                 .await;
             match failure {
                 None => return (process, None),
@@ -99,8 +109,9 @@ impl Processes {
                 }
                 Some(_) => {}
             }
+            start += 1;
+            started = self.ensure(&self.job.process(&process, start)).await;
         }
-        (process, None)
     }
 
     /// Runs one clean-up step; gives up on it after `limit`.
@@ -137,8 +148,8 @@ impl Processes {
         for start in 0.. {
             let record = self.job.record(name, start);
             match tombstone(&record) {
-                Ok(crate::launch::Tombstone::Placed) => break,
-                Ok(crate::launch::Tombstone::AlreadyClaimed) => match attach(&record) {
+                Ok(Tombstone::Placed) => break,
+                Ok(Tombstone::AlreadyClaimed) => match attach(&record) {
                     Ok(Attached::Running(process)) => last = Some(process),
                     Ok(Attached::Finished(Outcome::Tombstone)) => break,
                     Ok(_) => last = None,
@@ -228,21 +239,9 @@ fn is_lost(failure: &Failure) -> bool {
     matches!(failure.cause, FailureCause::Lost(_))
 }
 
-/// An error with everything underneath it, in one line.
-pub(super) fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
 impl StartedProcess {
     /// Whether the job waits for its end.
     pub(super) fn is_primary(&self) -> bool {
-        self.process.part == lote_model::plan::Part::Primary
+        self.process.part == Part::Primary
     }
 }

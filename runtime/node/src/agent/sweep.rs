@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use lote_model::problem::explain;
 use nix::sys::signal::Signal;
 
 use super::preparation::remove_job_directory;
-use super::processes::explain;
 use super::{Node, cgroup_record};
 use crate::cgroup::CgroupError;
 use crate::launch::{Attached, attach, tombstone};

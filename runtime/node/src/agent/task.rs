@@ -16,6 +16,7 @@ use lote_model::environment::{Directories, JobPaths};
 use lote_model::job::{DirectoryLocation, ErrorRecord, STDOUTERR};
 use lote_model::key;
 use lote_model::plan::Part;
+use lote_model::problem::explain;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{StoreError, get_json};
 use nix::sys::signal::Signal;
@@ -26,7 +27,7 @@ use super::allocations::Directive;
 use super::ending::{Failure, LimitsHit};
 use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
-use super::processes::{Processes, explain};
+use super::processes::Processes;
 use super::reporter::{Reporter, Withdrawn};
 use super::{Node, cgroup_record};
 use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
@@ -254,24 +255,26 @@ impl Task {
     }
 
     async fn run_processes(&mut self) -> Verdict {
-        let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
+        let processes = self.processes();
         let mut stop = self.directive.clone();
         let verdict = tokio::select! {
             biased;
             _ = stop.wait_for(|directive| is_stop(*directive)) => Verdict::Stopped,
             verdict = self.run_to_the_end(&processes) => verdict,
         };
-        if matches!(verdict, Verdict::Stopped) {
-            let grace = match stop.borrow().phase {
-                // Nobody wants it any more: another node may have the job already.
-                None => Duration::ZERO,
-                Some(_) => Duration::from_secs(self.job.plan.grace_period.0),
-            };
-            terminate(&processes, self.cgroup.as_ref(), grace).await;
-        } else if matches!(verdict, Verdict::Completed) && !self.has_supporters() {
-            self.all_ended = true;
-        } else if self.has_supporters() {
-            let grace = SUPPORT_GRACE_MAX.min(Duration::from_secs(self.job.plan.grace_period.0));
+        let asked = Duration::from_secs(self.job.plan.grace_period.0);
+        let grace = match &verdict {
+            // Nobody wants it any more: another node may have the job already.
+            Verdict::Stopped if stop.borrow().phase.is_none() => Some(Duration::ZERO),
+            Verdict::Stopped => Some(asked),
+            _ if self.has_supporters() => Some(SUPPORT_GRACE_MAX.min(asked)),
+            Verdict::Completed => {
+                self.all_ended = true;
+                None
+            }
+            Verdict::Failed(_) => None,
+        };
+        if let Some(grace) = grace {
             terminate(&processes, self.cgroup.as_ref(), grace).await;
         }
         verdict
@@ -355,6 +358,10 @@ impl Task {
         let _: Result<(), Withdrawn> = self.reporter.report(phase, &self.locations()).await;
     }
 
+    fn processes(&self) -> Processes {
+        Processes::new(Arc::clone(&self.node), Arc::clone(&self.job))
+    }
+
     fn has_supporters(&self) -> bool {
         self.job
             .plan
@@ -385,7 +392,7 @@ impl Task {
                 .flatten();
         }
         self.kill_rest().await;
-        let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
+        let processes = self.processes();
         for (index, step) in self.job.plan.launch.finish.iter().enumerate() {
             processes
                 .finish_step(index, &step.command, FINISH_STEP_MAX)
@@ -404,8 +411,7 @@ impl Task {
         if !std::mem::replace(&mut self.all_ended, true) {
             // First the shims: one that is still setting its process up could put
             // it into the control group after everything there was killed.
-            let processes = Processes::new(Arc::clone(&self.node), Arc::clone(&self.job));
-            terminate(&processes, None, Duration::ZERO).await;
+            terminate(&self.processes(), None, Duration::ZERO).await;
         }
         let Some(cgroup) = &self.cgroup else { return };
         while !cgroup.is_empty().unwrap_or(false) {
