@@ -13,6 +13,7 @@ mod concurrent;
 mod connections;
 mod daemon;
 mod deletion;
+mod examples;
 mod files;
 mod golden;
 mod jobs;
