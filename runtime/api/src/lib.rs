@@ -13,6 +13,7 @@
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
 //! * `routes` — which handler answers which path.
 //! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
+//! * `openapi` — the description of all of it, `/v1/openapi.json`.
 //! * `operation` — long-running operations, computed from the store.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
@@ -34,6 +35,7 @@ mod jobs;
 mod meta;
 mod nodes;
 mod normalise;
+mod openapi;
 mod operation;
 mod page;
 mod records;
