@@ -11,8 +11,10 @@
 mod bad_input;
 mod concurrent;
 mod contract;
+mod connections;
 mod daemon;
 mod deletion;
+mod described;
 mod files;
 mod golden;
 mod jobs;
