@@ -105,6 +105,12 @@ pub(crate) fn api_version() -> Parameter {
     required(query("api-version", what, versions))
 }
 
+/// That of a neighbour of Batch AI, whose versions are its own.
+pub(crate) fn any_api_version() -> Parameter {
+    let what = "A version of the resource manager; any will do.";
+    required(query("api-version", what, text().min_length(Some(1))))
+}
+
 pub(crate) fn max_results() -> Parameter {
     let what = "The most values in one page.";
     query("maxresults", what, number(1, 1_000, 1_000))

@@ -2,6 +2,7 @@
 //!
 //! * In requests `null` means absent; answers leave a member out instead.
 //! * In requests unknown members are refused, except beside `properties`.
+//! * What is read-only is a whole list, not each value in it.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ pub(crate) fn apply(document: &mut Value) {
         return;
     };
     for (name, schema) in schemas {
+        lists_are_read_only(schema);
         if inside.contains(name) {
             close(schema);
         } else if !bodies.contains(name) {
@@ -102,6 +104,22 @@ fn never_null(schema: &mut Value) {
     }
 }
 
+/// A list or map that only the service sets: the generator says so of its values.
+fn lists_are_read_only(schema: &mut Value) {
+    let Value::Object(members) = schema else {
+        return;
+    };
+    for values in ["items", "additionalProperties"] {
+        let inner = members.get_mut(values).and_then(Value::as_object_mut);
+        if let Some(word) = inner.and_then(|inner| inner.remove("readOnly")) {
+            members.insert("readOnly".into(), word);
+        }
+    }
+    for part in parts(members) {
+        lists_are_read_only(part);
+    }
+}
+
 /// What a schema is made of.
 fn parts(members: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value> {
     members.iter_mut().flat_map(|(name, value)| match value {
@@ -175,6 +193,16 @@ mod tests {
             json!(["string", "null"])
         );
         assert!(schemas["Body"].get("additionalProperties").is_none());
+    }
+
+    #[test]
+    fn a_list_is_read_only_as_a_whole() {
+        let mut schema = json!({"allOf": [{"properties": {
+            "a": {"type": "array", "items": {"type": "string", "readOnly": true}},
+        }}]});
+        lists_are_read_only(&mut schema);
+        let list = json!({"type": "array", "items": {"type": "string"}, "readOnly": true});
+        assert_eq!(schema["allOf"][0]["properties"]["a"], list);
     }
 
     #[test]

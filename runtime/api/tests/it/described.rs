@@ -57,11 +57,18 @@ impl Description {
     #[track_caller]
     pub(crate) fn check(&self, method: &str, url: &str, reply: &Reply) {
         if let Err(complaint) = self.complaint(method, url, reply) {
-            panic!("{method} {url} answered {}: {complaint}\n{}", reply.status, shown(reply));
+            panic!(
+                "{method} {url} answered {}: {complaint}\n{}",
+                reply.status,
+                shown(reply)
+            );
         }
     }
 
     fn complaint(&self, method: &str, url: &str, reply: &Reply) -> Result<(), String> {
+        if method == "HEAD" {
+            return self.head(url, reply);
+        }
         let Some(operation) = self.operation(method, url) else {
             // No route, or no such method: only the envelope can be expected.
             return self.body("/components/schemas/CloudError", &reply.bytes);
@@ -74,6 +81,16 @@ impl Description {
             None => return Err("this status is not described".to_owned()),
         };
         self.content(&pointer, reply)
+    }
+
+    /// HEAD is GET without the body.
+    fn head(&self, url: &str, reply: &Reply) -> Result<(), String> {
+        let known = self.operation("GET", url).is_some();
+        match (known, reply.bytes.as_slice()) {
+            (true, []) => Ok(()),
+            (false, _) => Err("there is no such GET".to_owned()),
+            (true, _) => Err("an answer to HEAD has a body".to_owned()),
+        }
     }
 
     fn content(&self, pointer: &str, reply: &Reply) -> Result<(), String> {
@@ -91,7 +108,10 @@ impl Description {
         if kind != "application/json" {
             return Ok(());
         }
-        self.body(&format!("{pointer}/content/{}/schema", escaped(kind)), &reply.bytes)
+        self.body(
+            &format!("{pointer}/content/{}/schema", escaped(kind)),
+            &reply.bytes,
+        )
     }
 
     fn body(&self, pointer: &str, bytes: &[u8]) -> Result<(), String> {
@@ -134,13 +154,17 @@ impl Description {
 impl Operation {
     fn fits(&self, segments: &[&str]) -> bool {
         let fits = |(template, segment): (&String, &&str)| {
-            (is_parameter(template) && !segment.is_empty()) || template.eq_ignore_ascii_case(segment)
+            (is_parameter(template) && !segment.is_empty())
+                || template.eq_ignore_ascii_case(segment)
         };
         self.segments.len() == segments.len() && self.segments.iter().zip(segments).all(fits)
     }
 
     fn fixed(&self) -> usize {
-        self.segments.iter().filter(|segment| !is_parameter(segment)).count()
+        self.segments
+            .iter()
+            .filter(|segment| !is_parameter(segment))
+            .count()
     }
 }
 
@@ -153,7 +177,10 @@ fn escaped(key: &str) -> String {
 }
 
 fn shown(reply: &Reply) -> String {
-    String::from_utf8_lossy(&reply.bytes).chars().take(4_000).collect()
+    String::from_utf8_lossy(&reply.bytes)
+        .chars()
+        .take(4_000)
+        .collect()
 }
 
 /// Lets no schema with named members have others.
@@ -175,10 +202,14 @@ fn collect_bases(value: &Value, bases: &mut BTreeSet<String>) {
         Value::Object(members) => {
             let parts = members.get("allOf").and_then(Value::as_array);
             for part in parts.into_iter().flatten() {
-                let name = part["$ref"].as_str().and_then(|target| target.rsplit('/').next());
+                let name = part["$ref"]
+                    .as_str()
+                    .and_then(|target| target.rsplit('/').next());
                 bases.extend(name.map(str::to_owned));
             }
-            members.values().for_each(|member| collect_bases(member, bases));
+            members
+                .values()
+                .for_each(|member| collect_bases(member, bases));
         }
         Value::Array(values) => values.iter().for_each(|value| collect_bases(value, bases)),
         _ => {}
@@ -190,7 +221,9 @@ fn close_schema(schema: &mut Value) {
         return;
     };
     if members.contains_key("properties") {
-        members.entry("additionalProperties").or_insert(json!(false));
+        members
+            .entry("additionalProperties")
+            .or_insert(json!(false));
     }
     for (name, member) in members {
         match member {
@@ -231,16 +264,24 @@ mod tests {
             group
         };
         let complaint = |status, kind: &str, body: &Value| {
-            description.complaint("GET", "/v1/groups/g", &reply(status, kind, body)).is_err()
+            description
+                .complaint("GET", "/v1/groups/g", &reply(status, kind, body))
+                .is_err()
         };
         let json = "application/json";
         assert!(!complaint(200, json, &group));
         assert!(complaint(201, json, &group), "a status");
         assert!(complaint(200, "text/plain", &group), "a type");
         assert!(complaint(200, json, &with("extra", json!(1))), "a member");
-        assert!(complaint(200, json, &with("name", json!(1))), "another type");
+        assert!(
+            complaint(200, json, &with("name", json!(1))),
+            "another type"
+        );
         assert!(complaint(200, json, &json!({})), "too little");
-        assert!(complaint(404, json, &json!({"error": {"code": 1}})), "another envelope");
+        assert!(
+            complaint(404, json, &json!({"error": {"code": 1}})),
+            "another envelope"
+        );
         assert!(!complaint(404, json, &json!({"error": {"code": "a"}})));
     }
 
@@ -250,10 +291,16 @@ mod tests {
         let description = Description::new(daemon.get("/v1/openapi.json").json());
         let url = rm("/workspaces/w");
         let complaint = |body: &Value| {
-            description.complaint("GET", &url, &reply(200, "application/json", body)).is_err()
+            description
+                .complaint("GET", &url, &reply(200, "application/json", body))
+                .is_err()
         };
-        assert!(!complaint(&json!({"id": "a", "tags": {"a": "b"}, "properties": {}})));
+        assert!(!complaint(
+            &json!({"id": "a", "tags": {"a": "b"}, "properties": {}})
+        ));
         assert!(complaint(&json!({"id": "a", "sku": "b"})));
-        assert!(complaint(&json!({"properties": {"creationTime": "yesterday"}})));
+        assert!(complaint(
+            &json!({"properties": {"creationTime": "yesterday"}})
+        ));
     }
 }

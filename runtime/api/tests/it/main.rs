@@ -10,8 +10,8 @@
 
 mod bad_input;
 mod concurrent;
-mod contract;
 mod connections;
+mod contract;
 mod daemon;
 mod deletion;
 mod described;

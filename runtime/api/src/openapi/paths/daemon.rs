@@ -3,6 +3,7 @@
 use utoipa::openapi::path::HttpMethod;
 
 use super::{Described, tagged};
+use crate::openapi::parameters;
 use crate::openapi::schemas::daemon::{LoteHealth, LotePluginListResult, LoteVersion};
 use crate::openapi::schemas::group::{LoteGroup, LoteGroupCreateParameters, LoteGroupListResult};
 use crate::openapi::schemas::node::{LoteNode, LoteNodeListResult};
@@ -14,27 +15,33 @@ pub(crate) fn all() -> Vec<Described> {
 }
 
 fn groups() -> Vec<Described> {
-    let one = "/v1/groups/{resourceGroupName}";
-    tagged(
+    let all = "/subscriptions/{subscriptionId}/resourceGroups";
+    let one = format!("{all}/{{resourceGroupName}}");
+    let one = || one.clone();
+    let groups = tagged(
         "groups",
         [
-            Described::get("Groups_List", "/v1/groups", "Lists the resource groups")
+            Described::get("Groups_List", all, "Lists the resource groups")
                 .lists::<LoteGroupListResult>(),
-            Described::get("Groups_Get", one, "Reads a resource group")
+            Described::get("Groups_Get", one(), "Reads a resource group")
                 .answers::<LoteGroup>("The group."),
-            Described::put("Groups_Create", one, "Creates a resource group")
+            Described::put("Groups_Create", one(), "Creates a resource group")
                 .may_take::<LoteGroupCreateParameters>()
                 .answers::<LoteGroup>("The group."),
             Described::new(
                 HttpMethod::Delete,
                 "Groups_Delete",
-                one,
+                one(),
                 "Deletes a resource group that has no workspaces",
             )
             .empty("200", "It is gone.")
             .empty("204", "There was none."),
         ],
-    )
+    );
+    let with_version = groups.into_iter();
+    with_version
+        .map(|described| described.parameter(parameters::any_api_version()))
+        .collect()
 }
 
 fn daemon() -> Vec<Described> {

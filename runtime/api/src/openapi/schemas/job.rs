@@ -245,6 +245,7 @@ pub(crate) struct JobExecutionInfo {
 #[schema(rename_all = "camelCase")]
 pub(crate) struct JobListResult {
     /// The jobs.
+    #[schema(read_only)]
     value: Option<Vec<Job>>,
     /// The whole URL of the next page, if there is one.
     #[schema(read_only)]

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 /// The words about a value that are facts and stand for themselves.
-const PLAIN: [&str; 10] = [
+const PLAIN: [&str; 9] = [
     "format",
     "pattern",
     "minLength",
@@ -21,7 +21,6 @@ const PLAIN: [&str; 10] = [
     "minItems",
     "maxItems",
     "default",
-    "enum",
 ];
 
 /// The facts of a document.
@@ -243,6 +242,11 @@ fn plain(schema: &Value, facts: &mut Map<String, Value>) {
         if let Some(value) = schema.get(word) {
             facts.entry(word).or_insert_with(|| value.clone());
         }
+    }
+    if let Some(Value::Array(values)) = schema.get("enum") {
+        // Their order says nothing.
+        let values: BTreeSet<&str> = values.iter().map(text).collect();
+        facts.entry("enum").or_insert_with(|| json!(values));
     }
     if schema["readOnly"] == true {
         facts.insert("readOnly".into(), json!(true));
