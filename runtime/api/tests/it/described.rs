@@ -285,6 +285,41 @@ mod tests {
         assert!(!complaint(404, json, &json!({"error": {"code": "a"}})));
     }
 
+    /// The routes say themselves which methods they have, in refusing another one.
+    #[test]
+    fn every_path_has_the_methods_that_are_described() {
+        let daemon = Daemon::start();
+        let document = daemon.get("/v1/openapi.json").json();
+        for (template, item) in document["paths"].as_object().unwrap() {
+            let methods = item.as_object().unwrap().keys();
+            let described: BTreeSet<String> = methods.map(|method| method.to_uppercase()).collect();
+            let segments = template
+                .split('/')
+                .map(|segment| match is_parameter(segment) {
+                    true => "x",
+                    false => segment,
+                });
+            let path = segments.collect::<Vec<_>>().join("/");
+            let reply = daemon.request(
+                "OPTIONS",
+                &format!("{path}?api-version=2018-05-01"),
+                &[],
+                b"",
+            );
+            if reply.status == 404 {
+                reply.expect_error(404, "NotSupported");
+                continue;
+            }
+            reply.expect_error(405, "MethodNotAllowed");
+            let allowed = reply
+                .header("allow")
+                .split(',')
+                .filter(|method| *method != "HEAD");
+            let allowed: BTreeSet<String> = allowed.map(str::to_owned).collect();
+            assert_eq!(allowed, described, "{template}");
+        }
+    }
+
     #[test]
     fn members_of_what_others_are_made_of_count() {
         let daemon = Daemon::start();

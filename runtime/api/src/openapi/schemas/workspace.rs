@@ -46,6 +46,7 @@ pub(crate) struct WorkspaceListResult {
 #[derive(ToSchema)]
 pub(crate) struct WorkspaceCreateParameters {
     /// A region. Lote has one; any name will do, and is kept.
+    #[schema(pattern = r"\S")]
     location: String,
     /// Free texts of the user.
     tags: Option<BTreeMap<String, String>>,
@@ -55,6 +56,7 @@ pub(crate) struct WorkspaceCreateParameters {
 #[derive(ToSchema)]
 pub(crate) struct LoteWorkspaceCreateParameters {
     /// A region; `local` when absent.
+    #[schema(pattern = r"\S")]
     location: Option<String>,
     /// Free texts of the user.
     tags: Option<BTreeMap<String, String>>,
