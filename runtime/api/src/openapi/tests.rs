@@ -10,9 +10,12 @@ use crate::routes;
 
 /// A path without the names of its parameters, in the case of the routes.
 fn form(path: &str) -> String {
-    let segment = |segment: &str| match segment.starts_with('{') {
-        true => "{}".to_owned(),
-        false => segment.to_ascii_lowercase(),
+    let segment = |segment: &str| {
+        if segment.starts_with('{') {
+            "{}".to_owned()
+        } else {
+            segment.to_ascii_lowercase()
+        }
     };
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }

@@ -295,10 +295,7 @@ mod tests {
             let described: BTreeSet<String> = methods.map(|method| method.to_uppercase()).collect();
             let segments = template
                 .split('/')
-                .map(|segment| match is_parameter(segment) {
-                    true => "x",
-                    false => segment,
-                });
+                .map(|segment| if is_parameter(segment) { "x" } else { segment });
             let path = segments.collect::<Vec<_>>().join("/");
             let reply = daemon.request(
                 "OPTIONS",

@@ -1,6 +1,6 @@
 //! What a description of an HTTP interface says, without its sentences.
 //!
-//! Reads Swagger 2.0 and OpenAPI 3, and brings both into one form:
+//! Reads Swagger 2.0 and `OpenAPI` 3, and brings both into one form:
 //! `operations`, `parameters` and `schemas`, all by name. Only what Batch AI's
 //! prefix has is looked at, and the schemas that it leads to.
 //!
@@ -262,7 +262,7 @@ fn kind(types: &Value) -> Option<Value> {
     }
 }
 
-/// The JSON schema of a body in OpenAPI 3.
+/// The JSON schema of a body in `OpenAPI` 3.
 fn json_schema(body: &Value) -> Option<&Value> {
     body["content"].get("application/json")?.get("schema")
 }
