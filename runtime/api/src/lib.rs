@@ -13,7 +13,9 @@
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
 //! * `leftover` — what a handler did not read of a body.
 //! * `routes` — which handler answers which path.
-//! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
+//! * `groups`, `workspaces`, `experiments`, `clusters`, `file_servers`, `jobs`, `nodes`, `meta` — the resources.
+//! * `remote_login`, `usages`, `catalogue`, `quota` — where to log in, how much there is and may be, what can be permitted.
+//! * `neighbours` — other services that unmodified clients call; can be switched off.
 //! * `openapi` — the description of all of it, `/v1/openapi.json`.
 //! * `operation` — long-running operations, computed from the store.
 //! * `janitor` — removes emptied containers that a user asked to delete.
@@ -24,9 +26,11 @@
 //! based on, and nothing but the store survives a request. Only this crate
 //! names axum.
 
+mod catalogue;
 mod clusters;
 mod error;
 mod experiments;
+mod file_servers;
 mod files;
 mod fleet;
 mod front;
@@ -35,18 +39,22 @@ mod janitor;
 mod jobs;
 mod leftover;
 mod meta;
+mod neighbours;
 mod nodes;
 mod normalise;
 mod openapi;
 mod operation;
 mod page;
+mod quota;
 mod records;
+mod remote_login;
 mod request;
 mod routes;
 pub mod server;
 pub mod state;
 mod time;
 mod token;
+mod usages;
 mod workspaces;
 
 pub use routes::router;

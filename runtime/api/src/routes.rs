@@ -1,13 +1,16 @@
 //! Which handler answers which path.
 
 use axum::Router;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::files::{link, output};
 use crate::front::{self, Front};
 use crate::jobs::{create, events, logs, plan};
 use crate::state::ApiState;
-use crate::{clusters, experiments, groups, jobs, meta, nodes, openapi, operation, workspaces};
+use crate::{
+    catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes, openapi,
+    operation, remote_login, usages, workspaces,
+};
 
 /// Routes, and a list of their paths, by which the description is held against them.
 struct Routes {
@@ -48,13 +51,17 @@ pub fn router(state: ApiState) -> Router {
 
 /// The routes alone, for paths in their own form.
 fn behind_front(state: ApiState) -> Router {
-    all()
-        .router
+    let mut router = all().router;
+    if state.config.neighbours {
+        router = router.merge(neighbours::routes());
+    }
+    router
         .fallback(meta::unknown)
         .method_not_allowed_fallback(meta::method_not_allowed)
         .with_state(state)
 }
 
+/// All of our own. The neighbours' are described by those whose they are.
 fn all() -> Routes {
     resources().merge(daemon())
 }
@@ -75,7 +82,10 @@ fn resources() -> Routes {
         .route("/v1/groups", get(groups::list))
         .route(
             "/v1/groups/{group}",
-            get(groups::get).put(groups::put).delete(groups::delete),
+            get(groups::get)
+                .head(groups::head)
+                .put(groups::put)
+                .delete(groups::delete),
         )
         .route("/v1/workspaces", get(workspaces::list_all))
         .route(WORKSPACES, get(workspaces::list_by_group))
@@ -96,10 +106,15 @@ fn resources() -> Routes {
         )
         .route(
             &at("/clusters/{cluster}/listremotelogininformation"),
-            any(meta::unsupported),
+            post(remote_login::of_cluster),
         )
-        .route(&at("/fileservers"), any(meta::unsupported))
-        .route(&at("/fileservers/{fileserver}"), any(meta::unsupported))
+        .route(&at("/fileservers"), get(file_servers::list))
+        .route(
+            &at("/fileservers/{fileServer}"),
+            get(file_servers::get)
+                .put(file_servers::put)
+                .delete(file_servers::delete),
+        )
         .route(&at("/experiments"), get(experiments::list))
         .route(
             &at("/experiments/{experiment}"),
@@ -123,7 +138,10 @@ fn job_routes(jobs: &str) -> Routes {
         .route(&at("/plan"), get(plan::get).post(plan::dry_run))
         .route(&at("/events"), get(events::get))
         .route(&at("/logs"), get(logs::get))
-        .route(&at("/listremotelogininformation"), any(meta::unsupported))
+        .route(
+            &at("/listremotelogininformation"),
+            post(remote_login::of_job),
+        )
 }
 
 /// What belongs to no workspace.
@@ -136,8 +154,8 @@ fn daemon() -> Routes {
         .route("/v1/openapi.json", get(openapi::get))
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))
-        .route("/v1/usages", any(meta::unsupported))
-        .route("/v1/catalogue", any(meta::unsupported))
+        .route("/v1/usages", get(usages::list))
+        .route("/v1/catalogue", get(catalogue::list))
         .route("/files/{token}/{name}", get(link::download))
         .route("/healthz", get(meta::health))
         .route("/readyz", get(meta::ready))

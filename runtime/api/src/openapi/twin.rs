@@ -48,7 +48,9 @@ mod tests {
                 continue;
             };
             twins += 1;
-            assert_eq!(canonical(&twin).path, canonical(&described.path).path);
+            // A name in braces is no name of a location.
+            let route = |path: &str| canonical(&path.replace(['{', '}'], "")).path;
+            assert_eq!(route(&twin), route(&described.path));
         }
         assert!(twins >= 29, "{twins}");
     }

@@ -3,6 +3,7 @@
 use utoipa::ToSchema;
 
 use super::account::UserAccountSettings;
+use super::error::BatchAIError;
 use super::resource::{ProxyResource, ResourceId};
 
 /// A file server: directories of one node that jobs on others can mount.
@@ -59,6 +60,18 @@ pub(crate) struct FileServerProperties {
     /// How far it is with coming to be or going away.
     #[schema(read_only)]
     provisioning_state: Option<FileServerProvisioningState>,
+    /// What Batch AI has no word for.
+    #[schema(read_only)]
+    lote: Option<LoteFileServerStatus>,
+}
+
+/// What Lote says about a file server.
+#[derive(ToSchema)]
+pub(crate) struct LoteFileServerStatus {
+    /// Unique over all file servers that ever bore the name.
+    uid: String,
+    /// Why it could not be made.
+    errors: Vec<BatchAIError>,
 }
 
 /// How far a file server is with coming to be, changing or going away.
@@ -77,7 +90,7 @@ pub(crate) enum FileServerProvisioningState {
 #[schema(rename_all = "camelCase")]
 pub(crate) struct SshConfiguration {
     /// From which addresses; from all when absent.
-    #[schema(rename = "publicIPsToAllow")]
+    #[schema(rename = "publicIPsToAllow", max_items = 400)]
     public_ips_to_allow: Option<Vec<String>>,
     /// The administrator's account.
     user_account_settings: UserAccountSettings,
@@ -88,12 +101,13 @@ pub(crate) struct SshConfiguration {
 #[schema(rename_all = "camelCase")]
 pub(crate) struct DataDisks {
     /// The size of each.
-    #[schema(rename = "diskSizeInGB")]
+    #[schema(rename = "diskSizeInGB", minimum = 1)]
     disk_size_in_gb: i32,
     /// How they keep what was read or is to be written.
     #[schema(default = "none")]
     caching_type: Option<CachingType>,
     /// How many there are.
+    #[schema(minimum = 1)]
     disk_count: i32,
     /// Their kind.
     storage_account_type: StorageAccountType,

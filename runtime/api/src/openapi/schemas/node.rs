@@ -28,6 +28,8 @@ pub(crate) struct LoteNodeProperties {
     jobs: i64,
     /// The address other nodes reach it by.
     address: String,
+    /// The port of its SSH server.
+    ssh_port: i32,
     /// The version of its daemon.
     version: String,
     /// Changes when the machine is started again.
