@@ -17,6 +17,10 @@ pub(crate) const PLUGIN_TARGET: &str = "wasm32-unknown-unknown";
 /// What the real Batch AI client needs, as `pip` reads it.
 const CLIENT_REQUIREMENTS: &[&str] = &["azure-mgmt-batchai==2.0.0"];
 
+/// What checks the interface against its description; pinned, because each
+/// release looks for more.
+const SCHEMATHESIS_REQUIREMENTS: &[&str] = &["schemathesis==4.32.5"];
+
 /// The checker of licences, sources and advisories; pinned, so that a new
 /// release cannot turn a passing checkout into a failing one.
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -87,15 +91,30 @@ pub(crate) fn plugin_target() -> Result<(), Error> {
 
 /// A virtual environment with the real Batch AI client; answers its folder.
 pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error> {
-    let folder = workspace.target.join("xtask/batchai-client");
+    virtual_environment(workspace, "batchai-client", CLIENT_REQUIREMENTS)
+}
+
+/// `schemathesis` in an environment of its own; answers the program.
+pub(crate) fn schemathesis(workspace: &Workspace) -> Result<PathBuf, Error> {
+    let folder = virtual_environment(workspace, "schemathesis", SCHEMATHESIS_REQUIREMENTS)?;
+    Ok(folder.join("bin/schemathesis"))
+}
+
+/// A virtual environment of Python with these packages; answers its folder.
+fn virtual_environment(
+    workspace: &Workspace,
+    name: &str,
+    requirements: &[&str],
+) -> Result<PathBuf, Error> {
+    let folder = workspace.target.join("xtask").join(name);
     let marker = folder.join("installed");
-    let wanted = CLIENT_REQUIREMENTS.join("\n");
+    let wanted = requirements.join("\n");
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
     }
     println!(
         "installing {} into {}",
-        CLIENT_REQUIREMENTS.join(", "),
+        requirements.join(", "),
         folder.display()
     );
     let mut create = Command::new(PYTHON);
@@ -109,7 +128,7 @@ pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error
         "--quiet",
         "--disable-pip-version-check",
     ])
-    .args(CLIENT_REQUIREMENTS);
+    .args(requirements);
     command::run(&mut pip)?;
     std::fs::write(&marker, wanted).map_err(Error::file("write", &marker))?;
     Ok(folder)

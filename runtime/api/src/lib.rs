@@ -16,6 +16,7 @@
 //! * `groups`, `workspaces`, `experiments`, `clusters`, `file_servers`, `jobs`, `nodes`, `meta` — the resources.
 //! * `remote_login`, `usages`, `catalogue`, `quota` — where to log in, how much there is and may be, what can be permitted.
 //! * `neighbours` — other services that unmodified clients call; can be switched off.
+//! * `openapi` — the description of all of it, `/v1/openapi.json`.
 //! * `operation` — long-running operations, computed from the store.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
@@ -41,6 +42,7 @@ mod meta;
 mod neighbours;
 mod nodes;
 mod normalise;
+mod openapi;
 mod operation;
 mod page;
 mod quota;

@@ -1,41 +1,84 @@
 //! Which handler answers which path.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::files::{link, output};
 use crate::front::{self, Front};
 use crate::jobs::{create, events, logs, plan};
 use crate::state::ApiState;
 use crate::{
-    catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes,
+    catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes, openapi,
     operation, remote_login, usages, workspaces,
 };
+
+/// Routes, and a list of their paths, by which the description is held against them.
+struct Routes {
+    router: Router<ApiState>,
+    paths: Vec<String>,
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self {
+            router: Router::new(),
+            paths: Vec::new(),
+        }
+    }
+
+    fn route(mut self, path: &str, methods: MethodRouter<ApiState>) -> Self {
+        self.paths.push(path.to_owned());
+        self.router = self.router.route(path, methods);
+        self
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.paths.extend(other.paths);
+        self.router = self.router.merge(other.router);
+        self
+    }
+}
 
 /// The whole HTTP interface. [`serve`](crate::serve) also runs what works behind
 /// it; a router alone answers requests.
 pub fn router(state: ApiState) -> Router {
-    let mut routes = resources().merge(daemon());
-    if state.config.neighbours {
-        routes = routes.merge(neighbours::routes());
-    }
-    let routes = routes
-        .fallback(meta::unknown)
-        .method_not_allowed_fallback(meta::method_not_allowed);
     let front = Front {
         state: state.clone(),
-        routes: routes.with_state(state),
+        routes: behind_front(state),
     };
     Router::new().fallback(front::answer).with_state(front)
+}
+
+/// The routes alone, for paths in their own form.
+fn behind_front(state: ApiState) -> Router {
+    let mut router = all().router;
+    if state.config.neighbours {
+        router = router.merge(neighbours::routes());
+    }
+    router
+        .fallback(meta::unknown)
+        .method_not_allowed_fallback(meta::method_not_allowed)
+        .with_state(state)
+}
+
+/// All of our own. The neighbours' are described by those whose they are.
+fn all() -> Routes {
+    resources().merge(daemon())
+}
+
+/// The paths of all routes.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<String> {
+    all().paths
 }
 
 const WORKSPACES: &str = "/v1/groups/{group}/workspaces";
 
 /// The resources. Requests under the resource manager's prefix arrive in this
 /// form as well.
-fn resources() -> Router<ApiState> {
+fn resources() -> Routes {
     let at = |rest: &str| format!("{WORKSPACES}/{{workspace}}{rest}");
-    Router::new()
+    Routes::new()
         .route("/v1/groups", get(groups::list))
         .route(
             "/v1/groups/{group}",
@@ -82,9 +125,9 @@ fn resources() -> Router<ApiState> {
         .merge(job_routes(&at("/experiments/{experiment}/jobs")))
 }
 
-fn job_routes(jobs: &str) -> Router<ApiState> {
+fn job_routes(jobs: &str) -> Routes {
     let at = |rest: &str| format!("{jobs}/{{job}}{rest}");
-    Router::new()
+    Routes::new()
         .route(jobs, get(jobs::list))
         .route(
             &at(""),
@@ -102,12 +145,13 @@ fn job_routes(jobs: &str) -> Router<ApiState> {
 }
 
 /// What belongs to no workspace.
-fn daemon() -> Router<ApiState> {
-    Router::new()
+fn daemon() -> Routes {
+    Routes::new()
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{node}", get(nodes::get))
         .route("/v1/plugins", get(meta::plugins))
         .route("/v1/version", get(meta::version))
+        .route("/v1/openapi.json", get(openapi::get))
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))
         .route("/v1/usages", get(usages::list))

@@ -8,6 +8,7 @@
 )]
 
 mod command_line;
+mod contract;
 mod faults;
 mod isolation;
 mod jobs;

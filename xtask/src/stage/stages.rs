@@ -55,6 +55,13 @@ pub(super) const STAGES: &[Stage] = &[
         run: sdk,
     },
     Stage {
+        name: "contract",
+        checks: "schemathesis finds no answer that /v1/openapi.json does not describe",
+        needs_root: false,
+        packages: &["python3-venv"],
+        run: contract,
+    },
+    Stage {
         name: "faults",
         checks: "kill -9 of the daemon at any point loses no job and runs none twice",
         needs_root: false,
@@ -152,7 +159,7 @@ fn documentation_examples(session: &Session) -> Result<Tally, Error> {
 }
 
 /// Modules of the integration tests that are stages of their own.
-const OWN_STAGES: [&str; 3] = ["sdk::", "faults::", "isolation::"];
+const OWN_STAGES: [&str; 4] = ["sdk::", "contract::", "faults::", "isolation::"];
 
 /// Everything that is no stage of its own, so that no test escapes.
 fn end_to_end(session: &mut Session) -> Result<Tally, Error> {
@@ -167,6 +174,13 @@ fn sdk(session: &mut Session) -> Result<Tally, Error> {
         command
             .env("LOTE_VENV", environment)
             .env("LOTE_NODE_MODULES", modules);
+    })
+}
+
+fn contract(session: &mut Session) -> Result<Tally, Error> {
+    let program = install::schemathesis(session.workspace)?;
+    integration(session, "contract", &["contract::"], |command| {
+        command.env("LOTE_SCHEMATHESIS", program);
     })
 }
 

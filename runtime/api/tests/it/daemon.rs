@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use crate::described::Description;
 use crate::store::Breakable;
 
 pub(crate) const VERSION: &str = "api-version=2018-05-01";
@@ -275,6 +276,8 @@ impl Daemon {
         }
     }
 
+    /// Sends a request. The answer must be as the interface describes itself.
+    #[track_caller]
     pub(crate) fn request(
         &self,
         method: &str,
@@ -288,7 +291,17 @@ impl Daemon {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(body).unwrap();
+        let reply = self.run(request.body(body).unwrap());
+        let read = || {
+            let request = ureq::http::Request::get(self.url("/v1/openapi.json"));
+            self.run(request.body(&b""[..]).unwrap()).json()
+        };
+        let path = path.strip_prefix(&self.url("")).unwrap_or(path);
+        Description::once(read).check(method, path, &reply);
+        reply
+    }
+
+    fn run(&self, request: ureq::http::Request<&[u8]>) -> Reply {
         let mut response = self.agent.run(request).unwrap();
         let mut bytes = Vec::new();
         response

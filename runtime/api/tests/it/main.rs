@@ -11,9 +11,11 @@
 mod bad_input;
 mod concurrent;
 mod connections;
+mod contract;
 mod daemon;
 mod deletion;
 mod examples;
+mod described;
 mod file_servers;
 mod files;
 mod golden;
