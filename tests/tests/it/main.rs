@@ -14,6 +14,7 @@ mod isolation;
 mod jobs;
 mod plugins;
 mod requests;
+mod resources;
 mod sdk;
 mod unprivileged;
 

@@ -3,12 +3,15 @@
 mod cluster;
 mod context;
 mod experiment;
+mod file_server;
 mod files;
 mod job;
 mod job_input;
 mod logs;
 mod node;
+mod remote_login;
 mod run;
+mod usage;
 mod workspace;
 
 pub use context::Context;
@@ -28,6 +31,8 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::Workspace(command) => workspace::run(context, command),
         ClientCommand::Experiment(command) => experiment::run(context, command),
         ClientCommand::Cluster(command) => cluster::run(context, command),
+        ClientCommand::FileServer(command) => file_server::run(context, command),
+        ClientCommand::Usage => usage::run(context),
         ClientCommand::Plugin(command) => node::plugins(context, &command),
     }
 }
