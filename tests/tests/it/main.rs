@@ -8,6 +8,7 @@
 )]
 
 mod command_line;
+mod conformance;
 mod faults;
 mod isolation;
 mod jobs;
