@@ -115,6 +115,34 @@ pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error
     Ok(folder)
 }
 
+/// The real Batch AI client for JavaScript, as its lock file says; answers the
+/// folder of its modules.
+pub(crate) fn javascript_client(workspace: &Workspace) -> Result<PathBuf, Error> {
+    let sources = workspace.root.join("tests/sdk/javascript");
+    let folder = workspace.target.join("xtask/batchai-javascript");
+    let marker = folder.join("installed");
+    let lock = sources.join("package-lock.json");
+    let wanted = std::fs::read_to_string(&lock).map_err(Error::file("read", &lock))?;
+    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder.join("node_modules"));
+    }
+    if command::capture(Command::new("npm").arg("--version")).is_err() {
+        debian_packages(&["nodejs", "npm"])?;
+    }
+    println!("installing @azure/arm-batchai into {}", folder.display());
+    std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
+    for name in ["package.json", "package-lock.json"] {
+        let copy = folder.join(name);
+        std::fs::copy(sources.join(name), &copy).map_err(Error::file("write", &copy))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .current_dir(&folder);
+    command::run(&mut npm)?;
+    std::fs::write(&marker, wanted).map_err(Error::file("write", &marker))?;
+    Ok(folder.join("node_modules"))
+}
+
 /// `cargo-deny`, built into a folder of its own; answers the program.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf, Error> {
     let tools = workspace.target.join("xtask/tools");

@@ -11,8 +11,11 @@
 //! * [`server`] — connections, time limits, shutdown.
 //! * [`state`] — what all handlers share, and the settings.
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
+//! * `leftover` — what a handler did not read of a body.
 //! * `routes` — which handler answers which path.
-//! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
+//! * `groups`, `workspaces`, `experiments`, `clusters`, `file_servers`, `jobs`, `nodes`, `meta` — the resources.
+//! * `remote_login`, `usages`, `catalogue`, `quota` — where to log in, how much there is and may be, what can be permitted.
+//! * `neighbours` — other services that unmodified clients call; can be switched off.
 //! * `operation` — long-running operations, computed from the store.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
@@ -22,27 +25,34 @@
 //! based on, and nothing but the store survives a request. Only this crate
 //! names axum.
 
+mod catalogue;
 mod clusters;
 mod error;
 mod experiments;
+mod file_servers;
 mod files;
 mod fleet;
 mod front;
 mod groups;
 mod janitor;
 mod jobs;
+mod leftover;
 mod meta;
+mod neighbours;
 mod nodes;
 mod normalise;
 mod operation;
 mod page;
+mod quota;
 mod records;
+mod remote_login;
 mod request;
 mod routes;
 pub mod server;
 pub mod state;
 mod time;
 mod token;
+mod usages;
 mod workspaces;
 
 pub use routes::router;

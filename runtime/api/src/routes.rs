@@ -1,19 +1,25 @@
 //! Which handler answers which path.
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 
 use crate::files::{link, output};
 use crate::front::{self, Front};
 use crate::jobs::{create, events, logs, plan};
 use crate::state::ApiState;
-use crate::{clusters, experiments, groups, jobs, meta, nodes, operation, workspaces};
+use crate::{
+    catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes,
+    operation, remote_login, usages, workspaces,
+};
 
 /// The whole HTTP interface. [`serve`](crate::serve) also runs what works behind
 /// it; a router alone answers requests.
 pub fn router(state: ApiState) -> Router {
-    let routes = resources()
-        .merge(daemon())
+    let mut routes = resources().merge(daemon());
+    if state.config.neighbours {
+        routes = routes.merge(neighbours::routes());
+    }
+    let routes = routes
         .fallback(meta::unknown)
         .method_not_allowed_fallback(meta::method_not_allowed);
     let front = Front {
@@ -33,7 +39,10 @@ fn resources() -> Router<ApiState> {
         .route("/v1/groups", get(groups::list))
         .route(
             "/v1/groups/{group}",
-            get(groups::get).put(groups::put).delete(groups::delete),
+            get(groups::get)
+                .head(groups::head)
+                .put(groups::put)
+                .delete(groups::delete),
         )
         .route("/v1/workspaces", get(workspaces::list_all))
         .route(WORKSPACES, get(workspaces::list_by_group))
@@ -54,10 +63,15 @@ fn resources() -> Router<ApiState> {
         )
         .route(
             &at("/clusters/{cluster}/listremotelogininformation"),
-            any(meta::unsupported),
+            post(remote_login::of_cluster),
         )
-        .route(&at("/fileservers"), any(meta::unsupported))
-        .route(&at("/fileservers/{fileserver}"), any(meta::unsupported))
+        .route(&at("/fileservers"), get(file_servers::list))
+        .route(
+            &at("/fileservers/{fileServer}"),
+            get(file_servers::get)
+                .put(file_servers::put)
+                .delete(file_servers::delete),
+        )
         .route(&at("/experiments"), get(experiments::list))
         .route(
             &at("/experiments/{experiment}"),
@@ -81,7 +95,10 @@ fn job_routes(jobs: &str) -> Router<ApiState> {
         .route(&at("/plan"), get(plan::get).post(plan::dry_run))
         .route(&at("/events"), get(events::get))
         .route(&at("/logs"), get(logs::get))
-        .route(&at("/listremotelogininformation"), any(meta::unsupported))
+        .route(
+            &at("/listremotelogininformation"),
+            post(remote_login::of_job),
+        )
 }
 
 /// What belongs to no workspace.
@@ -93,8 +110,8 @@ fn daemon() -> Router<ApiState> {
         .route("/v1/version", get(meta::version))
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))
-        .route("/v1/usages", any(meta::unsupported))
-        .route("/v1/catalogue", any(meta::unsupported))
+        .route("/v1/usages", get(usages::list))
+        .route("/v1/catalogue", get(catalogue::list))
         .route("/files/{token}/{name}", get(link::download))
         .route("/healthz", get(meta::health))
         .route("/readyz", get(meta::ready))

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
+use lote_model::quota::Quotas;
+use lote_model::storage_account::StorageAccounts;
 use lote_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,12 @@ pub struct ApiConfig {
     /// Whether output files are opened with the rights of the job's user. Needs
     /// root; without it a daemon reads with its own rights.
     pub read_as_job_user: bool,
+    /// How much users may create.
+    pub quotas: Quotas,
+    /// Whether the services beside Batch AI that its clients call are there.
+    pub neighbours: bool,
+    /// What the storage service among them tells.
+    pub storage_accounts: StorageAccounts,
 }
 
 impl ApiConfig {
@@ -41,6 +49,9 @@ impl ApiConfig {
             public_url: None,
             body_limit_bytes: 4 << 20,
             read_as_job_user: false,
+            quotas: Quotas::default(),
+            neighbours: true,
+            storage_accounts: StorageAccounts::default(),
         }
     }
 }

@@ -118,6 +118,7 @@ async fn create(
     if group.is_none() && !caller.is_old_client() {
         return Err(Kind::Group.missing(&path.group));
     }
+    crate::quota::check_workspaces(state, &path.group, &path.workspace).await?;
     let counter = get_json::<UnixId>(state.store(), key::NEXT_UNIX_ID).await?;
     let unix_id = counter
         .as_ref()

@@ -49,7 +49,7 @@ pub(super) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "sdk",
-        checks: "the unmodified Batch AI client for Python trains a network",
+        checks: "the unmodified Batch AI clients for Python and JavaScript",
         needs_root: false,
         packages: &["python3-venv", "python3-torch", "python3-sklearn"],
         run: sdk,
@@ -162,8 +162,11 @@ fn end_to_end(session: &mut Session) -> Result<Tally, Error> {
 
 fn sdk(session: &mut Session) -> Result<Tally, Error> {
     let environment = install::client_environment(session.workspace)?;
+    let modules = install::javascript_client(session.workspace)?;
     integration(session, "sdk", &["sdk::"], |command| {
-        command.env("LOTE_VENV", environment);
+        command
+            .env("LOTE_VENV", environment)
+            .env("LOTE_NODE_MODULES", modules);
     })
 }
 

@@ -188,15 +188,16 @@ pub(crate) struct Daemon {
     now: Arc<Mutex<Timestamp>>,
     server: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
     agent: ureq::Agent,
-    read_as_job_user: bool,
+    configure: fn(&mut ApiConfig),
 }
 
 impl Daemon {
     pub(crate) fn start() -> Self {
-        Self::start_with(false)
+        Self::start_configured(|_| {})
     }
 
-    pub(crate) fn start_with(read_as_job_user: bool) -> Self {
+    /// One with other settings than the defaults.
+    pub(crate) fn start_configured(configure: fn(&mut ApiConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -219,7 +220,7 @@ impl Daemon {
             now,
             server: None,
             agent,
-            read_as_job_user,
+            configure,
         };
         daemon.serve();
         daemon
@@ -227,7 +228,7 @@ impl Daemon {
 
     fn serve(&mut self) {
         let mut config = ApiConfig::new(NodeName::new(NODE), [7; 32]);
-        config.read_as_job_user = self.read_as_job_user;
+        (self.configure)(&mut config);
         let now = self.now.clone();
         let clock = Arc::new(move || *now.lock().unwrap());
         let state = ApiState::new(self.store.clone(), Arc::new(Fake), config, clock);

@@ -10,15 +10,22 @@
 
 mod bad_input;
 mod concurrent;
+mod connections;
 mod daemon;
 mod deletion;
+mod examples;
+mod file_servers;
 mod files;
 mod golden;
 mod jobs;
 mod links;
 mod live;
+mod neighbours;
 mod operations;
 mod paging;
+mod quotas;
+mod remote_login;
 mod resources;
 mod store;
+mod usages;
 mod wire;

@@ -30,7 +30,6 @@ fn unknown_paths_and_methods_are_told_in_the_envelope() {
         "/v1",
         "/v1/groups/g/x",
         "/v1/groups/g/workspaces/w/experiments/",
-        "/subscriptions",
         "/files/x",
         "/%zz",
     ] {

@@ -194,6 +194,7 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
             .address
             .clone()
             .unwrap_or_else(|| settings.listen.ip().to_string()),
+        ssh_port: settings.ssh_port,
         size: settings.size.clone(),
         data_directory: settings.data_dir.clone(),
         nvml_library: settings.nvml_library.clone(),
@@ -219,6 +220,9 @@ fn api_state(
     frameworks: Arc<dyn Frameworks>,
 ) -> Result<ApiState, StartError> {
     let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
+    config.quotas = settings.quotas;
+    config.neighbours = settings.neighbours;
+    config.storage_accounts = settings.storage_accounts.clone();
     config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
     Ok(ApiState::new(
         store,
