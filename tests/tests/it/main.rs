@@ -8,6 +8,7 @@
 )]
 
 mod command_line;
+mod conformance;
 mod contract;
 mod faults;
 mod isolation;
