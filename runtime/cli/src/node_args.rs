@@ -41,6 +41,9 @@ pub struct NodeArgs {
     /// A folder of plugins that are added to, or replace, the built-in ones
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
+    /// A TOML file of secrets that jobs refer to in key vaults, by their URLs
+    #[arg(long, value_name = "FILE")]
+    pub secrets_file: Option<PathBuf>,
     /// How jobs are kept apart [default: auto]
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,
@@ -85,6 +88,8 @@ pub struct NodeSettings {
     pub nvml_library: Option<PathBuf>,
     /// The folder of further plugins.
     pub plugin_dir: Option<PathBuf>,
+    /// The table of secrets that jobs only refer to.
+    pub secrets_file: Option<PathBuf>,
     /// How jobs are kept apart.
     pub isolation: Isolation,
 }
@@ -151,6 +156,7 @@ impl NodeArgs {
             size: self.size.or(file.size),
             nvml_library: self.nvml_library.or(file.nvml_library),
             plugin_dir: self.plugin_dir.or(file.plugin_dir),
+            secrets_file: self.secrets_file.or(file.secrets_file),
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
         })
     }

@@ -10,6 +10,7 @@
 //! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
 //! * [`room`], [`placement`], [`reservation`]: what fits where, in which order, and what may
 //!   overtake.
+//! * [`obstacle`]: what a job asks for and cannot have yet.
 //! * [`scaling`]: nodes of the pool for clusters.
 //! * [`explain`]: why a job waits.
 //! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.
@@ -33,6 +34,7 @@ pub mod driver;
 pub mod explain;
 pub mod launch;
 pub mod lifecycle;
+pub mod obstacle;
 pub mod placement;
 pub mod reservation;
 pub mod room;

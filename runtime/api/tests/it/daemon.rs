@@ -228,6 +228,7 @@ impl Daemon {
     fn serve(&mut self) {
         let mut config = ApiConfig::new(NodeName::new(NODE), [7; 32]);
         config.read_as_job_user = self.read_as_job_user;
+        config.sealing_key = Some(lote_vault::SealingKey::new([9; 32]));
         let now = self.now.clone();
         let clock = Arc::new(move || *now.lock().unwrap());
         let state = ApiState::new(self.store.clone(), Arc::new(Fake), config, clock);

@@ -19,6 +19,8 @@ mod links;
 mod live;
 mod operations;
 mod paging;
+mod requeued;
 mod resources;
+mod secrets;
 mod store;
 mod wire;
