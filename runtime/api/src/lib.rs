@@ -11,6 +11,7 @@
 //! * [`server`] — connections, time limits, shutdown.
 //! * [`state`] — what all handlers share, and the settings.
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
+//! * `leftover` — what a handler did not read of a body.
 //! * `routes` — which handler answers which path.
 //! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
 //! * `operation` — long-running operations, computed from the store.
@@ -32,6 +33,7 @@ mod front;
 mod groups;
 mod janitor;
 mod jobs;
+mod leftover;
 mod meta;
 mod nodes;
 mod normalise;
