@@ -3,9 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use lote_model::cluster::{
-    ClusterProperties, ClusterRecord, ClusterStatus, ScaleSettings, parse_scale_update,
-};
+use lote_model::cluster::{ClusterProperties, ClusterRecord, ClusterStatus, ScaleSettings};
+use lote_model::cluster_request::{ClusterRequest, parse_scale_update};
 use lote_model::id::ClusterUid;
 use lote_model::key;
 use lote_model::path::{ChildPath, IdStyle, WorkspacePath};
@@ -18,8 +17,9 @@ use crate::fleet::Fleet;
 use crate::operation;
 use crate::page::{PageRequest, page_of};
 use crate::quota;
-use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning};
+use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning, subscription};
 use crate::request::{At, AtCluster, Body, Caller, Parameters};
+use crate::secrets;
 use crate::state::ApiState;
 
 fn view(
@@ -36,6 +36,11 @@ fn view(
         "vmSize".into(),
         json!(record.properties.vm_size.to_uppercase()),
     );
+    if let Some(suffix) = &record.setup_output_suffix
+        && let Some(setup) = properties.get_mut("nodeSetup")
+    {
+        setup["setupTask"]["stdOutErrPathSuffix"] = json!(suffix);
+    }
     properties.extend(provisioning(record.created_at, record.delete_requested_at));
     properties.extend(nodes(record, status, fleet));
     json!({
@@ -99,28 +104,29 @@ pub(crate) async fn put(
     AtCluster(path): AtCluster,
     Body(request_body): Body,
 ) -> Answer {
-    let properties = parse(&request_body)?;
+    let request = ClusterRequest::parse(&request_body)?;
     let key = key::cluster(&path);
     for _ in 0..ATTEMPTS_MAX {
         if let Some(found) = get_json::<ClusterRecord>(state.store(), &key).await? {
-            accept_again(&found.value, &properties)?;
+            accept_again(&state, &found.value, &request).await?;
             return answer(&state, &caller, &found.value).await;
         }
         let workspace = records::lasting_workspace(state.store(), &path.workspace).await?;
-        quota::check_nodes(&state, &path.name, &properties.scale_settings)?;
+        quota::check_nodes(&state, &path.name, &request.properties.scale_settings)?;
         let place = quota::Place::for_cluster(&state, &path.name).await?;
-        let record = ClusterRecord {
-            path: path.clone(),
-            uid: ClusterUid::new(uuid::Uuid::new_v4().to_string()),
-            created_at: state.now(),
-            properties: properties.clone(),
-            delete_requested_at: None,
-        };
+        if subscription(&caller.style).is_some() {
+            // Lote makes no accounts on nodes, so people and our own command line need
+            // not give a key; the original insisted on it.
+            request.check_login()?;
+        }
+        let record = record(&state, &caller, &path, &request);
         let transaction = Transaction::new()
             .require_absent(&key)
             .require_revision(workspace.key, workspace.mod_revision)
             .put_json(&key, &record)?;
         let transaction = place.take(transaction)?;
+        let secrets_key = key::cluster_secrets(&record.uid);
+        let transaction = secrets::put(&state, transaction, &secrets_key, &request.secrets)?;
         if state.store().commit(transaction).await?.is_applied() {
             return answer(&state, &caller, &record).await;
         }
@@ -128,14 +134,45 @@ pub(crate) async fn put(
     Err(contended())
 }
 
-fn parse(request_body: &[u8]) -> Result<ClusterProperties, ApiError> {
-    let mut properties = ClusterProperties::parse(request_body)?;
-    // Write-only: it is neither kept nor compared.
-    properties.user_account_settings.admin_user_password = None;
-    Ok(properties)
+fn record(
+    state: &ApiState,
+    caller: &Caller,
+    path: &ChildPath,
+    request: &ClusterRequest,
+) -> ClusterRecord {
+    let uid = ClusterUid::new(uuid::Uuid::new_v4().to_string());
+    let setup = request.properties.node_setup.as_ref();
+    let has_task = setup.is_some_and(|setup| setup.setup_task.is_some());
+    ClusterRecord {
+        path: path.clone(),
+        created_at: state.now(),
+        properties: request.properties.clone(),
+        setup_output_suffix: has_task.then(|| setup_output_suffix(path, &uid, &caller.style)),
+        uid,
+        delete_requested_at: None,
+    }
 }
 
-fn accept_again(found: &ClusterRecord, wanted: &ClusterProperties) -> Result<(), ApiError> {
+/// `stdOutErrPathSuffix` of the set-up task (capabilities §7.3). Outside the resource
+/// manager there is no subscription to begin with.
+fn setup_output_suffix(path: &ChildPath, uid: &ClusterUid, style: &IdStyle) -> String {
+    let WorkspacePath { group, workspace } = &path.workspace;
+    let tail = format!(
+        "{group}/workspaces/{workspace}/clusters/{}/{uid}",
+        path.name
+    );
+    match subscription(style) {
+        Some(subscription) => format!("{subscription}/{tail}"),
+        None => tail,
+    }
+}
+
+async fn accept_again(
+    state: &ApiState,
+    found: &ClusterRecord,
+    request: &ClusterRequest,
+) -> Result<(), ApiError> {
+    let wanted = &request.properties;
     let name = &found.path.name;
     if found.delete_requested_at.is_some() {
         return Err(Kind::Cluster.being_deleted(name));
@@ -148,7 +185,9 @@ fn accept_again(found: &ClusterRecord, wanted: &ClusterProperties) -> Result<(),
         vm_size: found.properties.vm_size.clone(),
         ..wanted.clone()
     };
-    if same_size && as_found == found.properties {
+    let is_same = same_size && as_found == found.properties;
+    let secrets_key = key::cluster_secrets(&found.uid);
+    if is_same && secrets::are_stored(state, &secrets_key, &request.secrets).await? {
         return Ok(());
     }
     Err(Kind::Cluster.exists(

@@ -20,6 +20,7 @@
 //! * `operation` — long-running operations, computed from the store.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
+//! * `secrets` — sealed beside the record that they belong to.
 //! * `page`, `records`, `error`, `token`, `time` — what the handlers have in common.
 //!
 //! Invariants: only desired state is written, every write compares what it was
@@ -50,6 +51,7 @@ mod records;
 mod remote_login;
 mod request;
 mod routes;
+mod secrets;
 pub mod server;
 pub mod state;
 mod time;

@@ -9,6 +9,7 @@ use lote_model::id::NodeName;
 use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
 use lote_store::Store;
+use lote_vault::SealingKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::token::Signer;
@@ -24,6 +25,8 @@ pub struct ApiConfig {
     /// Signs download links and operation ids. Keep it: both stop working when
     /// it changes. The same on all daemons of a cluster.
     pub link_key: [u8; 32],
+    /// Seals the secrets of jobs and clusters. None: bodies with secrets are refused.
+    pub sealing_key: Option<SealingKey>,
     /// The URL that clients reach the daemon by, such as `http://gate:8471`,
     /// without a path. None: the `Host` header of each request says it.
     pub public_url: Option<String>,
@@ -46,6 +49,7 @@ impl ApiConfig {
         Self {
             node,
             link_key,
+            sealing_key: None,
             public_url: None,
             body_limit_bytes: 4 << 20,
             read_as_job_user: false,

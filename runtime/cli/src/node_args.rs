@@ -51,6 +51,9 @@ pub struct NodeArgs {
     /// A folder of plugins that are added to, or replace, the built-in ones
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
+    /// A TOML file of secrets that jobs refer to in key vaults, by their URLs
+    #[arg(long, value_name = "FILE")]
+    pub secrets_file: Option<PathBuf>,
     /// How jobs are kept apart [default: auto]
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,
@@ -107,6 +110,8 @@ pub struct NodeSettings {
     pub nvml_library: Option<PathBuf>,
     /// The folder of further plugins.
     pub plugin_dir: Option<PathBuf>,
+    /// The table of secrets that jobs only refer to.
+    pub secrets_file: Option<PathBuf>,
     /// How jobs are kept apart.
     pub isolation: Isolation,
     /// How much users may create.
@@ -180,6 +185,7 @@ impl NodeArgs {
             size: self.size.or(file.size),
             nvml_library: self.nvml_library.or(file.nvml_library),
             plugin_dir: self.plugin_dir.or(file.plugin_dir),
+            secrets_file: self.secrets_file.or(file.secrets_file),
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
             quotas: self.quotas.resolve(file.quotas),
             neighbours: !(self.no_neighbours || file.no_neighbours),

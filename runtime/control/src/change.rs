@@ -170,6 +170,7 @@ pub(crate) fn erase(job: &LiveJob, gang: Option<&Gang>) -> Vec<Transaction> {
     let uid = &job.record.uid;
     let mut writes = gang.map_or_else(Vec::new, |gang| remove_parts(gang, uid));
     writes.push(Write::delete_prefix(key::plans_of(uid)));
+    writes.push(Write::delete(key::job_secrets(uid)));
     writes.push(Write::delete(key::job_status(&job.record.path)));
     writes.push(Write::delete(key::job(&job.record.path)));
     let record = compare(key::job(&job.record.path), job.record_revision);
@@ -183,6 +184,7 @@ pub(crate) fn erase_finished(uid: &JobUid, erasure: &Erasure) -> Vec<Transaction
         .require_revision(&record, erasure.record_revision)
         .delete_prefix(key::reports_of(uid))
         .delete_prefix(key::plans_of(uid))
+        .delete(key::job_secrets(uid))
         .delete(format!("{}{}", key::JOB_STATUS, erasure.place))
         .delete(record);
     vec![transaction]
@@ -223,6 +225,7 @@ pub(crate) fn erase_cluster(record: &ClusterRecord, record_revision: Revision) -
         Transaction::new()
             .require_revision(&key, record_revision)
             .delete(key::cluster_status(&record.path))
+            .delete(key::cluster_secrets(&record.uid))
             .delete(key),
     ]
 }

@@ -53,7 +53,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) taken: BTreeMap<ClusterKey, BTreeSet<&'a NodeName>>,
     /// All of them together.
     pub(crate) taken_by_any: BTreeSet<&'a NodeName>,
-    /// Jobs that this pass starts.
+    /// Jobs that this pass starts, or ends because they cannot be started.
     pub(crate) started: BTreeSet<&'a JobUid>,
     /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
     pub(crate) short: BTreeSet<(String, ClusterKey)>,

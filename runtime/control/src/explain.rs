@@ -128,6 +128,9 @@ fn never(pass: &Pass<'_>, cluster: &ClusterState, request: &Request) -> Option<S
     let record = cluster.record.as_ref()?;
     let (name, size) = (cluster.name(), &record.properties.vm_size);
     let asks = nodes(request.node_count);
+    if let Some(obstacle) = record.properties.setup_obstacles().first() {
+        return Some(format!("cluster '{name}': {}", obstacle.message));
+    }
     if request.node_count > cluster.nodes_max() {
         let most = nodes(cluster.nodes_max());
         return Some(format!(

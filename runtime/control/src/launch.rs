@@ -140,6 +140,16 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
         launch: share_of(&launch.plan, rank),
         primaries_elsewhere: has_primaries_elsewhere(&launch.plan, rank),
         user_variables: properties.environment_variables.clone(),
+        secret_variables: properties
+            .secrets
+            .iter()
+            .map(|secret| secret.name.clone())
+            .collect(),
+        // Plugins use ports from the first one on.
+        master_port: start
+            .nodes
+            .first()
+            .and_then(|node| node.grant.ports.last().copied()),
         preparation: properties
             .job_preparation
             .as_ref()

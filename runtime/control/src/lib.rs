@@ -10,6 +10,7 @@
 //! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
 //! * [`room`], [`placement`], [`reservation`]: what fits where, in which order, and what may
 //!   overtake.
+//! * [`obstacle`]: what a job asks for and cannot have yet.
 //! * [`scaling`]: nodes of the pool for clusters.
 //! * [`file_server`]: what becomes of file servers.
 //! * [`explain`]: why a job waits.
@@ -35,6 +36,7 @@ pub mod explain;
 pub mod file_server;
 pub mod launch;
 pub mod lifecycle;
+pub mod obstacle;
 pub mod placement;
 pub mod reservation;
 pub mod room;

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use lote_model::allocation::Grant;
 use lote_model::duration::Seconds;
 use lote_model::id::NodeName;
+use lote_model::job::ErrorRecord;
 
-use crate::actions::{Action, Start, StartNode};
+use crate::actions::{Action, Start, StartNode, Subject};
+use crate::change;
+use crate::conclusion::Verdict;
 use crate::decide::Pass;
+use crate::obstacle::{self, obstacle};
 use crate::reservation::Reservation;
 use crate::room::{Amount, Hold, Request, cut};
 use crate::scaling;
@@ -171,6 +175,9 @@ impl<'a> Walk<'a> {
     }
 
     fn start(&mut self, pass: &mut Pass<'a>, job: &'a LiveJob, nodes: Vec<Placed<'a>>) {
+        if let Some(error) = obstacle(&job.record.properties) {
+            return fail(pass, job, error);
+        }
         let ends_by = after_seconds(
             pass.now,
             job.record.properties.constraints.max_wall_clock_time,
@@ -213,6 +220,15 @@ impl<'a> Walk<'a> {
             nodes: start_nodes,
         }));
     }
+}
+
+/// Ends a job whose turn has come and that cannot be started; its nodes stay free.
+fn fail<'a>(pass: &mut Pass<'a>, job: &'a LiveJob, error: ErrorRecord) {
+    let uid = &job.record.uid;
+    let verdict = Verdict::failed(Some(obstacle::EXIT_CODE), error);
+    let transactions = change::conclude(job, pass.snapshot.gang(uid), verdict, pass.now);
+    pass.started.insert(uid);
+    pass.change(Subject::Job(uid.clone()), "refuse", transactions);
 }
 
 fn grant(

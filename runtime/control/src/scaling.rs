@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use lote_model::cluster::{ClusterRecord, ClusterStatus, ScaleSettings};
 use lote_model::id::NodeName;
 use lote_model::job::ErrorRecord;
+use lote_model::node_setup::NodeSetup;
 use lote_model::state::AllocationState;
 
 use crate::actions::{Action, Change, Subject};
@@ -99,6 +100,9 @@ pub(crate) fn note_short_of_work_nodes(
 
 /// How many nodes the cluster shall have whether there is work or not.
 fn wanted(record: &ClusterRecord, is_new: bool) -> usize {
+    if !record.properties.can_be_set_up() {
+        return 0;
+    }
     let count = match &record.properties.scale_settings {
         ScaleSettings::Manual(manual) => manual.target_node_count,
         ScaleSettings::AutoScale(auto) if is_new => auto
@@ -337,10 +341,9 @@ fn new_status(
     } else {
         AllocationState::Steady
     };
-    let errors: Vec<_> = (missing > 0)
-        .then(|| too_few_nodes(record, missing))
-        .into_iter()
-        .collect();
+    let set_up = record.properties.node_setup.as_ref();
+    let mut errors = set_up.map(NodeSetup::errors).unwrap_or_default();
+    errors.extend((missing > 0).then(|| too_few_nodes(record, missing)));
     let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors);
     if is_same && joining.is_none_or(BTreeSet::is_empty) && moves.are_none() {
         return None;

@@ -100,6 +100,13 @@ pub struct NodePlan {
     pub primaries_elsewhere: bool,
     /// Variables the user gave.
     pub user_variables: Vec<Variable>,
+    /// The names of its variables with secret values, in the order of the request. The
+    /// values are sealed under a key of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_variables: Vec<String>,
+    /// A port of the first node that the job has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_port: Option<u16>,
     /// A shell line to run before any process starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preparation: Option<String>,

@@ -66,14 +66,17 @@ fn pointer(base: &str, path: &serde_path_to_error::Path) -> String {
     pointer
 }
 
-/// The answer to a feature of the API whose machinery does not exist yet: a
-/// clear refusal rather than a silent success.
-pub fn not_yet(target: &str, feature: &str) -> Problem {
-    Problem::new(
-        "NotSupported",
-        format!("this version of Lote cannot honour {feature} yet; leave the member out"),
-    )
-    .at(target)
+/// `null` means absent, at every depth below the typed members.
+pub(crate) fn without_nulls(members: Map<String, Value>) -> Value {
+    fn clean(value: Value) -> Value {
+        match value {
+            Value::Object(members) => without_nulls(members),
+            Value::Array(values) => Value::Array(values.into_iter().map(clean).collect()),
+            other => other,
+        }
+    }
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(given.map(|(name, value)| (name, clean(value))).collect())
 }
 
 /// For `deserialize_with`: `null` means the same as absent.
@@ -83,12 +86,6 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-pub(crate) fn null_as_default_image<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Value, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_else(crate::cluster::default_image))
 }
 
 #[cfg(test)]

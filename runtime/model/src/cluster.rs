@@ -4,17 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::body;
 use crate::id::{ClusterUid, NodeName};
-use crate::job::ErrorRecord;
+use crate::image::VirtualMachineConfiguration;
+use crate::job::{ErrorRecord, ResourceReference};
+use crate::node_setup::NodeSetup;
 use crate::path::ChildPath;
-use crate::problem::Problem;
 use crate::state::AllocationState;
-
-/// The most nodes one cluster may ask for; a bound against slips of the finger.
-pub const CLUSTER_NODES_MAX: u32 = 10_000;
 
 /// The `properties` of a cluster that a user sets, defaults filled in
 /// (capabilities §3.3).
@@ -30,19 +27,16 @@ pub struct ClusterProperties {
     #[serde(default, deserialize_with = "body::null_as_default")]
     pub scale_settings: ScaleSettings,
     /// The image; recorded, and echoed with the service's default.
-    #[serde(
-        default = "default_image",
-        deserialize_with = "body::null_as_default_image"
-    )]
-    pub virtual_machine_configuration: Value,
-    /// Set-up of each node; refused by [`ClusterProperties::check`] for now.
+    #[serde(default)]
+    pub virtual_machine_configuration: VirtualMachineConfiguration,
+    /// Set-up of each node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_setup: Option<Value>,
-    /// The administrator's account. Passwords are dropped on reading.
+    pub node_setup: Option<NodeSetup>,
+    /// The administrator's account.
     pub user_account_settings: UserAccountSettings,
     /// A subnet reference; recorded and echoed, the network is the site's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subnet: Option<Value>,
+    pub subnet: Option<ResourceReference>,
 }
 
 /// `vmPriority`.
@@ -56,7 +50,7 @@ pub enum VmPriority {
     LowPriority,
 }
 
-/// `userAccountSettings` without the password, which is write-only.
+/// `userAccountSettings` without the password, which is a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserAccountSettings {
@@ -65,9 +59,6 @@ pub struct UserAccountSettings {
     /// A public key for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_user_ssh_public_key: Option<String>,
-    /// Accepted and never kept.
-    #[serde(default, skip_serializing)]
-    pub admin_user_password: Option<String>,
 }
 
 /// `scaleSettings`: exactly one of the two.
@@ -124,96 +115,9 @@ pub enum NodeDeallocationOption {
 }
 
 /// The image that the original service answered when none was named.
-pub fn default_image() -> Value {
-    serde_json::json!({"imageReference": {
-        "publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}})
+pub fn default_image() -> VirtualMachineConfiguration {
+    VirtualMachineConfiguration::default()
 }
-
-impl ClusterProperties {
-    /// Reads the body of a create request.
-    pub fn parse(request_body: &[u8]) -> Result<Self, Problem> {
-        let properties = body::properties(request_body, &READ_ONLY)?;
-        let mut properties: Self = body::typed(Value::Object(properties), "/properties")?;
-        properties.user_account_settings.admin_user_password = None;
-        Problem::gather(properties.check()).map_or(Ok(properties), Err)
-    }
-
-    fn check(&self) -> Vec<Problem> {
-        let mut findings = check_scale(&self.scale_settings);
-        if self.vm_size.trim().is_empty() {
-            findings.push(Problem::invalid(
-                "/properties/vmSize",
-                "vmSize must name a size, such as 'cpu'",
-            ));
-        }
-        if self.user_account_settings.admin_user_name.trim().is_empty() {
-            findings.push(Problem::invalid(
-                "/properties/userAccountSettings/adminUserName",
-                "adminUserName must not be empty",
-            ));
-        }
-        if self.node_setup.is_some() {
-            findings.push(body::not_yet(
-                "/properties/nodeSetup",
-                "set-up tasks and cluster mounts",
-            ));
-        }
-        findings
-    }
-}
-
-/// Reads the body of an update request: `scaleSettings` and nothing else.
-pub fn parse_scale_update(request_body: &[u8]) -> Result<ScaleSettings, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    struct Update {
-        scale_settings: ScaleSettings,
-    }
-    let properties = body::properties(request_body, &[])?;
-    let update: Update = body::typed(Value::Object(properties), "/properties")?;
-    Problem::gather(check_scale(&update.scale_settings)).map_or(Ok(update.scale_settings), Err)
-}
-
-fn check_scale(scale: &ScaleSettings) -> Vec<Problem> {
-    let at = |member: &str| format!("/properties/scaleSettings/{member}");
-    let mut findings = Vec::new();
-    let mut bounded = |count: u32, target: String| {
-        if count > CLUSTER_NODES_MAX {
-            findings.push(Problem::invalid(
-                target,
-                format!("a cluster has at most {CLUSTER_NODES_MAX} nodes"),
-            ));
-        }
-    };
-    match scale {
-        ScaleSettings::Manual(manual) => {
-            bounded(manual.target_node_count, at("manual/targetNodeCount"));
-        }
-        ScaleSettings::AutoScale(auto) => {
-            bounded(auto.maximum_node_count, at("autoScale/maximumNodeCount"));
-            if auto.minimum_node_count > auto.maximum_node_count {
-                findings.push(Problem::invalid(
-                    at("autoScale/minimumNodeCount"),
-                    "minimumNodeCount must not exceed maximumNodeCount",
-                ));
-            }
-        }
-    }
-    findings
-}
-
-/// Members that the service sets; clients that resubmit an answer send them.
-const READ_ONLY: [&str; 9] = [
-    "creationTime",
-    "provisioningState",
-    "provisioningStateTransitionTime",
-    "allocationState",
-    "allocationStateTransitionTime",
-    "currentNodeCount",
-    "nodeStateCounts",
-    "errors",
-    "lote",
-];
 
 /// A cluster as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,6 +131,9 @@ pub struct ClusterRecord {
     pub created_at: Timestamp,
     /// What the user wants.
     pub properties: ClusterProperties,
+    /// The API's `stdOutErrPathSuffix` of the set-up task (capabilities §7.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_output_suffix: Option<String>,
     /// Set once the user asked to delete it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_requested_at: Option<Timestamp>,
@@ -249,4 +156,21 @@ pub struct ClusterStatus {
     /// What went wrong with its nodes, or why it has fewer than it wants.
     #[serde(default)]
     pub errors: Vec<ErrorRecord>,
+}
+
+impl ClusterProperties {
+    /// Whether nodes of it can be made what jobs on it rely on.
+    pub fn can_be_set_up(&self) -> bool {
+        self.node_setup
+            .as_ref()
+            .is_none_or(|setup| setup.setup_task.is_none() && setup.mount_volumes.is_none())
+    }
+
+    /// What keeps the cluster from having nodes that jobs can run on.
+    pub fn setup_obstacles(&self) -> Vec<ErrorRecord> {
+        self.node_setup
+            .as_ref()
+            .map(NodeSetup::obstacles)
+            .unwrap_or_default()
+    }
 }

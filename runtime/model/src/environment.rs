@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::allocation::{Grant, NodePlan};
+use crate::allocation::{GangMember, Grant, NodePlan};
 use crate::expand::expand;
 use crate::job::{ErrorRecord, STDOUTERR};
 use crate::plan::{GpuShare, Process};
+use crate::secret::SecretText;
 
 /// Where a node keeps what belongs to a job. Short on purpose: long paths broke
 /// programs that put sockets below their temporary directory (capabilities §7.3).
@@ -24,6 +25,11 @@ pub struct JobPaths {
     pub job_mount_root: String,
     /// The job's scratch directory on this node: `AZ_BATCHAI_JOB_TEMP`.
     pub scratch: String,
+    /// A directory with the same path on every node of the job. While a job has one node,
+    /// it is also the one that all its nodes share: `AZ_BATCHAI_SHARED_JOB_TEMP`.
+    pub shared: String,
+    /// The file that names the job's nodes: `AZ_BATCHAI_MPI_HOST_FILE`.
+    pub host_file: String,
     /// What the job sees as `/tmp`.
     pub private_tmp: String,
 }
@@ -38,6 +44,8 @@ impl JobPaths {
             mount_root: format!("{user_root}/mounts/{}", plan.cluster),
             job_mount_root: format!("{job_root}/mounts"),
             scratch: scratch_path(work_directory, plan.unix_id.0, plan.uid.as_str()),
+            shared: format!("{job_root}/shared"),
+            host_file: format!("{job_root}/hosts"),
             private_tmp: format!("{job_root}/tmp"),
             user_root,
             jobs_root,
@@ -162,7 +170,8 @@ pub fn environment(
         "AZ_BATCHAI_STDOUTERR_DIR".into(),
         directories.stdouterr.clone(),
     );
-    variables.extend(gang(plan));
+    variables.extend(gang(plan, grant));
+    variables.extend(job(plan, paths));
     for variable in &plan.user_variables {
         let value = expand_runtime_names(&variable.value, &variables);
         variables.insert(variable.name.clone(), value);
@@ -174,7 +183,30 @@ pub fn environment(
         variables.insert(variable.name.clone(), variable.value.clone());
     }
     variables.extend(gpus(grant, process));
+    let work = plan.working_directory.as_deref();
+    let work = work.map_or_else(
+        || paths.scratch.clone(),
+        |directory| expand(directory, |name| variables.get(name).cloned()),
+    );
+    variables.insert("AZ_BATCHAI_JOB_WORK_DIR".into(), work);
     variables
+}
+
+/// The secret variables of a process: like the user's others, they give way to what the
+/// plan and the process set. They are never expanded and never part of a path.
+pub fn secret_environment<'a>(
+    plan: &NodePlan,
+    secrets: &'a [(String, SecretText)],
+    process: Option<&Process>,
+) -> Vec<&'a (String, SecretText)> {
+    let own = process
+        .map(|process| process.variables.as_slice())
+        .unwrap_or_default();
+    let is_set = |name: &str| {
+        let mut set = plan.launch.variables.iter().chain(own);
+        set.any(|variable| variable.name == name)
+    };
+    secrets.iter().filter(|(name, _)| !is_set(name)).collect()
 }
 
 /// What every program expects to find. The search path ends where the
@@ -201,7 +233,7 @@ fn base(paths: &JobPaths) -> BTreeMap<String, String> {
 pub const USER_NAME: &str = "lote";
 
 /// The variables that the layer below Batch AI set (capabilities §7.1).
-fn gang(plan: &NodePlan) -> Vec<(String, String)> {
+fn gang(plan: &NodePlan, grant: &Grant) -> Vec<(String, String)> {
     let addresses: Vec<&str> = plan
         .gang
         .iter()
@@ -213,22 +245,59 @@ fn gang(plan: &NodePlan) -> Vec<(String, String)> {
         .map(|member| member.node.as_str())
         .unwrap_or_default();
     let first = addresses.first().copied().unwrap_or_default();
+    let master = match plan.master_port {
+        Some(port) if first.contains(':') => format!("[{first}]:{port}"),
+        Some(port) => format!("{first}:{port}"),
+        None => first.to_owned(),
+    };
+    let cores = grant.cpu_millis.div_ceil(1000).max(1);
+    let nodes = addresses
+        .iter()
+        .map(|address| format!(" {address} {cores}"));
+    let ccp_nodes = format!("{}{}", addresses.len(), nodes.collect::<String>());
     [
         ("AZ_BATCH_HOST_LIST", addresses.join(",")),
         ("AZ_BATCH_NODE_LIST", addresses.join(";")),
-        ("AZ_BATCH_MASTER_NODE", first.to_owned()),
+        ("AZ_BATCH_MASTER_NODE", master),
         (
             "AZ_BATCH_IS_CURRENT_NODE_MASTER",
             (plan.rank == 0).to_string(),
         ),
         ("AZ_BATCH_NODE_ID", own.to_owned()),
-        ("AZ_BATCHAI_JOB_NAME", plan.job.job.to_string()),
-        ("AZ_BATCHAI_CLUSTER_NAME", plan.cluster.clone()),
-        ("LOTE_JOB_ATTEMPT", plan.attempt.to_string()),
+        ("CCP_NODES", ccp_nodes),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
+}
+
+/// What tells a job about itself. `AZ_BATCHAI_SHARED_JOB_TEMP` is missing where the nodes
+/// of a gang share no file system: a path that each has for itself would be no rendezvous.
+fn job(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
+    let shared = (plan.gang.len() == 1).then_some(("AZ_BATCHAI_SHARED_JOB_TEMP", &paths.shared));
+    let attempt = plan.attempt.to_string();
+    let (name, experiment) = (plan.job.job.to_string(), plan.job.experiment.to_string());
+    [
+        ("AZ_BATCHAI_JOB_NAME", &name),
+        ("AZ_BATCHAI_EXPERIMENT_NAME", &experiment),
+        ("AZ_BATCHAI_CLUSTER_NAME", &plan.cluster),
+        ("AZ_BATCHAI_MPI_HOST_FILE", &paths.host_file),
+        ("AZ_BATCH_TASK_SHARED_DIR", &paths.shared),
+        ("LOTE_JOB_ATTEMPT", &attempt),
+    ]
+    .into_iter()
+    .chain(shared)
+    .map(|(name, value)| (name.to_owned(), value.clone()))
+    .collect()
+}
+
+/// The contents of the host file, as OpenMPI reads it: a line for each node in rank order.
+/// The nodes of a gang have the same size, so each has as many slots as this one has GPUs,
+/// and one if it has none.
+pub fn host_file(plan: &NodePlan, grant: &Grant) -> String {
+    let slots = grant.gpus.len().max(1);
+    let line = |member: &GangMember| format!("{} slots={slots}\n", member.address);
+    plan.gang.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 /// Users refer to the runtime's variables in their own ones. Every other `$`
@@ -303,7 +372,6 @@ fn of_node(plan: &NodePlan) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocation::GangMember;
     use crate::duration::Seconds;
     use crate::id::{JobUid, NodeName, UnixId};
     use crate::job::{InputDirectory, OutputDirectory};
@@ -342,6 +410,8 @@ mod tests {
                 Variable::new("SECRET", "pa$$word$HOME"),
                 Variable::new("RANK", "user"),
             ],
+            secret_variables: vec![],
+            master_port: Some(20_015),
             preparation: None,
             std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT/logs/".into(),
             input_directories: vec![InputDirectory {
@@ -406,6 +476,54 @@ mod tests {
     #[test]
     fn the_environment_of_a_process() {
         insta::assert_json_snapshot!(variables(Some(&process(GpuShare::Some(vec![1])))));
+    }
+
+    #[test]
+    fn a_job_on_one_node_has_a_directory_that_all_its_nodes_share() {
+        let shared = |plan: &NodePlan| {
+            let paths = JobPaths::new("/w", plan);
+            let directories = Directories::new(plan, &paths).unwrap();
+            let variables = environment(plan, &paths, &directories, &grant(), None);
+            variables.get("AZ_BATCHAI_SHARED_JOB_TEMP").cloned()
+        };
+        assert_eq!(shared(&plan()), None);
+        let mut alone = plan();
+        alone.gang.truncate(1);
+        let expected = "/w/users/7/jobs/u1/shared";
+        assert_eq!(shared(&alone).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn the_host_file_is_openmpi_s() {
+        let text = host_file(&plan(), &grant());
+        assert_eq!(text, "10.0.0.a slots=2\n10.0.0.b slots=2\n");
+        let none = Grant {
+            gpus: vec![],
+            ..grant()
+        };
+        assert!(host_file(&plan(), &none).starts_with("10.0.0.a slots=1\n"));
+    }
+
+    #[test]
+    fn the_working_directory_is_told() {
+        let mut plan = plan();
+        plan.working_directory = Some("$AZ_BATCHAI_INPUT_DATA/src".into());
+        let paths = JobPaths::new("/w", &plan);
+        let directories = Directories::new(&plan, &paths).unwrap();
+        let variables = environment(&plan, &paths, &directories, &grant(), None);
+        assert_eq!(variables["AZ_BATCHAI_JOB_WORK_DIR"], "/data/src");
+    }
+
+    #[test]
+    fn a_secret_gives_way_to_the_plan() {
+        let secrets =
+            ["RANK", "OTHER", "TOKEN"].map(|name| (name.to_owned(), SecretText::new("hunter2")));
+        let mut process = process(GpuShare::All);
+        process.variables = vec![Variable::new("OTHER", "1")];
+        let set = secret_environment(&plan(), &secrets, Some(&process));
+        let names: Vec<&str> = set.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["TOKEN"]);
+        assert_eq!(secret_environment(&plan(), &secrets, None).len(), 2);
     }
 
     #[test]

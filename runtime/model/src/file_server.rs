@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::body;
 use crate::cluster::UserAccountSettings;
@@ -12,6 +11,7 @@ use crate::id::FileServerUid;
 use crate::job::{ErrorRecord, ResourceReference};
 use crate::path::ChildPath;
 use crate::problem::Problem;
+use crate::secret_members::{self, OF_FILE_SERVERS};
 use crate::state::ProvisioningState;
 
 /// The most source ranges that may reach the node by SSH (capabilities §8.4).
@@ -113,11 +113,14 @@ const READ_ONLY: [&str; 5] = [
 impl FileServerProperties {
     /// Reads the body of a create request.
     pub fn parse(request_body: &[u8]) -> Result<Self, Problem> {
-        let properties = body::properties(request_body, &READ_ONLY)?;
-        let mut properties: Self = body::typed(Value::Object(properties), "/properties")?;
-        let account = &mut properties.ssh_configuration.user_account_settings;
-        account.admin_user_password = None;
-        Problem::gather(properties.check()).map_or(Ok(properties), Err)
+        let mut members = body::properties(request_body, &READ_ONLY)?;
+        // The password is neither kept nor compared: Lote makes no accounts on nodes.
+        let taken = secret_members::take(&mut members, &OF_FILE_SERVERS);
+        let typed = body::typed(body::without_nulls(members), "/properties");
+        let properties: Self = taken.or_findings(typed)?;
+        let mut findings = taken.findings;
+        findings.extend(properties.check());
+        Problem::gather(findings).map_or(Ok(properties), Err)
     }
 
     /// Whether this asks for the same as `other`; sizes are compared without case.

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::accounting::Account;
+use crate::container::ContainerSettings;
 use crate::duration::Seconds;
 use crate::id::{JobUid, NodeName};
+use crate::mount_volumes::MountVolumes;
 use crate::path::{ChildPath, JobPath};
 use crate::plan::Variable;
 use crate::state::{ExecutionState, Priority};
@@ -29,12 +31,12 @@ pub struct JobProperties {
     /// Its place in the queue.
     #[serde(default)]
     pub scheduling_priority: Priority,
-    /// File systems of the job; refused by the check for now.
+    /// File systems of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mount_volumes: Option<Value>,
-    /// The container it runs in; refused by the check for now.
+    pub mount_volumes: Option<MountVolumes>,
+    /// The container it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub container_settings: Option<Value>,
+    pub container_settings: Option<ContainerSettings>,
     /// Runs on every node before any process starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_preparation: Option<JobPreparation>,
@@ -49,9 +51,9 @@ pub struct JobProperties {
     /// Variables of every process of the job.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment_variables: Vec<Variable>,
-    /// Variables with secret values; refused by the check for now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secrets: Option<Value>,
+    /// The names of its variables with secret values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretVariable>,
     /// Limits on the whole job.
     #[serde(default)]
     pub constraints: Constraints,
@@ -66,6 +68,14 @@ pub struct JobProperties {
 pub struct ResourceReference {
     /// The full resource id, under either prefix.
     pub id: String,
+}
+
+/// What is left of a variable with a secret value: its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretVariable {
+    /// The variable's name.
+    pub name: String,
 }
 
 /// `jobPreparation`.

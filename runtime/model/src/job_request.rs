@@ -9,18 +9,13 @@ use crate::duration::Seconds;
 use crate::expand::is_name;
 use crate::job::{JobProperties, LoteJobProperties, ResourceRequest};
 use crate::path::ChildPath;
-use crate::plan::Variable;
 use crate::problem::Problem;
+use crate::request_check::{length, text, variables};
+use crate::secret::Secrets;
+use crate::secret_members::{self, OF_JOBS};
 
 /// The most nodes one job may ask for.
 pub const JOB_NODES_MAX: u32 = 10_000;
-
-/// The longest path, command line or variable value. The kernel passes no
-/// single argument or variable above 128 KiB.
-pub const TEXT_LENGTH_MAX: usize = 120 * 1024;
-
-/// The most variables, and the most directories of each kind, of one job.
-pub const LIST_LENGTH_MAX: usize = 1_000;
 
 /// The longest wall-clock limit: a year. The original service stopped at 7
 /// days, which remains the default; one's own machines have no such reason.
@@ -41,6 +36,8 @@ pub struct JobRequest {
     pub member: String,
     /// The settings as sent.
     pub settings: Value,
+    /// What is never shown.
+    pub secrets: Secrets,
 }
 
 /// Members that the service sets; clients that resubmit an answer send them.
@@ -74,8 +71,16 @@ pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequ
         lote.retain(|name, _| !READ_ONLY_LOTE.contains(&name.as_str()));
     }
     let (member, settings) = take_settings(&mut members, settings_members)?;
-    let properties: JobProperties = body::typed(without_nulls(members), "/properties")?;
-    let mut findings = check(&properties);
+    let taken = secret_members::take(&mut members, &OF_JOBS);
+    let typed = body::typed(body::without_nulls(members), "/properties");
+    let mut properties: JobProperties = taken.or_findings(typed)?;
+    // What asks for nothing is the same as nothing.
+    properties
+        .mount_volumes
+        .take_if(|volumes| volumes.is_empty());
+    let secrets = taken.secrets;
+    let mut findings = taken.findings;
+    findings.extend(check(&properties));
     let cluster = ChildPath::parse_cluster_id(&properties.cluster.id);
     match cluster {
         Ok(cluster) if findings.is_empty() => Ok(JobRequest {
@@ -83,6 +88,7 @@ pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequ
             cluster,
             member,
             settings,
+            secrets,
         }),
         Ok(_) => Err(gathered(findings)),
         Err(problem) => {
@@ -95,24 +101,6 @@ pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequ
 fn gathered(findings: Vec<Problem>) -> Problem {
     Problem::gather(findings)
         .unwrap_or_else(|| Problem::invalid("/properties", "the request was refused"))
-}
-
-/// `null` means absent, at every depth below the typed members.
-fn without_nulls(members: Map<String, Value>) -> Value {
-    fn clean(value: Value) -> Value {
-        match value {
-            Value::Object(members) => Value::Object(
-                members
-                    .into_iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(name, value)| (name, clean(value)))
-                    .collect(),
-            ),
-            Value::Array(values) => Value::Array(values.into_iter().map(clean).collect()),
-            other => other,
-        }
-    }
-    clean(Value::Object(members))
 }
 
 /// Takes the one framework settings object out of the properties.
@@ -176,32 +164,19 @@ fn check(job: &JobProperties) -> Vec<Problem> {
             format!("maxWallClockTime must be more than nothing and at most {WALL_CLOCK_MAX}"),
         ));
     }
-    findings.extend(check_unsupported(job));
     findings.extend(check_texts(job));
-    findings.extend(check_variables(&job.environment_variables));
+    let secrets = job.secrets.iter().map(|secret| secret.name.as_str());
+    let open = &job.environment_variables;
+    findings.extend(variables("/properties", open, secrets));
     findings.extend(check_directories(job));
+    if let Some(volumes) = &job.mount_volumes {
+        findings.extend(volumes.check("/properties/mountVolumes"));
+    }
+    if let Some(container) = &job.container_settings {
+        findings.extend(container.check("/properties/containerSettings"));
+    }
     findings.extend(check_extensions(&job.lote));
     findings
-}
-
-fn check_unsupported(job: &JobProperties) -> Vec<Problem> {
-    [
-        (
-            "mountVolumes",
-            "the mounts of a job",
-            job.mount_volumes.is_some(),
-        ),
-        (
-            "containerSettings",
-            "containers",
-            job.container_settings.is_some(),
-        ),
-        ("secrets", "secrets", job.secrets.is_some()),
-    ]
-    .into_iter()
-    .filter(|(_, _, given)| *given)
-    .map(|(member, feature, _)| body::not_yet(&format!("/properties/{member}"), feature))
-    .collect()
 }
 
 fn check_texts(job: &JobProperties) -> Vec<Problem> {
@@ -232,68 +207,8 @@ fn check_texts(job: &JobProperties) -> Vec<Problem> {
     }
     texts
         .into_iter()
-        .filter_map(|(target, text)| check_text(&target, text))
+        .filter_map(|(target, value)| text(&target, value))
         .collect()
-}
-
-fn check_text(target: &str, text: &str) -> Option<Problem> {
-    let complaint = if text.trim().is_empty() {
-        "must not be empty".to_owned()
-    } else if text.contains('\0') {
-        "must not contain a NUL character".to_owned()
-    } else if text.len() > TEXT_LENGTH_MAX {
-        format!("must not be longer than {TEXT_LENGTH_MAX} bytes")
-    } else {
-        return None;
-    };
-    let member = target.rsplit('/').next().unwrap_or(target);
-    Some(Problem::invalid(target, format!("{member} {complaint}")))
-}
-
-fn check_variables(variables: &[Variable]) -> Vec<Problem> {
-    let base = "/properties/environmentVariables";
-    let mut findings = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, variable) in variables.iter().enumerate() {
-        let Variable { name, value } = variable;
-        let at = |member: &str| format!("{base}/{index}/{member}");
-        if !is_name(name) {
-            let message = format!(
-                "'{name}' cannot name a variable: use letters, digits and '_', no digit first"
-            );
-            findings.push(Problem::invalid(at("name"), message));
-        } else if is_reserved(name) {
-            findings.push(Problem::invalid(
-                at("name"),
-                format!("'{name}' is set by Lote; choose another name"),
-            ));
-        } else if !seen.insert(name) {
-            findings.push(Problem::invalid(
-                at("name"),
-                format!("'{name}' is given twice"),
-            ));
-        }
-        if value.contains('\0') || value.len() > TEXT_LENGTH_MAX {
-            let message =
-                format!("a value has at most {TEXT_LENGTH_MAX} bytes and no NUL character");
-            findings.push(Problem::invalid(at("value"), message));
-        }
-    }
-    if variables.len() > LIST_LENGTH_MAX {
-        findings.push(Problem::invalid(
-            base,
-            format!("a job has at most {LIST_LENGTH_MAX} variables"),
-        ));
-    }
-    findings
-}
-
-/// Names that the runtime sets in every process; a job's own value would lie.
-fn is_reserved(name: &str) -> bool {
-    ["AZ_BATCHAI_", "AZ_BATCH_", "LOTE_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-        || ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"].contains(&name)
 }
 
 fn check_directories(job: &JobProperties) -> Vec<Problem> {
@@ -341,12 +256,7 @@ fn check_ids(base: &str, ids: &[&str]) -> Vec<Problem> {
             findings.push(Problem::invalid(target(), format!("'{id}' is given twice")));
         }
     }
-    if ids.len() > LIST_LENGTH_MAX {
-        findings.push(Problem::invalid(
-            base,
-            format!("a job has at most {LIST_LENGTH_MAX} of these"),
-        ));
-    }
+    findings.extend(length(base, ids.len(), "directories"));
     findings
 }
 

@@ -3,7 +3,7 @@
 //! Names are folded to lower case, so that look-ups ignore case; the records
 //! keep the user's spelling. `/` cannot occur in a name.
 
-use crate::id::{JobUid, NodeName};
+use crate::id::{ClusterUid, JobUid, NodeName};
 use crate::name::GroupName;
 use crate::path::{ChildPath, JobPath, WorkspacePath};
 
@@ -37,6 +37,10 @@ pub const NODES: &str = "nodes/";
 pub const ALIVE: &str = "alive/";
 /// How each node's part of a job fares, written by that node.
 pub const REPORTS: &str = "reports/";
+/// The secrets of each job, sealed; written by the API, erased by the leader with the job.
+pub const JOB_SECRETS: &str = "secrets/jobs/";
+/// The secrets of each cluster, sealed; written by the API, erased by the leader with the cluster.
+pub const CLUSTER_SECRETS: &str = "secrets/clusters/";
 /// The next user id for a workspace, written by the API.
 pub const NEXT_UNIX_ID: &str = "counters/unix-id";
 /// How many clusters were ever created, written by the API with each of them, so
@@ -182,4 +186,14 @@ pub fn report(job: &JobUid, node: &NodeName) -> String {
 /// The prefix of all reports about a job.
 pub fn reports_of(job: &JobUid) -> String {
     format!("{REPORTS}{job}/")
+}
+
+/// `secrets/jobs/{job uid}`
+pub fn job_secrets(job: &JobUid) -> String {
+    format!("{JOB_SECRETS}{job}")
+}
+
+/// `secrets/clusters/{cluster uid}`
+pub fn cluster_secrets(cluster: &ClusterUid) -> String {
+    format!("{CLUSTER_SECRETS}{cluster}")
 }

@@ -15,7 +15,10 @@
 //! * [`framework`] — what is asked of plugins, whoever runs them.
 //! * [`environment`] — the variables, directories and file names of a job on a node.
 //! * [`key`] — the keys of the store.
-//! * [`body`], [`job_request`] — from request bytes to checked resources.
+//! * [`mount_volumes`], [`container`], [`node_setup`], [`image`] — parts of jobs and clusters.
+//! * [`body`], [`job_request`], [`cluster_request`], [`request_check`] — from request bytes to
+//!   checked resources.
+//! * [`secret`], [`secret_members`] — secret values, and how they leave a body.
 //! * [`problem`] — what is wrong with a request.
 //! * [`duration`], [`quantity`], [`expand`] — small languages: durations, sizes, `$NAME`.
 
@@ -23,17 +26,22 @@ pub mod accounting;
 pub mod allocation;
 pub mod body;
 pub mod cluster;
+pub mod cluster_request;
+pub mod container;
 pub mod duration;
 pub mod environment;
 pub mod expand;
 pub mod file_server;
 pub mod framework;
 pub mod id;
+pub mod image;
 pub mod job;
 pub mod job_request;
 pub mod key;
+pub mod mount_volumes;
 pub mod name;
 pub mod node;
+pub mod node_setup;
 pub mod path;
 pub mod plan;
 pub mod plan_check;
@@ -41,6 +49,9 @@ pub mod problem;
 pub mod quantity;
 pub mod quota;
 pub mod report;
+pub mod request_check;
+pub mod secret;
+pub mod secret_members;
 pub mod state;
 pub mod storage_account;
 pub mod usage;

@@ -93,13 +93,22 @@ impl ChildPath {
 
     /// Reads the id of a cluster, under either prefix, in any case.
     pub fn parse_cluster_id(id: &str) -> Result<Self, Problem> {
+        Self::parse_id(id, "clusters").map_err(|problem| Problem {
+            code: "InvalidClusterId".into(),
+            ..problem
+        })
+    }
+
+    /// Reads the id of a child in `collection` (`clusters`, `fileServers`), under
+    /// either prefix, in any case.
+    pub fn parse_id(id: &str, collection: &str) -> Result<Self, Problem> {
         let wrong = || {
             Problem::new(
-                "InvalidClusterId",
+                "InvalidResourceId",
                 format!(
-                    "'{id}' is not the id of a cluster; \
-                     expected …/resourceGroups/GROUP/providers/Microsoft.BatchAI/workspaces/WORKSPACE/clusters/NAME \
-                     or /v1/groups/GROUP/workspaces/WORKSPACE/clusters/NAME"
+                    "'{id}' is not the id of one of the {collection}; \
+                     expected …/resourceGroups/GROUP/providers/Microsoft.BatchAI/workspaces/WORKSPACE/{collection}/NAME \
+                     or /v1/groups/GROUP/workspaces/WORKSPACE/{collection}/NAME"
                 ),
             )
         };
@@ -121,7 +130,7 @@ impl ChildPath {
         } else {
             return Err(wrong());
         };
-        if !is(rest, "workspaces") || !is(rest + 2, "clusters") {
+        if !is(rest, "workspaces") || !is(rest + 2, collection) {
             return Err(wrong());
         }
         Ok(WorkspacePath {

@@ -5,7 +5,8 @@
 //! quota refuses says how much there is, how much there may be, and which option
 //! says so.
 
-use crate::cluster::{CLUSTER_NODES_MAX, ScaleSettings};
+use crate::cluster::ScaleSettings;
+use crate::cluster_request::CLUSTER_NODES_MAX;
 use crate::problem::Problem;
 
 /// The limits in force.

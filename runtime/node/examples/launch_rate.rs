@@ -17,8 +17,8 @@ use std::time::Instant;
 use lote_node::cgroup::{CgroupLayout, JobCgroup, LayoutSource, Limits};
 use lote_node::isolation::{Identity, MountPlan, PrivateDirectory, PrivateSource};
 use lote_node::launch::{
-    ExitCause, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SpawnerCommand, remove_record,
-    spawner_main,
+    ExitCause, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SecretVariables, SpawnerCommand,
+    remove_record, spawner_main,
 };
 use tokio::sync::Semaphore;
 
@@ -210,6 +210,7 @@ fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -
         title: "test".into(),
         argv: vec!["/bin/true".into()],
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        secret_env: SecretVariables::default(),
         working_directory: "/".into(),
         stdout: "/dev/null".into(),
         stderr: "/dev/null".into(),

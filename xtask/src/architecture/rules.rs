@@ -9,8 +9,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-store", &[]),
     ("lote-control", &["lote-model", "lote-store"]),
     ("lote-plugin-host", &["lote-model"]),
-    ("lote-node", &["lote-model", "lote-store"]),
-    ("lote-api", &["lote-model", "lote-store"]),
+    ("lote-vault", &["lote-model"]),
+    ("lote-node", &["lote-model", "lote-store", "lote-vault"]),
+    ("lote-api", &["lote-model", "lote-store", "lote-vault"]),
     ("lote-cli", &["lote-model"]),
     (
         "lote",
@@ -22,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "lote-node",
             "lote-plugin-host",
             "lote-store",
+            "lote-vault",
         ],
     ),
     ("lote-plugin-sdk", &[]),
@@ -51,6 +53,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("lote-node", &["nvml-wrapper", "cgroups-rs", "libcgroups"]),
     ("lote-api", &["axum"]),
     ("lote-store", &["redb", "etcd-client"]),
+    ("lote-vault", &["chacha20poly1305"]),
     ("lote-plugin-sdk", &["wit-bindgen"]),
 ];
 
@@ -66,6 +69,7 @@ const MODEL_MAY_USE: &[&str] = &[
     "serde_json",
     "serde_path_to_error",
     "thiserror",
+    "zeroize",
 ];
 
 /// Every rule with what breaks it.

@@ -11,6 +11,7 @@ use lote_model::job_request::{self, JobRequest};
 use lote_model::key;
 use lote_model::path::{ChildPath, IdStyle, JobPath};
 use lote_model::plan::JobInput;
+use lote_model::secret::Secrets;
 use lote_model::workspace::{ExperimentRecord, WorkspaceRecord};
 use lote_store::{Entry, Store, Transaction, get_json};
 
@@ -18,6 +19,7 @@ use super::{Job, view};
 use crate::error::{Answer, ApiError};
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, subscription};
 use crate::request::{At, Body, Caller};
+use crate::secrets;
 use crate::state::ApiState;
 
 /// A job as its plugin accepted it.
@@ -25,6 +27,7 @@ pub(crate) struct Accepted {
     pub(crate) properties: JobProperties,
     pub(crate) cluster: ChildPath,
     pub(crate) framework: FrameworkSettings,
+    pub(crate) secrets: Secrets,
 }
 
 /// What a job needs, and the revisions at which it was there.
@@ -52,12 +55,12 @@ pub(crate) async fn put(
     for _ in 0..ATTEMPTS_MAX {
         if let Some(parents) = parents.take() {
             let record = record(&state, &caller, &path, &uid, &accepted, &parents);
-            if create(state.store(), &key, &record, parents).await? {
+            if create(&state, &record, &accepted.secrets, parents).await? {
                 return Ok(answer(&state, &caller, &record, None));
             }
         }
         if let Some(found) = get_json::<JobRecord>(state.store(), &key).await? {
-            accept_again(&found.value, &accepted)?;
+            accept_again(&state, &found.value, &accepted).await?;
             let job = Job::with_status(state.store(), found).await?;
             return Ok(answer(&state, &caller, &job.record.value, job.status()));
         }
@@ -77,9 +80,9 @@ fn answer(
 
 /// Stores a new job if nothing that it needs has changed. Says whether it did.
 async fn create(
-    store: &dyn Store,
-    key: &str,
+    state: &ApiState,
     record: &JobRecord,
+    secrets: &Secrets,
     parents: Parents,
 ) -> Result<bool, ApiError> {
     let Parents {
@@ -87,13 +90,16 @@ async fn create(
         workspace,
         cluster,
     } = parents;
+    let key = key::job(&record.path);
     let transaction = Transaction::new()
-        .require_absent(key)
+        .require_absent(&key)
         .require_revision(experiment.key, experiment.mod_revision)
         .require_revision(workspace.key, workspace.mod_revision)
         .require_revision(cluster.key, cluster.mod_revision)
         .put_json(key, record)?;
-    Ok(store.commit(transaction).await?.is_applied())
+    let secrets_key = key::job_secrets(&record.uid);
+    let transaction = secrets::put(state, transaction, &secrets_key, secrets)?;
+    Ok(state.store().commit(transaction).await?.is_applied())
 }
 
 /// Reads a job's body.
@@ -115,6 +121,7 @@ pub(crate) async fn accept(
         cluster,
         member,
         settings,
+        secrets,
     } = request;
     let input = job_input(&properties, settings, id);
     let frameworks = state.frameworks.clone();
@@ -132,6 +139,7 @@ pub(crate) async fn accept(
             tool_type,
             settings,
         },
+        secrets,
     })
 }
 
@@ -151,7 +159,11 @@ pub(crate) fn job_input(
 }
 
 /// A second PUT answers the first one's job, unless it wants another one.
-fn accept_again(found: &JobRecord, wanted: &Accepted) -> Result<(), ApiError> {
+async fn accept_again(
+    state: &ApiState,
+    found: &JobRecord,
+    wanted: &Accepted,
+) -> Result<(), ApiError> {
     let name = &found.path.job;
     if found.delete_requested_at.is_some() {
         return Err(Kind::Job.being_deleted(name));
@@ -161,10 +173,11 @@ fn accept_again(found: &JobRecord, wanted: &Accepted) -> Result<(), ApiError> {
         cluster: found.properties.cluster.clone(),
         ..wanted.properties.clone()
     };
-    if found.cluster == wanted.cluster
+    let is_same = found.cluster == wanted.cluster
         && found.framework == wanted.framework
-        && found.properties == properties
-    {
+        && found.properties == properties;
+    let secrets_key = key::job_secrets(&found.uid);
+    if is_same && secrets::are_stored(state, &secrets_key, &wanted.secrets).await? {
         return Ok(());
     }
     Err(Kind::Job.exists(

@@ -105,6 +105,7 @@ fn answer(id: &str, about: &NodePlan, launch: &LaunchPlan, imagined: bool) -> Re
         "preparation": about.preparation,
         "workingDirectory": about.working_directory,
         "userVariables": about.user_variables,
+        "secretVariables": about.secret_variables,
         "variables": launch.variables,
         "files": launch.files,
         "processes": launch.processes,
@@ -297,6 +298,12 @@ fn about(
         launch: LaunchPlan::default(),
         primaries_elsewhere: false,
         user_variables: properties.environment_variables,
+        secret_variables: properties
+            .secrets
+            .into_iter()
+            .map(|secret| secret.name)
+            .collect(),
+        master_port: None,
         preparation: properties
             .job_preparation
             .map(|preparation| preparation.command_line),

@@ -229,6 +229,7 @@ impl Daemon {
 
     fn serve(&mut self) {
         let mut config = ApiConfig::new(NodeName::new(NODE), [7; 32]);
+        config.sealing_key = Some(lote_vault::SealingKey::new([9; 32]));
         (self.configure)(&mut config);
         let now = self.now.clone();
         let clock = Arc::new(move || *now.lock().unwrap());

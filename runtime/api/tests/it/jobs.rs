@@ -304,6 +304,8 @@ fn the_stored_plan_is_put_together() {
             },
             primaries_elsewhere: false,
             user_variables: vec![],
+            secret_variables: vec![],
+            master_port: None,
             preparation: Some("prepare".into()),
             std_out_err_path_prefix: "/x".into(),
             input_directories: vec![],

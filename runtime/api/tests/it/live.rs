@@ -291,6 +291,8 @@ fn two_processes(record: &JobRecord) -> NodePlan {
         },
         primaries_elsewhere: false,
         user_variables: vec![],
+        secret_variables: vec![],
+        master_port: None,
         preparation: None,
         std_out_err_path_prefix: "/x".into(),
         input_directories: vec![],

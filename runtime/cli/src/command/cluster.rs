@@ -105,7 +105,8 @@ fn scale(context: &Context<'_>, name: &str, settings: &Value) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lote_model::cluster::{ClusterProperties, ScaleSettings};
+    use lote_model::cluster::ScaleSettings;
+    use lote_model::cluster_request::ClusterRequest;
 
     fn args(
         size: Option<&str>,
@@ -126,7 +127,9 @@ mod tests {
     #[test]
     fn the_daemon_accepts_what_options_make() {
         let body = body(Map::new(), &args(Some("cpu"), None, Some((0, 3))), "me");
-        let properties = ClusterProperties::parse(&serde_json::to_vec(&body).unwrap()).unwrap();
+        let properties = ClusterRequest::parse(&serde_json::to_vec(&body).unwrap())
+            .unwrap()
+            .properties;
         assert_eq!(properties.user_account_settings.admin_user_name, "me");
         assert!(
             matches!(properties.scale_settings, ScaleSettings::AutoScale(auto) if auto.maximum_node_count == 3)

@@ -86,12 +86,12 @@ impl ClusterState {
             .is_some_and(|record| record.delete_requested_at.is_none())
     }
 
-    /// The most nodes it may have.
+    /// The most nodes it may have; none while nobody can set them up.
     pub fn nodes_max(&self) -> u32 {
-        match self
-            .record
-            .as_ref()
-            .map(|record| &record.properties.scale_settings)
+        let properties = self.record.as_ref().map(|record| &record.properties);
+        match properties
+            .filter(|properties| properties.can_be_set_up())
+            .map(|properties| &properties.scale_settings)
         {
             Some(ScaleSettings::Manual(manual)) => manual.target_node_count,
             Some(ScaleSettings::AutoScale(auto)) => auto.maximum_node_count,

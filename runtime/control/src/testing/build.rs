@@ -122,10 +122,10 @@ pub fn cluster(cluster_name: &str) -> ClusterBuilder {
             user_account_settings: UserAccountSettings {
                 admin_user_name: "admin".into(),
                 admin_user_ssh_public_key: None,
-                admin_user_password: None,
             },
             subnet: None,
         },
+        setup_output_suffix: None,
         delete_requested_at: None,
     })
 }
@@ -201,7 +201,7 @@ pub fn job(job_name: &str) -> JobBuilder {
             input_directories: Vec::new(),
             output_directories: Vec::new(),
             environment_variables: Vec::new(),
-            secrets: None,
+            secrets: Vec::new(),
             constraints: Constraints::default(),
             lote: LoteJobProperties::default(),
         },

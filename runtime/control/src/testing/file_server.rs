@@ -29,7 +29,6 @@ pub fn file_server(name: &str, uid: &str) -> FileServerRecord {
                 user_account_settings: UserAccountSettings {
                     admin_user_name: "admin".into(),
                     admin_user_ssh_public_key: None,
-                    admin_user_password: None,
                 },
             },
             data_disks: DataDisks {

@@ -56,6 +56,7 @@ pub(super) async fn default_resources(
         uid: ClusterUid::new(uuid::Uuid::new_v4().to_string()),
         created_at: now,
         properties: local_cluster(size),
+        setup_output_suffix: None,
         delete_requested_at: None,
     };
     let next = UnixId(UnixId::FIRST.0 + 1);
@@ -98,7 +99,6 @@ fn local_cluster(size: &str) -> ClusterProperties {
         user_account_settings: UserAccountSettings {
             admin_user_name: "lote".to_owned(),
             admin_user_ssh_public_key: None,
-            admin_user_password: None,
         },
         subnet: None,
     }

@@ -29,6 +29,7 @@ use lote_node::agent::{Agent, AgentError, Isolation, NodeConfig};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
 use lote_store::{EmbeddedOptions, EmbeddedStore, OpenError, Store};
+use lote_vault::SealingKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +65,8 @@ enum StartError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Key(#[from] secret::KeyError),
+    #[error(transparent)]
+    SealingKey(#[from] lote_vault::KeyError),
     #[error(transparent)]
     Plugins(#[from] lote_plugin_host::HostError),
     #[error(transparent)]
@@ -136,7 +139,8 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
     let store = EmbeddedStore::open(&settings.data_dir, &EmbeddedOptions::default())?;
     let store: Arc<dyn Store> = Arc::new(store);
     let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
-    let config = node_config(&settings);
+    let sealing_key = lote_vault::sealing_key(&settings.data_dir)?;
+    let config = node_config(&settings, sealing_key);
     let api = api_state(
         &settings,
         &config,
@@ -177,7 +181,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-fn node_config(settings: &NodeSettings) -> NodeConfig {
+fn node_config(settings: &NodeSettings, sealing_key: SealingKey) -> NodeConfig {
     let host_name = || {
         nix::unistd::gethostname()
             .ok()
@@ -202,6 +206,8 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
             node_args::Isolation::Auto => Isolation::Full,
             node_args::Isolation::None => Isolation::None,
         },
+        sealing_key: Some(sealing_key),
+        secrets_file: settings.secrets_file.clone(),
     }
 }
 
@@ -223,6 +229,7 @@ fn api_state(
     config.quotas = settings.quotas;
     config.neighbours = settings.neighbours;
     config.storage_accounts = settings.storage_accounts.clone();
+    config.sealing_key = node.sealing_key.clone();
     config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
     Ok(ApiState::new(
         store,

@@ -68,14 +68,30 @@ fn every_slip_is_pointed_at() {
         ("nodeCuont", json!(1), "nodeCuont"),
         ("pyTorchSettings", json!({}), "pyTorchSettings"),
         ("stdOutErrPathPrefix", json!(" "), "stdOutErrPathPrefix"),
-        ("mountVolumes", json!({}), "mountVolumes"),
+        ("mountVolumes", json!({"nfs": []}), "mountVolumes/nfs"),
+        (
+            "mountVolumes",
+            json!({"unmanagedFileSystems": [{"mountCommand": "m", "relativeMountPath": "/x"}]}),
+            "mountVolumes/unmanagedFileSystems/0/relativeMountPath",
+        ),
+        ("containerSettings", json!({}), "containerSettings"),
     ]);
 }
 
 #[test]
 fn every_slip_further_down_is_pointed_at() {
     assert_pointed_at(&[
-        ("secrets", json!([]), "secrets"),
+        ("secrets", json!([{"name": "A"}]), "secrets/0"),
+        (
+            "secrets",
+            json!([{"name": "A", "value": "v"}, {"name": "A", "value": "v"}]),
+            "secrets/1/name",
+        ),
+        (
+            "secrets",
+            json!([{"name": "A", "value": "v", "typo": 1}]),
+            "secrets/0/typo",
+        ),
         (
             "constraints",
             json!({"maxWallClockTime": "PT0S"}),
@@ -156,5 +172,73 @@ proptest::proptest! {
     #[test]
     fn no_body_panics(body in ".{0,200}") {
         let _ = parse(body.as_bytes(), &members());
+    }
+}
+
+/// A body with everything that clients leave to the service.
+fn complete() -> Value {
+    let vault = json!({"sourceVault": {"id": "/v"}, "secretUrl": "https://v/secrets/s"});
+    let mut body = body();
+    let more = json!({
+        "secrets": [{"name": "A", "value": "hunter2"}, {"name": "B", "valueSecretReference": vault}],
+        "constraints": {"maxWallClockTime": "7.00:00:00"},
+        "mountVolumes": {"azureFileShares": [{
+            "accountName": "a", "azureFileUrl": "https://a.file.example/s",
+            "credentials": {"accountKey": "hunter2"}, "relativeMountPath": "afs"}]},
+        "containerSettings": {"shmSize": "8g", "imageSourceRegistry": {
+            "image": "i", "credentials": {"username": "u", "passwordSecretReference": vault}}}});
+    let Value::Object(more) = more else {
+        unreachable!()
+    };
+    body["properties"].as_object_mut().unwrap().extend(more);
+    body
+}
+
+#[test]
+fn what_is_stored_has_every_default_and_no_secret() {
+    let request = parse_value(&complete()).unwrap();
+    insta::assert_json_snapshot!(request.properties);
+    insta::assert_snapshot!(format!("{:#?}", request.secrets));
+    assert!(!format!("{request:?}").contains("hunter2"));
+}
+
+#[test]
+fn an_answer_with_its_keys_written_back_is_the_same_job() {
+    let first = parse_value(&complete()).unwrap();
+    let mut answer = json!({"properties": first.properties});
+    let properties = &mut answer["properties"];
+    properties["customToolkitSettings"] = first.settings.clone();
+    let sent = complete()["properties"].clone();
+    properties["secrets"] = sent["secrets"].clone();
+    let key = "/mountVolumes/azureFileShares/0/credentials";
+    *properties.pointer_mut(key).unwrap() = sent.pointer(key).unwrap().clone();
+    let registry = "/containerSettings/imageSourceRegistry/credentials";
+    *properties.pointer_mut(registry).unwrap() = sent.pointer(registry).unwrap().clone();
+    assert_eq!(parse_value(&answer).unwrap(), first);
+}
+
+#[test]
+fn nothing_asked_for_is_nothing() {
+    let mut value = with("/properties", "mountVolumes", json!({"fileServers": []}));
+    value["properties"]["secrets"] = json!([]);
+    value["properties"]["inputDirectories"] = json!([]);
+    assert_eq!(parse_value(&value), parse_value(&body()));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_secret_is_left_in_what_is_shown(
+        names in proptest::collection::btree_set("[A-K][a-z]{0,3}", 0..5),
+        secret in "[a-z]{3}-s3cr3t-[a-z]{3}",
+    ) {
+        let secrets: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"name": name, "value": secret}))
+            .collect();
+        let value = with("/properties", "secrets", json!(secrets));
+        let request = parse_value(&value).unwrap();
+        let shown = format!("{} {request:?}", json!(request.properties));
+        proptest::prop_assert!(!shown.contains(&secret));
+        proptest::prop_assert_eq!(request.properties.secrets.len(), names.len());
     }
 }

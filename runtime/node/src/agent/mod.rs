@@ -10,6 +10,7 @@
 //! * `process_spec` — from a plan to what the shim is told; pure.
 //! * `ending` — from exit records to outcomes and errors; pure.
 //! * `reporter` — writes reports, each only while the allocation is ours.
+//! * `secrets` — the secret variables of a job, opened for its allocation.
 //! * `sweep` — after a restart, removes what no allocation asks for.
 //!
 //! What this module must never do: start a process for which no plan is
@@ -24,6 +25,7 @@ mod process_spec;
 mod processes;
 mod registration;
 mod reporter;
+mod secrets;
 mod sweep;
 mod task;
 
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use lote_model::id::NodeName;
 use lote_model::node::NodeRecord;
 use lote_store::{Store, StoreError};
+use lote_vault::SealingKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
@@ -66,6 +69,10 @@ pub struct NodeConfig {
     pub nvml_library: Option<PathBuf>,
     /// How jobs are kept apart.
     pub isolation: Isolation,
+    /// Opens the secrets of jobs; without it jobs with secrets fail.
+    pub sealing_key: Option<SealingKey>,
+    /// The operator's table of secrets that jobs only refer to.
+    pub secrets_file: Option<PathBuf>,
 }
 
 /// The node could not start its work.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use lote_model::environment::{JobPaths, USER_NAME};
+use lote_model::environment::{JobPaths, USER_NAME, host_file};
 use lote_model::id::UnixId;
 use lote_model::plan::PlanFile;
 
@@ -102,10 +102,13 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
         for path in [
             &job.paths.scratch,
             &job.paths.job_mount_root,
+            &job.paths.shared,
             &job.paths.private_tmp,
         ] {
             directory(Path::new(path), 0o700)?;
         }
+        let hosts = host_file(&job.plan, &job.allocation.grant);
+        write(Path::new(&job.paths.host_file), &hosts, 0o600)?;
         let shared_memory = job.shares_memory().then_some(SHARED_MEMORY);
         for name in std::iter::once(VAR_TMP).chain(shared_memory) {
             directory(&root.join(name), 0o700)?;
@@ -166,17 +169,21 @@ fn write_file(scratch: &Path, file: &PlanFile) -> Prepared {
         made.map_err(failed("create", parent))?;
     }
     let mode = if file.executable { 0o700 } else { 0o600 };
-    let write = || -> io::Result<()> {
+    write(&path, &file.contents, mode)
+}
+
+fn write(path: &Path, contents: &str, mode: u32) -> Prepared {
+    let written = || -> io::Result<()> {
         let mut options = fs::OpenOptions::new();
         let mut handle = options
             .write(true)
             .create(true)
             .truncate(true)
             .mode(mode)
-            .open(&path)?;
-        io::Write::write_all(&mut handle, file.contents.as_bytes())
+            .open(path)?;
+        io::Write::write_all(&mut handle, contents.as_bytes())
     };
-    write().map_err(failed("write", &path))
+    written().map_err(failed("write", path))
 }
 
 /// Programs look up their user's name and home; a job's user has no entry in
@@ -300,6 +307,8 @@ mod tests {
         let job = job(data.path(), &["0"], None);
         job_directories(&job).unwrap();
         job_directories(&job).unwrap();
+        let named = fs::read_to_string(&job.paths.host_file).unwrap();
+        assert_eq!(named, "10.0.0.4 slots=1\n");
         let hosts = Path::new(&job.paths.scratch).join("etc/hosts.txt");
         assert_eq!(fs::read_to_string(&hosts).unwrap(), "10.0.0.4 slots=1\n");
         assert_eq!(

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use lote_model::allocation::{Allocation, NodePlan};
 use lote_model::environment::{self, Directories, JobPaths};
-use lote_model::expand::expand;
 use lote_model::plan::{Command, Process};
 
 use crate::isolation::{BindMount, Identity, MountPlan, PrivateDirectory, PrivateSource};
-use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
+use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
+
+use super::secrets::JobSecrets;
 
 /// The shell that expands command lines. It reads the user's `~/.bashrc`, as
 /// launchers of the original service did (capabilities §6.1), if there is one.
@@ -22,6 +23,7 @@ pub(super) struct JobContext {
     pub(super) plan: NodePlan,
     pub(super) paths: JobPaths,
     pub(super) directories: Directories,
+    pub(super) secrets: JobSecrets,
     pub(super) identity: Option<Identity>,
     pub(super) run_directory: PathBuf,
     pub(super) identity_directory: PathBuf,
@@ -44,6 +46,15 @@ impl JobContext {
         self.records().join(format!("{name}.{start}"))
     }
 
+    /// Whether anything of this attempt was ever started here.
+    pub(super) fn has_started(&self) -> bool {
+        let processes = self.plan.launch.processes.iter();
+        let names = processes.map(|process| process.name.as_str());
+        std::iter::once(PREPARATION)
+            .chain(names)
+            .any(|name| self.record(name, 0).exists())
+    }
+
     /// A process of the plan; `start` counts its restarts from 0.
     pub(super) fn process(&self, process: &Process, start: u32) -> ProcessSpec {
         let output = process.output.as_deref();
@@ -61,7 +72,7 @@ impl JobContext {
         let output = environment::preparation_output(&self.plan);
         let command = Command::Shell(command_line.to_owned());
         let mut spec = self.command(&command, Some(&output), None);
-        spec.record = self.record("job_prep", 0);
+        spec.record = self.record(PREPARATION, 0);
         spec.title = format!("job preparation: {command_line}");
         spec
     }
@@ -102,8 +113,9 @@ impl JobContext {
             record: PathBuf::new(),
             title: String::new(),
             argv: argv(command),
-            working_directory: self.working_directory(&variables),
+            working_directory: working_directory(&variables),
             env: variables.into_iter().collect(),
+            secret_env: self.secret_variables(process),
             stdout: self.output_path(&environment::output_file("stdout", output)),
             stderr: self.output_path(&environment::output_file("stderr", output)),
             execution_log: Some(self.output_path(&environment::execution_log(plan))),
@@ -122,13 +134,10 @@ impl JobContext {
         }
     }
 
-    fn working_directory(&self, variables: &BTreeMap<String, String>) -> PathBuf {
-        let given = self
-            .plan
-            .working_directory
-            .as_deref()
-            .unwrap_or(&self.paths.scratch);
-        expand(given, |name| variables.get(name).cloned()).into()
+    fn secret_variables(&self, process: Option<&Process>) -> SecretVariables {
+        let known = self.secrets.known();
+        let set = environment::secret_environment(&self.plan, known, process);
+        SecretVariables(set.into_iter().cloned().collect())
     }
 
     fn output_directories(&self) -> Vec<DirectorySpec> {
@@ -194,6 +203,9 @@ impl JobContext {
     }
 }
 
+/// The name under which the preparation command is recorded.
+pub(super) const PREPARATION: &str = "job_prep";
+
 /// What a job sees as `/var/tmp`, below its root directory.
 pub(super) const VAR_TMP: &str = "var-tmp";
 
@@ -203,6 +215,11 @@ pub(super) const SHARED_MEMORY: &str = "shm";
 /// The name of an attempt in the file system and among the control groups.
 pub(super) fn attempt_name(allocation: &Allocation) -> String {
     format!("{}.{}", allocation.uid, allocation.attempt)
+}
+
+fn working_directory(variables: &BTreeMap<String, String>) -> PathBuf {
+    let told = variables.get("AZ_BATCHAI_JOB_WORK_DIR");
+    told.map(PathBuf::from).unwrap_or_default()
 }
 
 fn argv(command: &Command) -> Vec<String> {
@@ -231,6 +248,7 @@ pub(super) mod tests {
     use lote_model::name::{GroupName, ResourceName};
     use lote_model::path::{JobPath, WorkspacePath};
     use lote_model::plan::{GpuShare, LaunchPlan, OnFailure, Part, PlanFile, Variable};
+    use lote_model::secret::SecretText;
 
     use super::*;
 
@@ -281,6 +299,8 @@ pub(super) mod tests {
             },
             primaries_elsewhere: false,
             user_variables: vec![],
+            secret_variables: vec![],
+            master_port: None,
             preparation: None,
             std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
             input_directories: vec![],
@@ -324,6 +344,7 @@ pub(super) mod tests {
             plan,
             paths,
             directories,
+            secrets: JobSecrets::default(),
             identity,
             run_directory: data.join("run"),
             identity_directory: data.join("identity"),
@@ -349,6 +370,20 @@ pub(super) mod tests {
         let job = job(Path::new("/data"), &["0"], None);
         let spec = job.process(&job.plan.launch.processes[0], 0);
         assert_eq!((spec.identity, spec.mounts), (None, None));
+    }
+
+    #[test]
+    fn a_secret_stands_beside_the_environment_and_is_not_shown() {
+        let mut job = job(Path::new("/data"), &["0"], None);
+        let token = ("TOKEN".to_owned(), SecretText::new("hunter2"));
+        job.secrets = JobSecrets::new(Ok(vec![token.clone()]));
+        let spec = job.process(&job.plan.launch.processes[0], 0);
+        assert_eq!(spec.secret_env, SecretVariables(vec![token]));
+        assert!(spec.env.iter().all(|(name, _)| name != "TOKEN"));
+        let shown = format!("{spec:?} {job:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        // Only on its way to the spawner is it written out.
+        assert!(serde_json::to_string(&spec).unwrap().contains("hunter2"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lote_model::problem::explain;
 
 use super::Node;
 use super::ending::{Failure, FailureCause, Step, cause_of_failure};
-use super::process_spec::{JobContext, shown};
+use super::process_spec::{JobContext, PREPARATION, shown};
 use crate::launch::{
     Attached, LaunchError, LostReason, Outcome, ProcessSpec, Supervised, Tombstone, attach, tail,
     tombstone,
@@ -135,7 +135,7 @@ impl Processes {
             .processes
             .iter()
             .map(|process| process.name.as_str());
-        std::iter::once("job_prep")
+        std::iter::once(PREPARATION)
             .chain(names)
             .filter_map(|name| self.close_one(name))
             .collect()
@@ -177,7 +177,11 @@ impl Processes {
             Ok(Attached::NeverStarted) if self.is_after_reboot() => {
                 return Started::Finished(Outcome::Lost(LostReason::MachineRestarted));
             }
-            Ok(Attached::NeverStarted) => {}
+            Ok(Attached::NeverStarted) => {
+                if let Some(problem) = self.job.secrets.problem() {
+                    return Started::Failed(problem.message.clone());
+                }
+            }
             Err(error) => return Started::Failed(explain(&error)),
         }
         let mut result = self.node.launcher.launch(spec).await;
@@ -221,7 +225,7 @@ impl Processes {
             step,
             command,
             cause,
-            last_lines: last_lines.trim_end().to_owned(),
+            last_lines: self.job.secrets.redacted(last_lines.trim_end()),
         })
     }
 }

@@ -29,6 +29,7 @@ use super::preparation::{job_directories, record_directory, remove_job_directory
 use super::process_spec::{JobContext, attempt_name};
 use super::processes::Processes;
 use super::reporter::{Reporter, Withdrawn};
+use super::secrets::{self, JobSecrets};
 use super::{Node, cgroup_record};
 use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
 use crate::launch::Supervised;
@@ -82,7 +83,7 @@ pub(super) async fn run(
             return;
         }
     };
-    let job = context(&node, allocation, plan, paths, directories);
+    let job = context(&node, allocation, plan, paths, directories, stored.secrets);
     let mut task = Task {
         node,
         job: Arc::new(job),
@@ -106,6 +107,7 @@ pub(super) async fn run(
 /// What the store knows of an allocation.
 struct Stored {
     plan: Option<NodePlan>,
+    secrets: JobSecrets,
     /// Whether this node has reported the end before.
     ended: bool,
 }
@@ -120,8 +122,14 @@ async fn load(node: &Node, allocation: &Allocation) -> Result<Stored, StoreError
     let ended = report.is_some_and(|report| {
         report.value.attempt == *attempt && matches!(report.value.phase, ReportPhase::Ended { .. })
     });
+    let plan = plan.map(|plan| plan.value);
+    let secrets = match plan.as_ref().filter(|_| !ended) {
+        Some(plan) => secrets::load(node, plan).await?,
+        None => JobSecrets::default(),
+    };
     Ok(Stored {
-        plan: plan.map(|plan| plan.value),
+        plan,
+        secrets,
         ended,
     })
 }
@@ -132,6 +140,7 @@ fn context(
     plan: NodePlan,
     paths: JobPaths,
     directories: Directories,
+    secrets: JobSecrets,
 ) -> JobContext {
     JobContext {
         identity: node.identity(plan.unix_id),
@@ -144,6 +153,7 @@ fn context(
         plan,
         paths,
         directories,
+        secrets,
     }
 }
 
@@ -208,6 +218,12 @@ impl Task {
     }
 
     async fn set_up(&mut self) -> Result<(), ErrorRecord> {
+        // A job that runs already is not ended for want of a secret that it has got.
+        if let Some(problem) = self.job.secrets.problem()
+            && !self.job.has_started()
+        {
+            return Err(problem.clone());
+        }
         let node = self.node.config.name.as_str();
         let error = |code, message: String| ErrorRecord::new(code, message).with("node", node);
         // First of all: what is left after a crash is found by it.

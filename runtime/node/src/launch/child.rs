@@ -146,9 +146,14 @@ fn execute_command(spec: &ProcessSpec) -> Result<Infallible, SetupFailure> {
     let command = spec.argv.first().map_or("", String::as_str);
     let fail = |errno| failed(SetupStep::Execute, command)(errno);
     let arguments = c_strings(spec.argv.iter().cloned()).map_err(fail)?;
-    let pairs = spec
-        .env
-        .iter()
+    let open = spec.env.iter().map(|(name, value)| (name, value.as_str()));
+    // As in any environment, a name must not be there twice.
+    let is_open =
+        |(name, _): &(&String, &str)| !spec.secret_env.0.iter().any(|(own, _)| own == *name);
+    let hidden = (spec.secret_env.0.iter()).map(|(name, value)| (name, value.expose()));
+    let pairs = open
+        .filter(is_open)
+        .chain(hidden)
         .map(|(name, value)| format!("{name}={value}"));
     let environment = c_strings(pairs).map_err(fail)?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(fail)?;

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use super::SPAWNER_SUBCOMMAND;
 use super::link::{self, Request};
@@ -162,9 +163,9 @@ impl Spawner {
 }
 
 /// Length (32 bits, little endian), then JSON.
-fn encode(spec: &ProcessSpec) -> Result<Vec<u8>, LaunchError> {
-    let mut frame = vec![0; 4];
-    serde_json::to_writer(&mut frame, spec).map_err(LaunchError::Encode)?;
+fn encode(spec: &ProcessSpec) -> Result<Zeroizing<Vec<u8>>, LaunchError> {
+    let mut frame = Zeroizing::new(vec![0; 4]);
+    serde_json::to_writer(&mut *frame, spec).map_err(LaunchError::Encode)?;
     let size_bytes = frame.len() - 4;
     match u32::try_from(size_bytes) {
         Ok(length) if size_bytes <= SPECIFICATION_BYTES_MAX => {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::spawner::ANSWER_BYTES;
 
@@ -18,9 +19,10 @@ use super::spawner::ANSWER_BYTES;
 const BATCH_MAX: usize = 32;
 
 /// A specification to send and where the shim's handle is to go.
-#[derive(Debug)]
+///
+/// Without `Debug`, because the specification may hold secrets.
 pub(super) struct Request {
-    pub(super) frame: Vec<u8>,
+    pub(super) frame: Zeroizing<Vec<u8>>,
     pub(super) reply: Reply,
 }
 
@@ -50,12 +52,14 @@ async fn send(
     let mut batch = Vec::with_capacity(BATCH_MAX);
     let mut bytes = Vec::new();
     while requests.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        bytes.clear();
         for request in batch.drain(..) {
             bytes.extend_from_slice(&request.frame);
             lock(waiting).push_back(request.reply);
         }
-        writer.write_all(&bytes).await?;
+        let written = writer.write_all(&bytes).await;
+        // Empties it, and leaves nothing of it in memory.
+        bytes.zeroize();
+        written?;
     }
     Ok(())
 }

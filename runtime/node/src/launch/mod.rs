@@ -36,6 +36,6 @@ pub use exit::{ExitCause, ExitRecord, LostReason, ProcessUsage, SetupFailure, Se
 pub use launcher::{LaunchError, Launcher, SpawnerCommand};
 pub use record::{RecordError, Tombstone, remove_record, tombstone};
 pub use spawner::{SPAWNER_SUBCOMMAND, spawner_main};
-pub use spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
+pub use spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
 pub use supervised::{Attached, Outcome, Supervised, attach};
 pub use tail::tail;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use zeroize::Zeroize;
 
 use super::launcher::SPECIFICATION_BYTES_MAX;
 use super::sys::{self, Forked};
@@ -73,6 +74,8 @@ fn serve(socket: UnixStream) -> io::Result<Role> {
             Ok(Forked::Parent(handle)) => answer(&socket, 0, &[handle.as_fd()]),
             Err(error) => answer(&socket, error.raw_os_error().unwrap_or(nix::libc::EIO), &[]),
         };
+        // A later shim must not carry another job's secrets in its memory.
+        frame.zeroize();
         match answered {
             // The daemon is gone; the next read ends the loop.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}

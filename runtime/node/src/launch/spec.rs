@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use lote_model::secret::SecretText;
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::isolation::{Identity, MountPlan};
 
@@ -22,6 +24,8 @@ pub struct ProcessSpec {
     pub argv: Vec<String>,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
+    /// What is added to [`env`](Self::env) and never shown.
+    pub secret_env: SecretVariables,
     /// The directory the process starts in, as it is named inside the mounts.
     pub working_directory: PathBuf,
     /// File that standard output is appended to, created by the process's user.
@@ -48,6 +52,30 @@ pub struct ProcessSpec {
     /// How much sooner than others the kernel kills the process when the machine
     /// runs out of memory, -1000 to 1000.
     pub oom_score_adjustment: i32,
+}
+
+/// Variables with secret values. They are written out only into a specification, which
+/// travels through the private socket to the spawner and is kept nowhere; the names
+/// alone are shown by `Debug`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretVariables(pub Vec<(String, SecretText)>);
+
+impl Serialize for SecretVariables {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut pairs = serializer.serialize_seq(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            pairs.serialize_element(&(name, value.expose()))?;
+        }
+        pairs.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretVariables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<(String, String)>::deserialize(deserializer)?;
+        let hidden = |(name, value): (String, String)| (name, SecretText::new(value));
+        Ok(Self(pairs.into_iter().map(hidden).collect()))
+    }
 }
 
 /// A directory that must exist before the process starts.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use lote_node::cgroup::{CgroupLayout, LayoutSource};
 use lote_node::isolation::Identity;
 use lote_node::launch::{
-    ExitCause, ExitRecord, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SpawnerCommand,
+    ExitCause, ExitRecord, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SecretVariables,
+    SpawnerCommand,
 };
 use tempfile::TempDir;
 
@@ -154,6 +155,7 @@ impl Place {
             title: "test".into(),
             argv: vec!["/bin/sh".into(), "-c".into(), script.into()],
             env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
+            secret_env: SecretVariables::default(),
             working_directory: self.directory.path().into(),
             stdout: self.path("stdout"),
             stderr: self.path("stderr"),

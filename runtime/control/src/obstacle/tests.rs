@@ -1,0 +1,195 @@
+use lote_model::body;
+use lote_model::id::JobUid;
+use lote_model::job::JobStatus;
+use lote_model::state::ExecutionState;
+use serde_json::{Value, json};
+
+use crate::testing::{JobBuilder, World, cluster, job, node};
+
+fn asking(name: &str, member: &str, value: Value) -> JobBuilder {
+    let mut builder = job(name);
+    let properties = &mut builder.0.properties;
+    match member {
+        "containerSettings" => {
+            properties.container_settings = Some(body::typed(value, "").unwrap());
+        }
+        list => properties.mount_volumes = Some(body::typed(json!({list: [value]}), "").unwrap()),
+    }
+    builder
+}
+
+fn container(name: &str) -> JobBuilder {
+    let value = json!({"imageSourceRegistry": {"image": "ubuntu"}});
+    asking(name, "containerSettings", value)
+}
+
+fn world() -> World {
+    let mut world = World::new();
+    world.add_node(&node("n1"));
+    world.put_cluster(&cluster("c").manual(1));
+    world.settle();
+    world
+}
+
+fn failed(world: &World, uid: &JobUid) -> JobStatus {
+    let status = world.status(uid).unwrap();
+    assert_eq!(status.state, ExecutionState::Failed);
+    assert_eq!((status.exit_code, status.attempt), (Some(-1), 0));
+    assert!(status.nodes.is_empty() && status.start_time.is_some());
+    status
+}
+
+#[test]
+fn each_kind_has_its_code_and_holds_no_node() {
+    let mut world = world();
+    let jobs = [
+        asking(
+            "share",
+            "azureFileShares",
+            json!({"accountName": "a", "azureFileUrl": "https://a/s", "credentials": {}, "relativeMountPath": "afs"}),
+        ),
+        asking(
+            "blobs",
+            "azureBlobFileSystems",
+            json!({"accountName": "a", "containerName": "c", "credentials": {}, "relativeMountPath": "bfs"}),
+        ),
+        asking(
+            "server",
+            "fileServers",
+            json!({"fileServer": {"id": "f"}, "relativeMountPath": "nfs"}),
+        ),
+        asking(
+            "unmanaged",
+            "unmanagedFileSystems",
+            json!({"mountCommand": "mount -t x", "relativeMountPath": "x"}),
+        ),
+        container("container"),
+    ];
+    let uids = jobs.map(|job| world.submit(job));
+    world.advance_seconds(1);
+    let plain = world.submit(job("plain"));
+    world.settle();
+    let errors: Vec<_> = uids
+        .iter()
+        .flat_map(|uid| failed(&world, uid).errors)
+        .collect();
+    insta::assert_json_snapshot!(errors);
+    assert_eq!(
+        world.nodes_of(&plain),
+        ["n1"],
+        "those that cannot start leave the node to others at once"
+    );
+}
+
+#[test]
+fn the_mount_comes_before_the_container() {
+    let mut world = world();
+    let mut both = container("both");
+    let share = json!({"fileServers": [{"fileServer": {"id": "f"}, "relativeMountPath": "nfs"}]});
+    both.0.properties.mount_volumes = Some(body::typed(share, "").unwrap());
+    let uid = world.submit(both);
+    world.settle();
+    assert_eq!(failed(&world, &uid).errors[0].code, super::FILE_SERVER);
+}
+
+#[test]
+fn it_waits_for_its_turn_and_may_be_terminated_before() {
+    let mut world = world();
+    let running = world.submit(job("running"));
+    world.settle();
+    let waiting = world.submit(container("waiting"));
+    let unwanted = world.submit(container("unwanted"));
+    world.settle();
+    assert!(world.status(&waiting).is_none(), "it is queued");
+    world.terminate(&unwanted);
+    world.settle();
+    assert_eq!(
+        world.status(&unwanted).unwrap().errors[0].code,
+        "JobTerminated"
+    );
+    world.end(&running, "n1", lote_model::report::Outcome::Completed);
+    world.settle();
+    assert_eq!(failed(&world, &waiting).errors[0].code, super::CONTAINER);
+}
+
+#[test]
+fn a_cluster_that_cannot_be_set_up_gets_no_nodes_and_says_so() {
+    for (value, member) in [
+        (
+            json!({"setupTask": {"commandLine": "true", "stdOutErrPathPrefix": "/o"}}),
+            "nodeSetup.setupTask",
+        ),
+        (
+            json!({"mountVolumes": {"unmanagedFileSystems": [
+                {"mountCommand": "m", "relativeMountPath": "x"}]}}),
+            "nodeSetup.mountVolumes",
+        ),
+    ] {
+        let mut world = world();
+        for mut other in [cluster("manual").manual(1), cluster("auto").auto(1, 1)] {
+            other.0.properties.node_setup = Some(body::typed(value.clone(), "").unwrap());
+            world.put_cluster(&other);
+            let name = other.0.path.name.to_string();
+            let uid = world.submit(job(&name).on(&name));
+            world.settle();
+            world.advance_seconds(5);
+            world.settle();
+            let status = world.cluster_status(&other).unwrap();
+            assert!(status.nodes.is_empty());
+            assert_eq!(status.errors[0].code, "NodeSetupNotSupported");
+            assert_eq!(status.errors[0].details[0].value, member);
+            let waits = world.status(&uid).unwrap();
+            assert_eq!(waits.state, ExecutionState::Queued);
+            assert!(waits.waiting.unwrap().contains("node set-up"));
+        }
+    }
+}
+
+#[test]
+fn counters_that_are_not_uploaded_are_said_and_keep_no_job_away() {
+    let mut world = World::new();
+    world.add_node(&node("n1"));
+    let mut counted = cluster("c").manual(1);
+    let reference = json!({"appInsightsReference": {"component": {"id": "x"}}});
+    let setup = json!({"performanceCountersSettings": reference});
+    counted.0.properties.node_setup = Some(body::typed(setup, "").unwrap());
+    world.put_cluster(&counted);
+    let uid = world.submit(job("j"));
+    world.settle();
+    assert_eq!(world.nodes_of(&uid), ["n1"]);
+    let status = world.cluster_status(&counted).unwrap();
+    assert_eq!(status.errors[0].code, "PerformanceCountersNotSupported");
+}
+
+#[test]
+fn secrets_go_with_what_they_belong_to() {
+    use lote_model::key;
+    let mut world = world();
+    let uid = world.submit(job("j"));
+    let done = world.submit(job("done"));
+    for uid in [&uid, &done] {
+        world.ledger.put(&key::job_secrets(uid), &"sealed");
+    }
+    let temporary = cluster("t");
+    world.put_cluster(&temporary);
+    world
+        .ledger
+        .put(&key::cluster_secrets(&temporary.0.uid), &"sealed");
+    world.settle();
+    for uid in [&uid, &done] {
+        world.end(uid, "n1", lote_model::report::Outcome::Completed);
+        world.settle();
+    }
+    world.delete(&done);
+    world.delete_cluster(&temporary);
+    let unwanted = world.submit(job("unwanted").nodes(9));
+    world.ledger.put(&key::job_secrets(&unwanted), &"sealed");
+    world.delete(&unwanted);
+    world.settle();
+    let left: Vec<_> = world
+        .ledger
+        .list("secrets/")
+        .map(|item| item.key.clone())
+        .collect();
+    assert_eq!(left, [key::job_secrets(&uid)]);
+}

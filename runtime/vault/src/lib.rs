@@ -1,0 +1,17 @@
+//! Secrets at rest.
+//!
+//! * [`key`] — the cluster's key, a file that only the daemon can read.
+//! * [`seal`] — a resource's secrets, sealed with it for the store.
+//! * [`table`] — the operator's own table of secrets that requests only refer to.
+//!
+//! Invariants: no error says a value; a sealed bundle opens under the store key it
+//! was sealed for and no other, so that nobody who can write to the store moves the
+//! secrets of one resource to another. Only this crate names the cipher.
+
+pub mod key;
+pub mod seal;
+pub mod table;
+
+pub use key::{KeyError, SealingKey, sealing_key};
+pub use seal::{SealError, Sealed};
+pub use table::{SecretTable, TableError};
