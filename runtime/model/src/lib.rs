@@ -14,9 +14,11 @@
 //! * [`environment`] — the variables, directories and file names of a job on a node.
 //! * [`key`] — the keys of the store.
 //! * [`body`], [`job_request`] — from request bytes to checked resources.
+//! * [`access`] — who may do what: roles, scopes, permissions, tokens.
 //! * [`problem`] — what is wrong with a request.
 //! * [`duration`], [`quantity`], [`expand`] — small languages: durations, sizes, `$NAME`.
 
+pub mod access;
 pub mod accounting;
 pub mod allocation;
 pub mod body;
