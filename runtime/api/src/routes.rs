@@ -1,19 +1,21 @@
 //! Which handler answers which path.
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get, post};
 
+use crate::auth::guard::guard;
 use crate::files::{link, output};
 use crate::front::{self, Front};
 use crate::jobs::{create, events, logs, plan};
 use crate::state::ApiState;
-use crate::{clusters, experiments, groups, jobs, meta, nodes, operation, workspaces};
+use crate::{clusters, experiments, groups, jobs, meta, nodes, operation, tokens, workspaces};
 
 /// The whole HTTP interface. [`serve`](crate::serve) also runs what works behind
 /// it; a router alone answers requests.
 pub fn router(state: ApiState) -> Router {
-    let routes = resources()
-        .merge(daemon())
+    let routes = all()
+        .route_layer(from_fn_with_state(state.clone(), guard))
         .fallback(meta::unknown)
         .method_not_allowed_fallback(meta::method_not_allowed);
     let front = Front {
@@ -21,6 +23,11 @@ pub fn router(state: ApiState) -> Router {
         routes: routes.with_state(state),
     };
     Router::new().fallback(front::answer).with_state(front)
+}
+
+/// All routes, as they are before anything is put around them.
+pub(crate) fn all() -> Router<ApiState> {
+    resources().merge(daemon())
 }
 
 const WORKSPACES: &str = "/v1/groups/{group}/workspaces";
@@ -91,6 +98,11 @@ fn daemon() -> Router<ApiState> {
         .route("/v1/nodes/{node}", get(nodes::get))
         .route("/v1/plugins", get(meta::plugins))
         .route("/v1/version", get(meta::version))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route(
+            "/v1/tokens/{token}",
+            get(tokens::get).delete(tokens::revoke),
+        )
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))
         .route("/v1/usages", any(meta::unsupported))

@@ -188,8 +188,11 @@ pub(crate) struct Daemon {
     now: Arc<Mutex<Timestamp>>,
     server: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
     agent: ureq::Agent,
-    read_as_job_user: bool,
+    configure: Configure,
 }
+
+/// Changes the settings before a start.
+type Configure = Box<dyn Fn(&mut ApiConfig) + Send + Sync>;
 
 impl Daemon {
     pub(crate) fn start() -> Self {
@@ -197,6 +200,10 @@ impl Daemon {
     }
 
     pub(crate) fn start_with(read_as_job_user: bool) -> Self {
+        Self::configured(move |config| config.read_as_job_user = read_as_job_user)
+    }
+
+    pub(crate) fn configured(configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -219,7 +226,7 @@ impl Daemon {
             now,
             server: None,
             agent,
-            read_as_job_user,
+            configure: Box::new(configure),
         };
         daemon.serve();
         daemon
@@ -227,7 +234,7 @@ impl Daemon {
 
     fn serve(&mut self) {
         let mut config = ApiConfig::new(NodeName::new(NODE), [7; 32]);
-        config.read_as_job_user = self.read_as_job_user;
+        (self.configure)(&mut config);
         let now = self.now.clone();
         let clock = Arc::new(move || *now.lock().unwrap());
         let state = ApiState::new(self.store.clone(), Arc::new(Fake), config, clock);

@@ -8,6 +8,8 @@
     reason = "a test that cannot go on says so by panicking, and its table may be long"
 )]
 
+mod access;
+mod audit;
 mod bad_input;
 mod concurrent;
 mod connections;
@@ -22,4 +24,6 @@ mod operations;
 mod paging;
 mod resources;
 mod store;
+mod tls;
+mod tokens;
 mod wire;
