@@ -30,6 +30,7 @@ impl Answer {
 pub struct Client {
     agent: Agent,
     url: String,
+    token: Option<String>,
 }
 
 /// The workspace that every daemon has.
@@ -47,6 +48,16 @@ impl Client {
         Self {
             agent: config.into(),
             url: url.into(),
+            token: None,
+        }
+    }
+
+    /// The same client with a token.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self
         }
     }
 
@@ -61,10 +72,13 @@ impl Client {
         } else {
             format!("{}{path}", self.url)
         };
-        let request = ureq::http::Request::builder()
+        let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(url)
             .header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
         let sent = match body {
             Some(body) => self.agent.run(request.body(body)?),
             None => self.agent.run(request.body(())?),

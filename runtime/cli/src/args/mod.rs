@@ -3,6 +3,9 @@
 pub mod job;
 pub mod resources;
 pub mod run;
+pub mod token;
+
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -38,6 +41,17 @@ pub struct GlobalArgs {
         value_name = "TOKEN"
     )]
     pub token: Option<String>,
+    /// The certificates that an https daemon's must be signed by [default: the system's]
+    #[arg(long, env = "LOTE_CA_FILE", global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The one certificate that an https daemon must show, as it prints at its start
+    #[arg(
+        long,
+        env = "LOTE_FINGERPRINT",
+        global = true,
+        value_name = "sha256:HEX"
+    )]
+    pub fingerprint: Option<String>,
     /// The resource group [default: default]
     #[arg(short, long, env = "LOTE_GROUP", global = true)]
     pub group: Option<String>,
@@ -84,6 +98,9 @@ pub enum Command {
     /// Framework plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Tokens: who may do what
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 /// `lote node`: the daemon without a subcommand, a client with one.
@@ -152,6 +169,8 @@ pub enum ClientCommand {
     Cluster(resources::ClusterCommand),
     /// `lote plugin`.
     Plugin(PluginCommand),
+    /// `lote token`.
+    Token(token::TokenCommand),
 }
 
 impl Cli {
@@ -171,6 +190,7 @@ impl Cli {
             Command::Experiment(experiment) => ClientCommand::Experiment(experiment),
             Command::Cluster(cluster) => ClientCommand::Cluster(cluster),
             Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
+            Command::Token(token) => ClientCommand::Token(token),
         };
         Invocation::Client(Box::new(ClientArgs {
             global: self.global,

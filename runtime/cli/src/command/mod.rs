@@ -9,6 +9,7 @@ mod job_input;
 mod logs;
 mod node;
 mod run;
+mod token;
 mod workspace;
 
 pub use context::Context;
@@ -29,5 +30,6 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::Experiment(command) => experiment::run(context, command),
         ClientCommand::Cluster(command) => cluster::run(context, command),
         ClientCommand::Plugin(command) => node::plugins(context, &command),
+        ClientCommand::Token(command) => token::run(context, command),
     }
 }

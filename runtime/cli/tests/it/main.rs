@@ -11,3 +11,4 @@ mod following;
 mod requests;
 mod stub;
 mod terminal;
+mod tokens;
