@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::Agent;
+use ureq::http::HeaderMap;
 
 use crate::{PATIENCE, wait_for};
 
@@ -12,6 +13,8 @@ use crate::{PATIENCE, wait_for};
 pub struct Answer {
     /// The HTTP status code.
     pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body as JSON; null if it is empty or no JSON.
     pub json: Value,
     /// The body as it came.
@@ -23,6 +26,14 @@ impl Answer {
     pub fn error_code(&self) -> &str {
         self.json["error"]["code"].as_str().unwrap_or_default()
     }
+
+    /// A header; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
 }
 
 /// A client of one daemon.
@@ -32,6 +43,9 @@ pub struct Client {
     url: String,
     token: Option<String>,
 }
+
+/// What the old clients send with every request, bodies or not.
+const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 
 /// The workspace that every daemon has.
 pub const DEFAULT_WORKSPACE: &str = "/v1/groups/default/workspaces/default";
@@ -63,19 +77,25 @@ impl Client {
 
     /// Sends a request; `None` if the daemon did not answer.
     pub fn try_send(&self, method: &str, path: &str, body: Option<&str>) -> Option<Answer> {
-        self.attempt(method, path, body).ok()
+        self.attempt(method, path, &[JSON], body).ok()
     }
 
-    fn attempt(&self, method: &str, path: &str, body: Option<&str>) -> Result<Answer, ureq::Error> {
+    fn attempt(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Result<Answer, ureq::Error> {
         let url = if path.starts_with("http") {
             path.to_owned()
         } else {
             format!("{}{path}", self.url)
         };
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(url)
-            .header("content-type", "application/json");
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -92,6 +112,7 @@ impl Client {
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer {
             status: response.status().as_u16(),
+            headers: response.headers().clone(),
             json,
             text,
         })
@@ -100,13 +121,20 @@ impl Client {
     /// Sends a request to a daemon that must answer.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let text = body.map(Value::to_string);
-        self.attempt(method, path, text.as_deref())
+        self.attempt(method, path, &[JSON], text.as_deref())
             .unwrap_or_else(|error| panic!("no answer to {method} {path}: {error}"))
     }
 
     /// GET.
     pub fn get(&self, path: &str) -> Answer {
         self.send("GET", path, None)
+    }
+
+    /// GET of the bytes from `first` on, as clients follow a growing file.
+    pub fn get_from(&self, path: &str, first: usize) -> Answer {
+        let range = format!("bytes={first}-");
+        self.attempt("GET", path, &[("range", &range)], None)
+            .unwrap_or_else(|error| panic!("no answer to GET {path} from {first}: {error}"))
     }
 
     /// PUT with a JSON body.

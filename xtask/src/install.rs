@@ -17,6 +17,10 @@ pub(crate) const PLUGIN_TARGET: &str = "wasm32-unknown-unknown";
 /// What the real Batch AI client needs, as `pip` reads it.
 const CLIENT_REQUIREMENTS: &[&str] = &["azure-mgmt-batchai==2.0.0"];
 
+/// What checks the interface against its description; pinned, because each
+/// release looks for more.
+const SCHEMATHESIS_REQUIREMENTS: &[&str] = &["schemathesis==4.32.5"];
+
 /// The checker of licences, sources and advisories; pinned, so that a new
 /// release cannot turn a passing checkout into a failing one.
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -87,15 +91,30 @@ pub(crate) fn plugin_target() -> Result<(), Error> {
 
 /// A virtual environment with the real Batch AI client; answers its folder.
 pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error> {
-    let folder = workspace.target.join("xtask/batchai-client");
+    virtual_environment(workspace, "batchai-client", CLIENT_REQUIREMENTS)
+}
+
+/// `schemathesis` in an environment of its own; answers the program.
+pub(crate) fn schemathesis(workspace: &Workspace) -> Result<PathBuf, Error> {
+    let folder = virtual_environment(workspace, "schemathesis", SCHEMATHESIS_REQUIREMENTS)?;
+    Ok(folder.join("bin/schemathesis"))
+}
+
+/// A virtual environment of Python with these packages; answers its folder.
+fn virtual_environment(
+    workspace: &Workspace,
+    name: &str,
+    requirements: &[&str],
+) -> Result<PathBuf, Error> {
+    let folder = workspace.target.join("xtask").join(name);
     let marker = folder.join("installed");
-    let wanted = CLIENT_REQUIREMENTS.join("\n");
+    let wanted = requirements.join("\n");
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
     }
     println!(
         "installing {} into {}",
-        CLIENT_REQUIREMENTS.join(", "),
+        requirements.join(", "),
         folder.display()
     );
     let mut create = Command::new(PYTHON);
@@ -109,10 +128,38 @@ pub(crate) fn client_environment(workspace: &Workspace) -> Result<PathBuf, Error
         "--quiet",
         "--disable-pip-version-check",
     ])
-    .args(CLIENT_REQUIREMENTS);
+    .args(requirements);
     command::run(&mut pip)?;
     std::fs::write(&marker, wanted).map_err(Error::file("write", &marker))?;
     Ok(folder)
+}
+
+/// The real Batch AI client for JavaScript, as its lock file says; answers the
+/// folder of its modules.
+pub(crate) fn javascript_client(workspace: &Workspace) -> Result<PathBuf, Error> {
+    let sources = workspace.root.join("tests/sdk/javascript");
+    let folder = workspace.target.join("xtask/batchai-javascript");
+    let marker = folder.join("installed");
+    let lock = sources.join("package-lock.json");
+    let wanted = std::fs::read_to_string(&lock).map_err(Error::file("read", &lock))?;
+    if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder.join("node_modules"));
+    }
+    if command::capture(Command::new("npm").arg("--version")).is_err() {
+        debian_packages(&["nodejs", "npm"])?;
+    }
+    println!("installing @azure/arm-batchai into {}", folder.display());
+    std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
+    for name in ["package.json", "package-lock.json"] {
+        let copy = folder.join(name);
+        std::fs::copy(sources.join(name), &copy).map_err(Error::file("write", &copy))?;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .current_dir(&folder);
+    command::run(&mut npm)?;
+    std::fs::write(&marker, wanted).map_err(Error::file("write", &marker))?;
+    Ok(folder.join("node_modules"))
 }
 
 /// `cargo-deny`, built into a folder of its own; answers the program.

@@ -17,6 +17,7 @@ use crate::error::{Answer, ApiError};
 use crate::fleet::Fleet;
 use crate::operation;
 use crate::page::{PageRequest, page_of};
+use crate::quota;
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning};
 use crate::request::{At, AtCluster, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -106,6 +107,8 @@ pub(crate) async fn put(
             return answer(&state, &caller, &found.value).await;
         }
         let workspace = records::lasting_workspace(state.store(), &path.workspace).await?;
+        quota::check_nodes(&state, &path.name, &properties.scale_settings)?;
+        let place = quota::Place::for_cluster(&state, &path.name).await?;
         let record = ClusterRecord {
             path: path.clone(),
             uid: ClusterUid::new(uuid::Uuid::new_v4().to_string()),
@@ -117,6 +120,7 @@ pub(crate) async fn put(
             .require_absent(&key)
             .require_revision(workspace.key, workspace.mod_revision)
             .put_json(&key, &record)?;
+        let transaction = place.take(transaction)?;
         if state.store().commit(transaction).await?.is_applied() {
             return answer(&state, &caller, &record).await;
         }
@@ -160,6 +164,7 @@ pub(crate) async fn patch(
     Body(request_body): Body,
 ) -> Answer {
     let scale = parse_scale_update(&request_body)?;
+    quota::check_nodes(&state, &path.name, &scale)?;
     let change = |record: &mut ClusterRecord| {
         if record.delete_requested_at.is_some() {
             return Err(Kind::Cluster.being_deleted(&path.name));

@@ -90,6 +90,10 @@ fn admit(state: &ApiState, request: &mut Request) -> Result<(), ApiError> {
     let canonical = canonical(uri.path());
     let (style, api_version) = match canonical.origin {
         Origin::Lote => (IdStyle::Lote, None),
+        Origin::Provider => {
+            let version = api_version(&Parameters::of(&uri)?, true)?;
+            (IdStyle::Lote, Some(version))
+        }
         Origin::ResourceManager {
             subscription,
             provider,

@@ -42,6 +42,14 @@ pub(crate) async fn get(
     Ok(Json(view(&record.value, &caller.style)).into_response())
 }
 
+/// Whether it exists: 204 rather than 200, as old clients insist.
+pub(crate) async fn head(State(state): State<ApiState>, At(name): At<GroupName>) -> Answer {
+    match state.store().get(&key::group(&name)).await? {
+        Some(_) => Ok(StatusCode::NO_CONTENT.into_response()),
+        None => Err(Kind::Group.missing(&name)),
+    }
+}
+
 pub(crate) async fn list(
     State(state): State<ApiState>,
     caller: Caller,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lote_model::cluster::ClusterRecord;
+use lote_model::file_server::FileServerRecord;
 use lote_model::job::JobRecord;
 use lote_model::key;
 use lote_model::path::{ChildPath, WorkspacePath};
@@ -76,7 +77,7 @@ async fn clean_until_lost(state: &ApiState) -> Result<std::convert::Infallible, 
 
 struct Watches {
     containers: [Watch; 2],
-    inside: [Watch; 2],
+    inside: [Watch; 3],
 }
 
 impl Watches {
@@ -89,6 +90,7 @@ impl Watches {
             inside: [
                 store.watch(key::JOBS, 0).await?,
                 store.watch(key::CLUSTERS, 0).await?,
+                store.watch(key::FILE_SERVERS, 0).await?,
             ],
         })
     }
@@ -97,13 +99,14 @@ impl Watches {
     /// when nothing is pending, so that the watch does not fall behind.
     async fn next(&mut self, pending: bool) -> Result<Vec<Event>, StoreError> {
         let [experiments, workspaces] = &mut self.containers;
-        let [jobs, clusters] = &mut self.inside;
+        let [jobs, clusters, file_servers] = &mut self.inside;
         loop {
             let (batch, is_container) = tokio::select! {
                 batch = experiments.next() => (batch?, true),
                 batch = workspaces.next() => (batch?, true),
                 batch = jobs.next() => (batch?, false),
                 batch = clusters.next() => (batch?, false),
+                batch = file_servers.next() => (batch?, false),
             };
             let gone = batch
                 .events
@@ -240,6 +243,12 @@ async fn mark_contents(
                 |cluster: &mut ClusterRecord| mark(&mut cluster.delete_requested_at, now),
             )
             .await?;
+            mark_all(
+                store,
+                &key::file_servers_of(path),
+                |server: &mut FileServerRecord| mark(&mut server.delete_requested_at, now),
+            )
+            .await?;
             let jobs = key::jobs_of_workspace(path);
             mark_all(store, &jobs, |job: &mut JobRecord| {
                 mark(&mut job.delete_requested_at, now)
@@ -330,6 +339,7 @@ pub(crate) async fn erase_empty_workspace(
         key::jobs_of_workspace(path),
         key::experiments_of(path),
         key::clusters_of(path),
+        key::file_servers_of(path),
     ];
     let found = get_json::<WorkspaceRecord>(store, &key::workspace(path)).await?;
     match found.filter(|found| found.value.delete_requested_at.is_some()) {

@@ -17,7 +17,10 @@
 //! * [`tls`] — encrypted connections.
 //! * `auth` — who asks, and whether they may; `tokens` — tokens as resources.
 //! * `audit` — the log of who did what.
-//! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
+//! * `groups`, `workspaces`, `experiments`, `clusters`, `file_servers`, `jobs`, `nodes`, `meta` — the resources.
+//! * `remote_login`, `usages`, `catalogue`, `quota` — where to log in, how much there is and may be, what can be permitted.
+//! * `neighbours` — other services that unmodified clients call; can be switched off.
+//! * `openapi` — the description of all of it, `/v1/openapi.json`.
 //! * `operation` — long-running operations, computed from the store.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
@@ -29,9 +32,11 @@
 
 mod audit;
 mod auth;
+mod catalogue;
 mod clusters;
 mod error;
 mod experiments;
+mod file_servers;
 mod files;
 mod fleet;
 mod front;
@@ -40,11 +45,15 @@ mod janitor;
 mod jobs;
 mod leftover;
 mod meta;
+mod neighbours;
 mod nodes;
 mod normalise;
+mod openapi;
 mod operation;
 mod page;
+mod quota;
 mod records;
+mod remote_login;
 mod request;
 mod routes;
 pub mod server;
@@ -53,6 +62,7 @@ mod time;
 pub mod tls;
 mod token;
 mod tokens;
+mod usages;
 mod workspaces;
 
 pub use audit::{AuditLog, AuditSink, Rotation};

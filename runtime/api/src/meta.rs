@@ -1,4 +1,4 @@
-//! What the daemon says about itself, and about what it does not do.
+//! What the daemon says about itself, and about paths that lead nowhere.
 
 use axum::Json;
 use axum::extract::State;
@@ -38,12 +38,6 @@ pub(crate) async fn plugins(State(state): State<ApiState>) -> Json<Value> {
         })
     };
     Json(json!({"value": state.frameworks.plugins().iter().map(view).collect::<Vec<_>>()}))
-}
-
-/// A part of the Batch AI API that is not there yet.
-pub(crate) async fn unsupported(caller: Caller) -> ApiError {
-    let message = format!("this version of Lote does not have {} yet", caller.path);
-    ApiError::not_found("NotSupported", message)
 }
 
 pub(crate) async fn unknown(caller: Caller) -> ApiError {

@@ -23,6 +23,8 @@ pub(crate) enum Origin {
         /// Whether the path is Batch AI's own, so that its API versions apply.
         provider: bool,
     },
+    /// Batch AI's own path outside all subscriptions.
+    Provider,
     /// Anything else.
     Lote,
 }
@@ -44,7 +46,7 @@ pub(crate) fn canonical(path: &str) -> Canonical {
     if is(0, "providers") && is(1, PROVIDER) && is(2, "operations") && segments.len() == 3 {
         return Canonical {
             path: "/v1/catalogue".into(),
-            origin: Origin::Lote,
+            origin: Origin::Provider,
         };
     }
     let path = match segments.split_first() {
@@ -77,10 +79,16 @@ fn below_subscription(subscription: &str, rest: &[&str]) -> Canonical {
         [_, _, _] if is(0, "providers") && is(1, PROVIDER) && is(2, "workspaces") => {
             ("/v1/workspaces".into(), true)
         }
-        [_, _, _, _, inner @ ..] if is(0, "providers") && is(1, PROVIDER) && is(2, "locations") => {
-            (location_path(inner), true)
+        [_, _, _, location, inner @ ..]
+            if is(0, "providers") && is(1, PROVIDER) && is(2, "locations") =>
+        {
+            (location_path(location, inner), true)
         }
-        _ => (UNKNOWN.into(), false),
+        // A neighbour of Batch AI, if anything.
+        _ => (
+            format!("/subscriptions/{subscription}{}", alternating(rest)),
+            false,
+        ),
     };
     let subscription = subscription.to_owned();
     Canonical {
@@ -95,9 +103,12 @@ fn below_subscription(subscription: &str, rest: &[&str]) -> Canonical {
 /// A path that no route has.
 const UNKNOWN: &str = "/unknown";
 
-/// What stands below `…/locations/{location}`.
-fn location_path(inner: &[&str]) -> String {
+/// What stands below `…/locations/{location}`. Any region will do, if it can be
+/// the name of one.
+fn location_path(location: &str, inner: &[&str]) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
     match inner {
+        _ if location.is_empty() || !location.chars().all(fits) => UNKNOWN.into(),
         [kind, id] if kind.eq_ignore_ascii_case("operationresults") => {
             format!("/v1/operations/{id}")
         }
@@ -155,9 +166,19 @@ mod tests {
             ("/files/TOKEN/Name.txt", "/files/TOKEN/Name.txt"),
             ("/Healthz", "/healthz"),
             (
-                "/subscriptions/s/resourceGroups/g/providers/Microsoft.Other/workspaces",
+                "/subscriptions/S/resourceGroups/g/providers/Microsoft.Other/workSpaces",
+                "/subscriptions/S/resourcegroups/g/providers/Microsoft.Other/workspaces",
+            ),
+            (
+                "/subscriptions/S/providers/Microsoft.BatchAI/Register",
+                "/subscriptions/S/providers/Microsoft.BatchAI/register",
+            ),
+            ("/Subscriptions/S", "/subscriptions/S"),
+            (
+                "/subscriptions/s/providers/Microsoft.BatchAI/locations/a%20b/usages",
                 "/unknown",
             ),
+            ("/providers/microsoft.batchAI/Operations", "/v1/catalogue"),
             ("/", "/"),
         ] {
             assert_eq!(canonical(sent).path, expected, "{sent}");
@@ -181,7 +202,7 @@ mod tests {
     fn only_the_providers_own_paths_have_its_versions() {
         let provider = |path: &str| match canonical(path).origin {
             Origin::ResourceManager { provider, .. } => provider,
-            Origin::Lote => panic!("{path}"),
+            Origin::Lote | Origin::Provider => panic!("{path}"),
         };
         assert!(provider(
             "/subscriptions/s/providers/Microsoft.BatchAI/workspaces"

@@ -10,10 +10,13 @@ use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use lote_model::file_server::{FileServerRecord, FileServerStatus};
 use lote_model::job::{JobRecord, JobStatus};
 use lote_model::key;
 use lote_model::path::IdStyle;
-use lote_store::{Entry, Revision, StoreError, get_json};
+use lote_model::problem::Problem;
+use lote_model::state::ProvisioningState;
+use lote_store::{Entry, Revision, StoreError, Versioned, get_json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -41,6 +44,28 @@ enum Kind {
     Deletion,
     /// That the job has ended.
     Termination,
+    /// That the file server is ready, or cannot be made.
+    FileServer,
+}
+
+/// How an operation ended.
+struct End {
+    at: Timestamp,
+    /// Why it failed; none if it went well.
+    problem: Option<Problem>,
+}
+
+impl End {
+    fn well(at: Timestamp) -> Self {
+        Self { at, problem: None }
+    }
+
+    fn failed(at: Timestamp, problem: Problem) -> Self {
+        Self {
+            at,
+            problem: Some(problem),
+        }
+    }
 }
 
 const PURPOSE: &str = "operation";
@@ -68,29 +93,71 @@ impl Awaited {
         }
     }
 
-    /// When it happened; none while it has not. What happened at an unknown
-    /// time is said to have happened now.
-    async fn ended(
-        &self,
-        state: &ApiState,
-        caller: &Caller,
-    ) -> Result<Option<Timestamp>, ApiError> {
-        let found = state.store().get(&self.key).await?;
-        let Some(found) = found.filter(|found| found.create_revision == self.create_revision)
-        else {
-            return Ok(Some(state.now()));
-        };
-        if self.kind == Kind::Deletion {
-            return Ok(None);
+    /// That a new file server is ready.
+    pub(crate) fn file_server(key: String, create_revision: Revision, started: Timestamp) -> Self {
+        Self {
+            kind: Kind::FileServer,
+            key,
+            create_revision,
+            started,
         }
-        let job = Entry::<JobRecord>::try_from(found)?.value;
-        let status = get_json::<JobStatus>(state.store(), &key::job_status(&job.path)).await?;
-        let ended =
-            status.filter(|status| status.value.uid == job.uid && status.value.state.is_terminal());
-        let ended = ended.map(|status| status.value.end_time.unwrap_or(status.value.state_since));
-        // The job itself is still shown as live.
-        Ok(ended.filter(|&ended| !(caller.is_old_client() && is_held_back(ended, state.now()))))
     }
+
+    /// How it ended; none while it has not. What happened at an unknown time is
+    /// said to have happened now.
+    async fn ended(&self, state: &ApiState, caller: &Caller) -> Result<Option<End>, ApiError> {
+        let found = state.store().get(&self.key).await?;
+        let found = found.filter(|found| found.create_revision == self.create_revision);
+        match (self.kind, found) {
+            (Kind::Deletion | Kind::Termination, None) => Ok(Some(End::well(state.now()))),
+            (Kind::Deletion, Some(_)) => Ok(None),
+            (Kind::Termination, Some(found)) => job_end(state, caller, found).await,
+            (Kind::FileServer, None) => Ok(Some(End::failed(state.now(), deleted_meanwhile()))),
+            (Kind::FileServer, Some(found)) => file_server_end(state, found).await,
+        }
+    }
+}
+
+async fn job_end(
+    state: &ApiState,
+    caller: &Caller,
+    found: Versioned,
+) -> Result<Option<End>, ApiError> {
+    let job = Entry::<JobRecord>::try_from(found)?.value;
+    let status = get_json::<JobStatus>(state.store(), &key::job_status(&job.path)).await?;
+    let ended =
+        status.filter(|status| status.value.uid == job.uid && status.value.state.is_terminal());
+    let ended = ended.map(|status| status.value.end_time.unwrap_or(status.value.state_since));
+    // The job itself is still shown as live.
+    let shown =
+        ended.filter(|&ended| !(caller.is_old_client() && is_held_back(ended, state.now())));
+    Ok(shown.map(End::well))
+}
+
+async fn file_server_end(state: &ApiState, found: Versioned) -> Result<Option<End>, ApiError> {
+    let server = Entry::<FileServerRecord>::try_from(found)?.value;
+    let key = key::file_server_status(&server.path);
+    let status = get_json::<FileServerStatus>(state.store(), &key).await?;
+    let status = status.map(|status| status.value);
+    let Some(status) = status.filter(|status| status.uid == server.uid) else {
+        return Ok(None);
+    };
+    Ok(match status.state {
+        ProvisioningState::Succeeded => Some(End::well(status.state_since)),
+        ProvisioningState::Failed => {
+            let problem = status.errors.first().map_or_else(
+                || Problem::new("FileServerFailed", "the file server could not be made"),
+                |error| Problem::new(&error.code, &error.message),
+            );
+            Some(End::failed(status.state_since, problem))
+        }
+        _ => None,
+    })
+}
+
+fn deleted_meanwhile() -> Problem {
+    let message = "the file server was deleted before it was ready";
+    Problem::new("FileServerDeleted", message)
 }
 
 /// The URL of an operation; `result` is the one for `Location`.
@@ -181,14 +248,19 @@ pub(crate) async fn status(
     let Some(ended) = awaited.ended(&state, &caller).await? else {
         return Ok(([(RETRY_AFTER, "1")], Json(body)).into_response());
     };
-    body["status"] = json!("Succeeded");
-    body["endTime"] = json!(ended.max(awaited.started));
+    body["endTime"] = json!(ended.at.max(awaited.started));
     body["properties"] =
         json!({"resourceId": awaited.key.split('/').skip(1).collect::<Vec<_>>().join("$")});
+    body["status"] = json!("Succeeded");
+    if let Some(problem) = ended.problem {
+        body["status"] = json!("Failed");
+        body["error"] = json!(problem);
+    }
     Ok(Json(body).into_response())
 }
 
-/// The `Location` URL: 202 while it goes on, 200 afterwards.
+/// The `Location` URL: 202 while it goes on, 200 afterwards. Of a creation that
+/// failed, the resource itself tells it: clients read that next.
 pub(crate) async fn result(
     State(state): State<ApiState>,
     caller: Caller,

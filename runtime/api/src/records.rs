@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Group,
     Workspace,
     Cluster,
+    FileServer,
     Experiment,
     Job,
 }
@@ -33,6 +34,7 @@ impl Kind {
             Self::Group => "ResourceGroup",
             Self::Workspace => "Workspace",
             Self::Cluster => "Cluster",
+            Self::FileServer => "FileServer",
             Self::Experiment => "Experiment",
             Self::Job => "Job",
         }
@@ -43,6 +45,7 @@ impl Kind {
             Self::Group => "resource group",
             Self::Workspace => "workspace",
             Self::Cluster => "cluster",
+            Self::FileServer => "file server",
             Self::Experiment => "experiment",
             Self::Job => "job",
         }

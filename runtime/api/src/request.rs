@@ -213,6 +213,9 @@ pub(crate) struct AtExperiment(pub(crate) ChildPath);
 /// The cluster that a path names.
 pub(crate) struct AtCluster(pub(crate) ChildPath);
 
+/// The file server that a path names.
+pub(crate) struct AtFileServer(pub(crate) ChildPath);
+
 macro_rules! from_path {
     ($type:ty, $names:ident => $read:expr) => {
         impl<S: Send + Sync> FromRequestParts<S> for $type {
@@ -231,6 +234,7 @@ from_path!(At<WorkspacePath>, names => At(names.workspace()?));
 from_path!(At<JobPath>, names => At(JobPath::new(&names.child("experiment")?, names.name("job")?)));
 from_path!(AtExperiment, names => AtExperiment(names.child("experiment")?));
 from_path!(AtCluster, names => AtCluster(names.child("cluster")?));
+from_path!(AtFileServer, names => AtFileServer(names.child("fileServer")?));
 from_path!(At<NodeName>, names => At(NodeName::new(names.text("node").to_ascii_lowercase())));
 
 /// The texts in a path, as sent.

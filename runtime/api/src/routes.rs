@@ -2,45 +2,99 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::auth::guard::guard;
 use crate::files::{link, output};
 use crate::front::{self, Front};
 use crate::jobs::{create, events, logs, plan};
 use crate::state::ApiState;
-use crate::{clusters, experiments, groups, jobs, meta, nodes, operation, tokens, workspaces};
+use crate::{
+    catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes, openapi,
+    operation, remote_login, tokens, usages, workspaces,
+};
+
+/// Routes, and a list of their paths, by which the description is held against them.
+struct Routes {
+    router: Router<ApiState>,
+    paths: Vec<String>,
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self {
+            router: Router::new(),
+            paths: Vec::new(),
+        }
+    }
+
+    fn route(mut self, path: &str, methods: MethodRouter<ApiState>) -> Self {
+        self.paths.push(path.to_owned());
+        self.router = self.router.route(path, methods);
+        self
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.paths.extend(other.paths);
+        self.router = self.router.merge(other.router);
+        self
+    }
+}
 
 /// The whole HTTP interface. [`serve`](crate::serve) also runs what works behind
 /// it; a router alone answers requests.
 pub fn router(state: ApiState) -> Router {
-    let routes = all()
-        .route_layer(from_fn_with_state(state.clone(), guard))
-        .fallback(meta::unknown)
-        .method_not_allowed_fallback(meta::method_not_allowed);
     let front = Front {
         state: state.clone(),
-        routes: routes.with_state(state),
+        routes: behind_front(state),
     };
     Router::new().fallback(front::answer).with_state(front)
 }
 
-/// All routes, as they are before anything is put around them.
-pub(crate) fn all() -> Router<ApiState> {
+/// The routes alone, for paths in their own form.
+fn behind_front(state: ApiState) -> Router {
+    assembled(state.config.neighbours)
+        .route_layer(from_fn_with_state(state.clone(), guard))
+        .fallback(meta::unknown)
+        .method_not_allowed_fallback(meta::method_not_allowed)
+        .with_state(state)
+}
+
+/// All routes, before anything is put around them.
+pub(crate) fn assembled(with_neighbours: bool) -> Router<ApiState> {
+    let router = all().router;
+    if with_neighbours {
+        router.merge(neighbours::routes())
+    } else {
+        router
+    }
+}
+
+/// All of our own. The neighbours' are described by those whose they are.
+fn all() -> Routes {
     resources().merge(daemon())
+}
+
+/// The paths of all routes.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<String> {
+    all().paths
 }
 
 const WORKSPACES: &str = "/v1/groups/{group}/workspaces";
 
 /// The resources. Requests under the resource manager's prefix arrive in this
 /// form as well.
-fn resources() -> Router<ApiState> {
+fn resources() -> Routes {
     let at = |rest: &str| format!("{WORKSPACES}/{{workspace}}{rest}");
-    Router::new()
+    Routes::new()
         .route("/v1/groups", get(groups::list))
         .route(
             "/v1/groups/{group}",
-            get(groups::get).put(groups::put).delete(groups::delete),
+            get(groups::get)
+                .head(groups::head)
+                .put(groups::put)
+                .delete(groups::delete),
         )
         .route("/v1/workspaces", get(workspaces::list_all))
         .route(WORKSPACES, get(workspaces::list_by_group))
@@ -61,10 +115,15 @@ fn resources() -> Router<ApiState> {
         )
         .route(
             &at("/clusters/{cluster}/listremotelogininformation"),
-            any(meta::unsupported),
+            post(remote_login::of_cluster),
         )
-        .route(&at("/fileservers"), any(meta::unsupported))
-        .route(&at("/fileservers/{fileserver}"), any(meta::unsupported))
+        .route(&at("/fileservers"), get(file_servers::list))
+        .route(
+            &at("/fileservers/{fileServer}"),
+            get(file_servers::get)
+                .put(file_servers::put)
+                .delete(file_servers::delete),
+        )
         .route(&at("/experiments"), get(experiments::list))
         .route(
             &at("/experiments/{experiment}"),
@@ -75,9 +134,9 @@ fn resources() -> Router<ApiState> {
         .merge(job_routes(&at("/experiments/{experiment}/jobs")))
 }
 
-fn job_routes(jobs: &str) -> Router<ApiState> {
+fn job_routes(jobs: &str) -> Routes {
     let at = |rest: &str| format!("{jobs}/{{job}}{rest}");
-    Router::new()
+    Routes::new()
         .route(jobs, get(jobs::list))
         .route(
             &at(""),
@@ -88,12 +147,15 @@ fn job_routes(jobs: &str) -> Router<ApiState> {
         .route(&at("/plan"), get(plan::get).post(plan::dry_run))
         .route(&at("/events"), get(events::get))
         .route(&at("/logs"), get(logs::get))
-        .route(&at("/listremotelogininformation"), any(meta::unsupported))
+        .route(
+            &at("/listremotelogininformation"),
+            post(remote_login::of_job),
+        )
 }
 
 /// What belongs to no workspace.
-fn daemon() -> Router<ApiState> {
-    Router::new()
+fn daemon() -> Routes {
+    Routes::new()
         .route("/v1/nodes", get(nodes::list))
         .route("/v1/nodes/{node}", get(nodes::get))
         .route("/v1/plugins", get(meta::plugins))
@@ -103,10 +165,11 @@ fn daemon() -> Router<ApiState> {
             "/v1/tokens/{token}",
             get(tokens::get).delete(tokens::revoke),
         )
+        .route("/v1/openapi.json", get(openapi::get))
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))
-        .route("/v1/usages", any(meta::unsupported))
-        .route("/v1/catalogue", any(meta::unsupported))
+        .route("/v1/usages", get(usages::list))
+        .route("/v1/catalogue", get(catalogue::list))
         .route("/files/{token}/{name}", get(link::download))
         .route("/healthz", get(meta::health))
         .route("/readyz", get(meta::ready))

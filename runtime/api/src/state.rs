@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
+use lote_model::quota::Quotas;
+use lote_model::storage_account::StorageAccounts;
 use lote_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +49,12 @@ pub struct ApiConfig {
     pub audit: Option<AuditLog>,
     /// Whether reads are written there as well.
     pub audit_reads: bool,
+    /// How much users may create.
+    pub quotas: Quotas,
+    /// Whether the services beside Batch AI that its clients call are there.
+    pub neighbours: bool,
+    /// What the storage service among them tells.
+    pub storage_accounts: StorageAccounts,
 }
 
 impl ApiConfig {
@@ -64,6 +72,9 @@ impl ApiConfig {
             operator_tokens: OperatorTokens::default(),
             audit: None,
             audit_reads: false,
+            quotas: Quotas::default(),
+            neighbours: true,
+            storage_accounts: StorageAccounts::default(),
         }
     }
 }

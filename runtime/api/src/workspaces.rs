@@ -128,6 +128,7 @@ async fn create(
         let target = Target::Group(path.group.clone());
         principal.require(Permission::GroupsCreate, &target)?;
     }
+    crate::quota::check_workspaces(state, &path.group, &path.workspace).await?;
     let counter = get_json::<UnixId>(state.store(), key::NEXT_UNIX_ID).await?;
     let unix_id = counter
         .as_ref()

@@ -1,6 +1,8 @@
 //! The members of the daemon's answers that are shown. Others are ignored, so
 //! that a newer daemon can say more.
 
+mod file_server;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -11,6 +13,10 @@ use lote_model::state::ExecutionState;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
+
+pub use file_server::{
+    Disks, FileServer, FileServerExtensions, FileServerMembers, Login, Usage, UsageName,
+};
 
 /// Reads one answer.
 pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, serde_json::Error> {

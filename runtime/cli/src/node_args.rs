@@ -4,7 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use lote_model::node::SSH_PORT_DEFAULT;
+use lote_model::quota::Quotas;
+use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
+
+pub use quotas::QuotaArgs;
+
+mod quotas;
 
 /// The options of `lote node`, all optional. The TOML file of `--config` has the
 /// same names (`data-dir = "…"`); the command line wins over it.
@@ -32,6 +39,9 @@ pub struct NodeArgs {
     /// The address other nodes reach it by [default: that of --listen]
     #[arg(long)]
     pub address: Option<String>,
+    /// The port of this machine's SSH server, told to people who want to log in [default: 22]
+    #[arg(long, value_name = "PORT")]
+    pub ssh_port: Option<u16>,
     /// The size label (vmSize) it registers with [default: cpu without GPUs]
     #[arg(long)]
     pub size: Option<String>,
@@ -64,6 +74,16 @@ pub struct NodeArgs {
     /// How jobs are kept apart [default: auto]
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,
+    /// Leave out the services beside Batch AI that its old clients call: login, subscriptions,
+    /// provider registration, storage keys
+    #[arg(long)]
+    pub no_neighbours: bool,
+    /// Keys of storage accounts that old clients may ask for; in the file only.
+    #[arg(skip)]
+    pub storage_accounts: StorageAccounts,
+    /// How much users may create.
+    #[command(flatten)]
+    pub quotas: QuotaArgs,
 }
 
 /// `--store`.
@@ -99,6 +119,8 @@ pub struct NodeSettings {
     pub name: Option<String>,
     /// Its address, if one was given.
     pub address: Option<String>,
+    /// The port of the machine's SSH server.
+    pub ssh_port: u16,
     /// Its size label, if one was given.
     pub size: Option<String>,
     /// The NVML library, if it is not where the system looks.
@@ -115,6 +137,12 @@ pub struct NodeSettings {
     pub audit_reads: bool,
     /// How jobs are kept apart.
     pub isolation: Isolation,
+    /// How much users may create.
+    pub quotas: Quotas,
+    /// Whether the services beside Batch AI that its old clients call are there.
+    pub neighbours: bool,
+    /// Keys of storage accounts that old clients may ask for.
+    pub storage_accounts: StorageAccounts,
 }
 
 /// Where the daemon's certificate comes from.
@@ -200,6 +228,7 @@ impl NodeArgs {
             store: self.store.or(file.store).unwrap_or_default(),
             name: self.name.or(file.name),
             address: self.address.or(file.address),
+            ssh_port: self.ssh_port.or(file.ssh_port).unwrap_or(SSH_PORT_DEFAULT),
             size: self.size.or(file.size),
             nvml_library: self.nvml_library.or(file.nvml_library),
             plugin_dir: self.plugin_dir.or(file.plugin_dir),
@@ -208,6 +237,9 @@ impl NodeArgs {
             insecure_http: self.insecure_http || file.insecure_http,
             audit_reads: self.audit_reads || file.audit_reads,
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
+            quotas: self.quotas.resolve(file.quotas),
+            neighbours: !(self.no_neighbours || file.no_neighbours),
+            storage_accounts: file.storage_accounts,
         })
     }
 }

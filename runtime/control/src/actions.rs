@@ -10,7 +10,7 @@ use lote_model::job::JobRecord;
 use lote_model::node::NodeRecord;
 use lote_store::{Revision, Transaction};
 
-use crate::snapshot::ClusterKey;
+use crate::snapshot::{ClusterKey, FileServerPlace};
 
 /// The outcome of one pass.
 #[derive(Debug, Default)]
@@ -55,6 +55,8 @@ pub enum Subject {
     Finished(JobUid),
     /// A cluster.
     Cluster(ClusterKey),
+    /// A file server.
+    FileServer(FileServerPlace),
 }
 
 /// Transactions to commit in this order, each after the one before was applied. A conflict or a

@@ -13,7 +13,7 @@ use crate::lifecycle::{self, Step};
 use crate::room::{Amount, Hold};
 use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, QueueKey, Snapshot};
 use crate::time::{after, earlier};
-use crate::{change, explain, placement, scaling};
+use crate::{change, explain, file_server, placement, scaling};
 
 /// How many finished jobs are erased in one pass; the rest follow when these are done.
 const ERASURES_MAX: usize = 64;
@@ -35,6 +35,7 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
     for key in snapshot.clusters().keys() {
         scaling::settle(&mut pass, key);
     }
+    file_server::settle(&mut pass);
     explain::explain_waiting(&mut pass);
     pass.decisions
 }

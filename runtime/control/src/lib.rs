@@ -11,6 +11,7 @@
 //! * [`room`], [`placement`], [`reservation`]: what fits where, in which order, and what may
 //!   overtake.
 //! * [`scaling`]: nodes of the pool for clusters.
+//! * [`file_server`]: what becomes of file servers.
 //! * [`explain`]: why a job waits.
 //! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.
 //! * [`driver`]: the loop around it: store, plugins and clock.
@@ -31,6 +32,7 @@ pub mod config;
 pub mod decide;
 pub mod driver;
 pub mod explain;
+pub mod file_server;
 pub mod launch;
 pub mod lifecycle;
 pub mod placement;

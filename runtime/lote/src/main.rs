@@ -8,6 +8,11 @@ use clap::Parser;
 use lote_cli::{Cli, Invocation};
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
+/// Gives memory back that a burst of jobs needed; the system's allocator keeps it.
+/// Its settings are in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // First of all: the spawner must stay a small process with one thread.
     if std::env::args_os()

@@ -40,6 +40,10 @@ text_id! {
     ClusterUid
 }
 text_id! {
+    /// The unique id of one created file server.
+    FileServerUid
+}
+text_id! {
     /// The name under which a machine joined; lower case, unique in the cluster.
     NodeName
 }

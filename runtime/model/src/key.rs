@@ -14,6 +14,9 @@ pub const GROUPS: &str = "groups/";
 pub const WORKSPACES: &str = "workspaces/";
 /// Desired state, written by the API.
 pub const CLUSTERS: &str = "clusters/";
+/// Desired state, written by the API; erased by the leader once the API has
+/// marked the file server for deletion.
+pub const FILE_SERVERS: &str = "fileservers/";
 /// Desired state, written by the API.
 pub const EXPERIMENTS: &str = "experiments/";
 /// Desired state, written by the API; erased by the leader once the API has
@@ -23,6 +26,8 @@ pub const JOBS: &str = "jobs/";
 pub const JOB_STATUS: &str = "status/jobs/";
 /// What has become of each cluster, written by the leader.
 pub const CLUSTER_STATUS: &str = "status/clusters/";
+/// What has become of each file server, written by the leader.
+pub const FILE_SERVER_STATUS: &str = "status/fileservers/";
 /// What each node is to run, written by the leader.
 pub const ALLOCATIONS: &str = "allocations/";
 /// The node plans of each attempt of each job, written by the leader.
@@ -35,6 +40,9 @@ pub const ALIVE: &str = "alive/";
 pub const REPORTS: &str = "reports/";
 /// The next user id for a workspace, written by the API.
 pub const NEXT_UNIX_ID: &str = "counters/unix-id";
+/// How many clusters were ever created, written by the API with each of them, so
+/// that two cannot take the last place of the quota.
+pub const CLUSTERS_CREATED: &str = "counters/clusters-created";
 
 /// Tokens, written by the API.
 pub const TOKENS: &str = "tokens/";
@@ -96,6 +104,21 @@ pub fn clusters_of(path: &WorkspacePath) -> String {
 /// `status/clusters/{group}/{workspace}/{cluster}`
 pub fn cluster_status(path: &ChildPath) -> String {
     format!("{CLUSTER_STATUS}{}", child_segments(path))
+}
+
+/// `fileservers/{group}/{workspace}/{file server}`
+pub fn file_server(path: &ChildPath) -> String {
+    format!("{FILE_SERVERS}{}", child_segments(path))
+}
+
+/// The prefix of all file servers of a workspace.
+pub fn file_servers_of(path: &WorkspacePath) -> String {
+    format!("{FILE_SERVERS}{}/", workspace_segments(path))
+}
+
+/// `status/fileservers/{group}/{workspace}/{file server}`
+pub fn file_server_status(path: &ChildPath) -> String {
+    format!("{FILE_SERVER_STATUS}{}", child_segments(path))
 }
 
 /// `experiments/{group}/{workspace}/{experiment}`

@@ -5,7 +5,9 @@
 //! HTTP or from a plugin is checked here before it reaches a node.
 //!
 //! * [`name`], [`path`], [`id`] — names users choose, where resources stand, ids Lote makes.
-//! * [`workspace`], [`cluster`], [`job`], [`node`] — the resources and their stored records.
+//! * [`workspace`], [`cluster`], [`file_server`], [`job`], [`node`] — the resources and their stored records.
+//! * [`quota`], [`usage`] — how much there may be, and how much there is.
+//! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
 //! * [`accounting`] — what a job used.
@@ -26,6 +28,7 @@ pub mod cluster;
 pub mod duration;
 pub mod environment;
 pub mod expand;
+pub mod file_server;
 pub mod framework;
 pub mod id;
 pub mod job;
@@ -38,6 +41,9 @@ pub mod plan;
 pub mod plan_check;
 pub mod problem;
 pub mod quantity;
+pub mod quota;
 pub mod report;
 pub mod state;
+pub mod storage_account;
+pub mod usage;
 pub mod workspace;

@@ -13,6 +13,9 @@ pub struct NodeRecord {
     pub name: NodeName,
     /// The address other nodes reach it by.
     pub address: String,
+    /// Where people reach its SSH server.
+    #[serde(default = "ssh_port_default")]
+    pub ssh_port: u16,
     /// The size label (`vmSize`), compared without case.
     pub size: String,
     /// Version of its daemon.
@@ -39,6 +42,14 @@ pub struct NodeRecord {
     pub conditions: Vec<Condition>,
     /// When its daemon started.
     pub started_at: Timestamp,
+}
+
+/// The port of an SSH server that nobody moved.
+pub const SSH_PORT_DEFAULT: u16 = 22;
+
+/// For records of nodes that do not say it.
+fn ssh_port_default() -> u16 {
+    SSH_PORT_DEFAULT
 }
 
 /// A GPU of a node.

@@ -9,11 +9,14 @@
 
 mod access;
 mod command_line;
+mod conformance;
+mod contract;
 mod faults;
 mod isolation;
 mod jobs;
 mod plugins;
 mod requests;
+mod resources;
 mod sdk;
 mod unprivileged;
 

@@ -8,7 +8,7 @@ use lote_tests::daemon::Daemon;
 use serde_json::{Value, json};
 
 /// Where `cargo xtask plugins` puts the plugin that exists for tests.
-fn test_plugins() -> PathBuf {
+pub(crate) fn test_plugins() -> PathBuf {
     let folder = std::env::var_os("LOTE_PLUGIN_DIR").map_or_else(
         || {
             let own = std::env::current_exe().expect("a program knows its own path");
@@ -29,7 +29,7 @@ fn test_plugins() -> PathBuf {
     folder
 }
 
-fn hostile_job(act: &str) -> Value {
+pub(crate) fn hostile_job(act: &str) -> Value {
     let mut job = shell_job("");
     job.as_object_mut().unwrap().remove("customToolkitSettings");
     job["hostileSettings"] = json!({"act": act});

@@ -1,40 +1,98 @@
-//! The unmodified Python SDK against a live daemon, over plain HTTP.
+//! The unmodified Batch AI clients for Python and JavaScript against a live
+//! daemon, over plain HTTP. Each script has a theme and a daemon of its own.
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use lote_tests::daemon::Daemon;
 
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk");
+
 /// The interpreter of a virtual environment with `azure-mgmt-batchai` 2.0.0.
-fn sdk_python(test: &str) -> Option<String> {
-    let found = std::env::var("LOTE_VENV")
-        .ok()
-        .map(|venv| format!("{venv}/bin/python"));
-    if found.is_none() {
+fn python(test: &str) -> Option<Command> {
+    let Ok(environment) = std::env::var("LOTE_VENV") else {
         crate::skip(
             test,
             "LOTE_VENV names no virtual environment; `cargo xtask test sdk` makes one",
         );
-    }
-    found
+        return None;
+    };
+    let mut command = Command::new(format!("{environment}/bin/python"));
+    // The checkout stays as it is.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Some(command)
+}
+
+/// Node.js with `@azure/arm-batchai` 2.2.1.
+fn javascript(test: &str) -> Option<Command> {
+    let Ok(modules) = std::env::var("LOTE_NODE_MODULES") else {
+        crate::skip(
+            test,
+            "LOTE_NODE_MODULES names no folder; `cargo xtask test sdk` makes one",
+        );
+        return None;
+    };
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules);
+    Some(command)
+}
+
+fn run(command: &mut Command, script: &str, daemon: &Daemon, arguments: &[&str]) -> String {
+    let output: Output = command
+        .arg(format!("{SCRIPTS}/{script}"))
+        .arg(daemon.url())
+        .args(arguments)
+        .output()
+        .expect("the interpreter runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{stdout}\n{stderr}\n{}",
+        daemon.log()
+    );
+    stdout
+}
+
+/// Runs a script that prints one line for each thing it has found right.
+fn check(command: Option<Command>, script: &str) {
+    let Some(mut command) = command else { return };
+    let stdout = run(&mut command, script, &Daemon::start(&[]), &[]);
+    assert!(stdout.contains("ok: "), "the script checked nothing");
 }
 
 #[test]
 fn the_python_sdk_trains_and_reads_the_result() {
-    let Some(python) = sdk_python("the_python_sdk_trains_and_reads_the_result") else {
+    let Some(mut python) = python("the_python_sdk_trains_and_reads_the_result") else {
         return;
     };
-    let daemon = Daemon::start(&[]);
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk/first_job.py");
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/train_digits.py");
-    let output = Command::new(python)
-        .args([here, &daemon.url(), demo])
-        .output()
-        .expect("the interpreter runs");
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert!(stdout.contains("state succeeded"), "{stdout}\n{stderr}");
-    assert!(stdout.contains("accuracy 0.9"), "{stdout}\n{stderr}");
+    let daemon = Daemon::start(&[]);
+    let stdout = run(&mut python, "python/first_job.py", &daemon, &[demo]);
+    assert!(stdout.contains("state succeeded"), "{stdout}");
+    assert!(stdout.contains("accuracy 0.9"), "{stdout}");
+}
+
+/// One test for each script, so that the summary counts them.
+macro_rules! scripts {
+    ($($test:ident: $client:ident $script:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            check($client(stringify!($test)), $script);
+        }
+    )*};
+}
+
+scripts! {
+    the_python_sdk_workspaces_and_experiments: python "python/workspaces.py";
+    the_python_sdk_clusters: python "python/clusters.py";
+    the_python_sdk_file_servers: python "python/file_servers.py";
+    the_python_sdk_jobs: python "python/jobs.py";
+    the_python_sdk_bodies_with_secrets_mounts_and_containers: python "python/bodies.py";
+    the_python_sdk_files: python "python/files.py";
+    the_python_sdk_failures: python "python/failures.py";
+    the_python_sdk_subscription: python "python/subscription.py";
+    the_javascript_sdk_resources: javascript "javascript/resources.js";
+    the_javascript_sdk_file_servers: javascript "javascript/file_servers.js";
+    the_javascript_sdk_jobs: javascript "javascript/jobs.js";
+    the_javascript_sdk_subscription: javascript "javascript/subscription.js";
 }

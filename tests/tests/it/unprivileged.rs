@@ -4,7 +4,7 @@ use lote_tests::client::shell_job;
 use lote_tests::daemon::Daemon;
 
 /// `setpriv` of util-linux, which every Debian has, becomes an ordinary user.
-const AS_NOBODY: [&str; 6] = [
+pub(crate) const AS_NOBODY: [&str; 6] = [
     "setpriv",
     "--reuid",
     "65534",

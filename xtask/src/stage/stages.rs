@@ -49,10 +49,17 @@ pub(super) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "sdk",
-        checks: "the unmodified Batch AI client for Python trains a network",
+        checks: "the unmodified Batch AI clients for Python and JavaScript",
         needs_root: false,
         packages: &["python3-venv", "python3-torch", "python3-sklearn"],
         run: sdk,
+    },
+    Stage {
+        name: "contract",
+        checks: "schemathesis finds no answer that /v1/openapi.json does not describe",
+        needs_root: false,
+        packages: &["python3-venv"],
+        run: contract,
     },
     Stage {
         name: "faults",
@@ -152,7 +159,7 @@ fn documentation_examples(session: &Session) -> Result<Tally, Error> {
 }
 
 /// Modules of the integration tests that are stages of their own.
-const OWN_STAGES: [&str; 3] = ["sdk::", "faults::", "isolation::"];
+const OWN_STAGES: [&str; 4] = ["sdk::", "contract::", "faults::", "isolation::"];
 
 /// Everything that is no stage of its own, so that no test escapes.
 fn end_to_end(session: &mut Session) -> Result<Tally, Error> {
@@ -162,8 +169,18 @@ fn end_to_end(session: &mut Session) -> Result<Tally, Error> {
 
 fn sdk(session: &mut Session) -> Result<Tally, Error> {
     let environment = install::client_environment(session.workspace)?;
+    let modules = install::javascript_client(session.workspace)?;
     integration(session, "sdk", &["sdk::"], |command| {
-        command.env("LOTE_VENV", environment);
+        command
+            .env("LOTE_VENV", environment)
+            .env("LOTE_NODE_MODULES", modules);
+    })
+}
+
+fn contract(session: &mut Session) -> Result<Tally, Error> {
+    let program = install::schemathesis(session.workspace)?;
+    integration(session, "contract", &["contract::"], |command| {
+        command.env("LOTE_SCHEMATHESIS", program);
     })
 }
 

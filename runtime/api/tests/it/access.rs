@@ -19,6 +19,8 @@ struct Row {
     least: &'static str,
 }
 
+const ACCOUNTS: &str = "/subscriptions/{subscription}/resourcegroups/{group}/providers/{namespace}/storageaccounts";
+
 const WS: &str = "/v1/groups/{group}/workspaces/{workspace}";
 
 /// The table. A new route needs a row here.
@@ -41,9 +43,9 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("DELETE", "WS/clusters/{cluster}",                                  "ccc--"),
     ("POST",   "WS/clusters/{cluster}/listremotelogininformation",       "rrr--"),
     ("GET",    "WS/fileservers",                                         "rrr--"),
-    ("GET",    "WS/fileservers/{fileserver}",                            "rrr--"),
-    ("PUT",    "WS/fileservers/{fileserver}",                            "ccc--"),
-    ("DELETE", "WS/fileservers/{fileserver}",                            "ccc--"),
+    ("GET",    "WS/fileservers/{fileServer}",                            "rrr--"),
+    ("PUT",    "WS/fileservers/{fileServer}",                            "ccc--"),
+    ("DELETE", "WS/fileservers/{fileServer}",                            "ccc--"),
     ("GET",    "WS/experiments",                                         "rrr--"),
     ("GET",    "WS/experiments/{experiment}",                            "rrr--"),
     ("PUT",    "WS/experiments/{experiment}",                            "ccc--"),
@@ -67,6 +69,17 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET",    "/v1/usages",                                             "rrrrr"),
     ("GET",    "/v1/operations/{id}",                                    "rrrrr"),
     ("GET",    "/v1/operations/{id}/result",                             "rrrrr"),
+    ("GET",    "/v1/openapi.json",                                       "rrrrr"),
+    ("GET",    "/tenants",                                               "rrrrr"),
+    ("GET",    "/subscriptions",                                         "rrrrr"),
+    ("GET",    "/subscriptions/{subscription}",                          "rrrrr"),
+    ("GET",    "/subscriptions/{subscription}/providers",                "rrrrr"),
+    ("GET",    "/subscriptions/{subscription}/providers/{namespace}",    "rrrrr"),
+    ("POST",   "/subscriptions/{subscription}/providers/{namespace}/register", "rrrrr"),
+    ("GET",    "/subscriptions/{subscription}/providers/{namespace}/storageaccounts", "rrrrr"),
+    ("GET",    "ACCOUNTS",                                               "rrrrr"),
+    ("GET",    "ACCOUNTS/{account}",                                     "rrrrr"),
+    ("POST",   "ACCOUNTS/{account}/listkeys",                            "c----"),
     ("GET",    "/v1/tokens",                                             "aaaaa"),
     ("POST",   "/v1/tokens",                                             "aaa--"),
     ("GET",    "/v1/tokens/{token}",                                     "aaa--"),
@@ -78,14 +91,16 @@ const PUBLIC: &[(&str, &str)] = &[
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/files/{token}/{name}"),
+    ("POST", "/{tenant}/oauth2/token"),
+    ("POST", "/{tenant}/oauth2/v2.0/token"),
+    ("GET", "/{tenant}/.well-known/openid-configuration"),
+    ("GET", "/{tenant}/v2.0/.well-known/openid-configuration"),
+    ("GET", "/metadata/endpoints"),
 ];
 
 fn rows() -> impl Iterator<Item = (Row, String)> {
     TABLE.iter().map(|&(method, pattern, least)| {
-        let whole = match pattern.strip_prefix("WS") {
-            Some(rest) => format!("{WS}{rest}"),
-            None => pattern.to_owned(),
-        };
+        let whole = pattern.replacen("WS", WS, 1).replacen("ACCOUNTS", ACCOUNTS, 1);
         let row = Row {
             method,
             pattern,
@@ -127,7 +142,7 @@ impl Guarded {
     pub(crate) fn start() -> Self {
         let log = tempfile::tempdir().unwrap();
         let path = log.path().join("audit.log");
-        let daemon = Daemon::configured(move |config| {
+        let daemon = Daemon::start_configured(move |config| {
             config.audit = Some(AuditLog::open(&path, Rotation::default()).unwrap());
         });
         daemon.furnish();
@@ -254,13 +269,16 @@ fn path_of(pattern: &str, token: &str) -> String {
         ("{group}", "lab"),
         ("{workspace}", "ws"),
         ("{cluster}", "c"),
-        ("{fileserver}", "f"),
+        ("{fileServer}", "f"),
         ("{experiment}", "e"),
         ("{job}", "j"),
         ("{node}", "here"),
         ("{id}", "none"),
         ("{token}", id),
         ("{name}", "none"),
+        ("{subscription}", "s"),
+        ("{namespace}", "Microsoft.Storage"),
+        ("{account}", "a"),
     ]
     .iter()
     .fold(pattern.to_owned(), |path, (name, value)| {
@@ -287,6 +305,8 @@ fn body_of(method: &str, pattern: &str) -> Value {
 fn answerable(path: String) -> String {
     if path.ends_with("/events") {
         format!("{path}?from=x")
+    } else if path.starts_with("/subscriptions/") {
+        format!("{path}?{VERSION}")
     } else {
         path
     }

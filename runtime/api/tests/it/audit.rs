@@ -80,7 +80,7 @@ fn reads_are_written_down_when_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     let file = path.clone();
-    let daemon = Daemon::configured(move |config| {
+    let daemon = Daemon::start_configured(move |config| {
         config.audit = Some(AuditLog::open(&file, Rotation::default()).unwrap());
         config.audit_reads = true;
     });
@@ -120,7 +120,7 @@ impl AuditSink for Disk {
 fn what_cannot_be_written_down_is_not_done() {
     let disk = Disk::default();
     let sink = disk.clone();
-    let daemon = Daemon::configured(move |config| {
+    let daemon = Daemon::start_configured(move |config| {
         config.audit = Some(AuditLog::to(Box::new(sink.clone())).unwrap());
     });
     daemon.furnish();

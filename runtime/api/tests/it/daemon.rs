@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
+use crate::described::Description;
 use crate::store::Breakable;
 
 pub(crate) const VERSION: &str = "api-version=2018-05-01";
@@ -196,14 +197,13 @@ type Configure = Box<dyn Fn(&mut ApiConfig) + Send + Sync>;
 
 impl Daemon {
     pub(crate) fn start() -> Self {
-        Self::start_with(false)
+        Self::start_configured(|_| {})
     }
 
-    pub(crate) fn start_with(read_as_job_user: bool) -> Self {
-        Self::configured(move |config| config.read_as_job_user = read_as_job_user)
-    }
-
-    pub(crate) fn configured(configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static) -> Self {
+    /// One with other settings than the defaults.
+    pub(crate) fn start_configured(
+        configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -281,6 +281,8 @@ impl Daemon {
         }
     }
 
+    /// Sends a request. The answer must be as the interface describes itself.
+    #[track_caller]
     pub(crate) fn request(
         &self,
         method: &str,
@@ -294,7 +296,17 @@ impl Daemon {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(body).unwrap();
+        let reply = self.run(request.body(body).unwrap());
+        let read = || {
+            let request = ureq::http::Request::get(self.url("/v1/openapi.json"));
+            self.run(request.body(&b""[..]).unwrap()).json()
+        };
+        let path = path.strip_prefix(&self.url("")).unwrap_or(path);
+        Description::once(read).check(method, path, &reply);
+        reply
+    }
+
+    fn run(&self, request: ureq::http::Request<&[u8]>) -> Reply {
         let mut response = self.agent.run(request).unwrap();
         let mut bytes = Vec::new();
         response

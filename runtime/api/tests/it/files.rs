@@ -250,7 +250,7 @@ fn a_directory_is_read_with_the_rights_of_the_job() {
     if !nix::unistd::Uid::effective().is_root() {
         return;
     }
-    let daemon = Daemon::start_with(true);
+    let daemon = Daemon::start_configured(|config| config.read_as_job_user = true);
     fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let (record, work) = with_directories(&daemon);
     fs::write(work.join("out/a"), "x").unwrap();

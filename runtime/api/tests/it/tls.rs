@@ -17,7 +17,7 @@ fn encrypted() -> (Daemon, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let tls = Tls::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-    let daemon = Daemon::configured(move |config| config.tls = Some(tls.clone()));
+    let daemon = Daemon::start_configured(move |config| config.tls = Some(tls.clone()));
     (daemon, chain)
 }
 

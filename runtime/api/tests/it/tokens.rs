@@ -247,7 +247,7 @@ fn tokens_of_no_more_use_are_forgotten_after_a_while() {
 fn tokens_of_the_operators_file_administer() {
     let text = "a".repeat(40);
     let file = format!("ops {text}\n");
-    let daemon = Daemon::configured(move |config| {
+    let daemon = Daemon::start_configured(move |config| {
         config.operator_tokens = OperatorTokens::parse(&file).unwrap();
     });
     daemon

@@ -31,7 +31,6 @@ fn unknown_paths_and_methods_are_told_in_the_envelope() {
         "/v1",
         "/v1/groups/g/x",
         "/v1/groups/g/workspaces/w/experiments/",
-        "/subscriptions",
         "/files/x",
         "/%zz",
     ] {
@@ -112,7 +111,7 @@ fn heads_have_limits() {
 
 #[test]
 fn heads_and_bodies_that_do_not_come_are_not_waited_for() {
-    let daemon = Daemon::configured(|config| {
+    let daemon = Daemon::start_configured(|config| {
         config.head_timeout = Duration::from_millis(200);
         config.body_timeout = Duration::from_millis(200);
     });

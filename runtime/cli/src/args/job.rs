@@ -22,6 +22,8 @@ pub enum JobCommand {
     },
     /// Show a job: state, errors, why it waits, what it used, where its files are
     Show(JobName),
+    /// List the nodes a job has now, and where to log in to them
+    Nodes(JobName),
     /// Show which processes start where: of a job, or of a file before submission
     Plan(PlanArgs),
     /// Print the output of a job's processes

@@ -1,5 +1,6 @@
 //! What can be typed. Parsing only: no meaning, no I/O.
 
+pub mod file_server;
 pub mod job;
 pub mod resources;
 pub mod run;
@@ -95,6 +96,12 @@ pub enum Command {
     /// Clusters: nodes of one size, held for jobs
     #[command(subcommand)]
     Cluster(resources::ClusterCommand),
+    /// File servers: a node's disks, shared with clusters and jobs
+    #[command(subcommand)]
+    FileServer(file_server::FileServerCommand),
+    /// Show how much there is of what quotas and machines limit
+    #[command(visible_alias = "usages")]
+    Usage,
     /// Framework plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -167,6 +174,10 @@ pub enum ClientCommand {
     Experiment(resources::ExperimentCommand),
     /// `lote cluster`.
     Cluster(resources::ClusterCommand),
+    /// `lote file-server`.
+    FileServer(file_server::FileServerCommand),
+    /// `lote usage`.
+    Usage,
     /// `lote plugin`.
     Plugin(PluginCommand),
     /// `lote token`.
@@ -189,6 +200,8 @@ impl Cli {
             Command::Workspace(workspace) => ClientCommand::Workspace(workspace),
             Command::Experiment(experiment) => ClientCommand::Experiment(experiment),
             Command::Cluster(cluster) => ClientCommand::Cluster(cluster),
+            Command::FileServer(server) => ClientCommand::FileServer(server),
+            Command::Usage => ClientCommand::Usage,
             Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
             Command::Token(token) => ClientCommand::Token(token),
         };

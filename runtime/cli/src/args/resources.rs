@@ -62,6 +62,11 @@ pub enum ClusterCommand {
         /// Its name
         name: String,
     },
+    /// List the nodes a cluster has now, and where to log in to them
+    Nodes {
+        /// The cluster
+        name: String,
+    },
     /// Delete a cluster; its nodes return to the pool
     Delete(DeleteArgs),
     /// Give a cluster a fixed number of nodes

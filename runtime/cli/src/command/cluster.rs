@@ -28,6 +28,10 @@ pub(super) fn run(context: &Context<'_>, command: ClusterCommand) -> Outcome {
                 .get(&action, &place::child(&context.child(&name)?, CLUSTERS))?;
             context.print(&action, &value, show::cluster_details)
         }
+        ClusterCommand::Nodes { name } => {
+            let path = place::child(&context.child(&name)?, CLUSTERS);
+            super::remote_login::run(context, &format!("cluster '{name}'"), &path)
+        }
         ClusterCommand::Delete(args) => {
             let path = place::child(&context.child(&args.name)?, CLUSTERS);
             context.delete(

@@ -32,6 +32,10 @@ pub(super) fn run(context: &Context<'_>, command: JobCommand) -> Outcome {
                 show::job_details(job, Timestamp::now(), style)
             })
         }
+        JobCommand::Nodes(name) => {
+            let path = place::job(&context.job(&name)?);
+            super::remote_login::run(context, &format!("job '{}'", name.job), &path)
+        }
         JobCommand::Plan(args) => plan(context, &args),
         JobCommand::Logs(args) => logs::run(context, args),
         JobCommand::Files(args) => files::run(context, args),

@@ -3,13 +3,16 @@
 mod cluster;
 mod context;
 mod experiment;
+mod file_server;
 mod files;
 mod job;
 mod job_input;
 mod logs;
 mod node;
+mod remote_login;
 mod run;
 mod token;
+mod usage;
 mod workspace;
 
 pub use context::Context;
@@ -29,6 +32,8 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::Workspace(command) => workspace::run(context, command),
         ClientCommand::Experiment(command) => experiment::run(context, command),
         ClientCommand::Cluster(command) => cluster::run(context, command),
+        ClientCommand::FileServer(command) => file_server::run(context, command),
+        ClientCommand::Usage => usage::run(context),
         ClientCommand::Plugin(command) => node::plugins(context, &command),
         ClientCommand::Token(command) => token::run(context, command),
     }

@@ -7,6 +7,7 @@
 )]
 
 mod errors;
+mod file_servers;
 mod following;
 mod requests;
 mod stub;

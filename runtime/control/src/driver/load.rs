@@ -11,11 +11,13 @@ use crate::snapshot::Snapshot;
 const PAGE: usize = 500;
 
 /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-const PREFIXES: [&str; 8] = [
+const PREFIXES: [&str; 10] = [
     key::JOB_STATUS,
     key::JOBS,
     key::CLUSTERS,
     key::CLUSTER_STATUS,
+    key::FILE_SERVERS,
+    key::FILE_SERVER_STATUS,
     key::NODES,
     key::ALIVE,
     key::ALLOCATIONS,

@@ -97,6 +97,10 @@ impl Snapshot {
             self.put_cluster(versioned)
         } else if key.starts_with(key::CLUSTER_STATUS) {
             self.put_cluster_status(versioned, now)
+        } else if key.starts_with(key::FILE_SERVERS) {
+            self.put_file_server(versioned)
+        } else if key.starts_with(key::FILE_SERVER_STATUS) {
+            self.put_file_server_status(versioned)
         } else if let Some(rest) = key.strip_prefix(key::PLANS) {
             self.put_plan(rest, versioned)
         } else {
@@ -125,6 +129,10 @@ impl Snapshot {
             self.delete_cluster(key);
         } else if let Some(place) = key.strip_prefix(key::CLUSTER_STATUS) {
             self.delete_cluster_status(place, now);
+        } else if let Some(place) = key.strip_prefix(key::FILE_SERVERS) {
+            self.delete_file_server(place);
+        } else if let Some(place) = key.strip_prefix(key::FILE_SERVER_STATUS) {
+            self.delete_file_server_status(place);
         }
     }
 

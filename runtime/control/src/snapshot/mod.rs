@@ -7,6 +7,7 @@
 
 mod apply;
 mod cluster;
+mod file_server;
 mod gang;
 mod job;
 mod loading;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use lote_model::id::{JobUid, NodeName};
 
 pub use cluster::{ClusterState, Hindrance, QueueKey, Waiting};
+pub use file_server::{FileServerPlace, FileServerState};
 pub use gang::{Gang, Part};
 pub use job::{InFlight, LiveJob, Unsuitable};
 pub use loading::Loading;
@@ -50,6 +52,7 @@ pub struct Snapshot {
     /// Nodes that can join a cluster, by their size in lower case.
     pool: BTreeMap<String, BTreeSet<NodeName>>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
+    file_servers: BTreeMap<FileServerPlace, FileServerState>,
     jobs: HashMap<JobUid, LiveJob>,
     /// Which live job stands at a place in the tree.
     job_places: HashMap<String, JobUid>,
@@ -107,6 +110,11 @@ impl Snapshot {
     /// All clusters, and places at which jobs wait for one.
     pub fn clusters(&self) -> &BTreeMap<ClusterKey, ClusterState> {
         &self.clusters
+    }
+
+    /// All file servers.
+    pub fn file_servers(&self) -> &BTreeMap<FileServerPlace, FileServerState> {
+        &self.file_servers
     }
 
     /// A job that has not ended.

@@ -64,6 +64,7 @@ impl Snapshot {
                     cluster.pending.clone_from(&change.cluster_status);
                     self.refresh_members(key, now);
                 }
+                Subject::FileServer(place) => self.set_file_server_in_flight(place, true),
             },
         }
     }
@@ -90,6 +91,7 @@ impl Snapshot {
                 self.refresh_members(key, now);
                 self.drop_needless_cluster(key);
             }
+            Subject::FileServer(place) => self.set_file_server_in_flight(place, false),
         }
     }
 

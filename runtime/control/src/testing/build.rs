@@ -39,6 +39,7 @@ pub fn node(name: &str) -> NodeBuilder {
     NodeBuilder(NodeRecord {
         name: NodeName::new(name),
         address: format!("{name}.local"),
+        ssh_port: 22,
         size: "cpu".into(),
         version: "0.1.0".into(),
         boot_id: "boot".into(),

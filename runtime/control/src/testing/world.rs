@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use lote_model::accounting::Account;
 use lote_model::allocation::Allocation;
 use lote_model::cluster::ClusterStatus;
+use lote_model::file_server::FileServerRecord;
 use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord, JobStatus};
@@ -104,6 +105,11 @@ impl World {
         let mut cluster = cluster.clone();
         cluster.0.delete_requested_at = Some(self.now);
         self.put_cluster(&cluster);
+    }
+
+    /// The user creates, replaces or marks a file server.
+    pub fn put_file_server(&mut self, record: &FileServerRecord) {
+        self.put(&key::file_server(&record.path), record);
     }
 
     /// The user submits a job now.
@@ -350,6 +356,8 @@ impl World {
             key::JOBS,
             key::CLUSTERS,
             key::CLUSTER_STATUS,
+            key::FILE_SERVERS,
+            key::FILE_SERVER_STATUS,
             key::NODES,
             key::ALIVE,
             key::ALLOCATIONS,

@@ -201,6 +201,7 @@ fn node_config(settings: &NodeSettings) -> NodeConfig {
             .address
             .clone()
             .unwrap_or_else(|| settings.listen.ip().to_string()),
+        ssh_port: settings.ssh_port,
         size: settings.size.clone(),
         data_directory: settings.data_dir.clone(),
         nvml_library: settings.nvml_library.clone(),
@@ -221,6 +222,9 @@ fn node_name(text: &str) -> String {
 
 fn api_config(settings: &NodeSettings, node: &NodeConfig) -> Result<ApiConfig, StartError> {
     let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
+    config.quotas = settings.quotas;
+    config.neighbours = settings.neighbours;
+    config.storage_accounts = settings.storage_accounts.clone();
     config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
     config.tls = certificate::load(settings, &node.address)?;
     config.operator_tokens = door::operator_tokens(settings.token_file.as_deref())?;

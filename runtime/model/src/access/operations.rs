@@ -65,11 +65,27 @@ macro_rules! job {
     };
 }
 
+macro_rules! accounts {
+    ($rest:literal) => {
+        concat!(
+            "/subscriptions/{subscription}/resourcegroups/{group}/providers/{namespace}/storageaccounts",
+            $rest
+        )
+    };
+}
+
 /// Every operation of the API.
 pub const OPERATIONS: &[Operation] = table! {
     Public "/healthz" => { GET Public }
     Public "/readyz" => { GET Public }
     Public "/files/{token}/{name}" => { GET Public }
+
+    // What clients call before they have a token: to get one, or to find out where.
+    Public "/{tenant}/oauth2/token" => { POST Public }
+    Public "/{tenant}/oauth2/v2.0/token" => { POST Public }
+    Public "/{tenant}/.well-known/openid-configuration" => { GET Public }
+    Public "/{tenant}/v2.0/.well-known/openid-configuration" => { GET Public }
+    Public "/metadata/endpoints" => { GET Public }
 
     Shared "/v1/groups" => { GET GroupsRead }
     WithinGroup "/v1/groups/{group}" => { GET GroupsRead, PUT GroupsWrite }
@@ -86,7 +102,7 @@ pub const OPERATIONS: &[Operation] = table! {
     }
     Workspace ws!("/clusters/{cluster}/listremotelogininformation") => { POST ClustersRemoteLogin }
     Workspace ws!("/fileservers") => { GET FileServersRead }
-    Workspace ws!("/fileservers/{fileserver}") => {
+    Workspace ws!("/fileservers/{fileServer}") => {
         GET FileServersRead, PUT FileServersWrite, DELETE FileServersDelete,
     }
 
@@ -109,9 +125,24 @@ pub const OPERATIONS: &[Operation] = table! {
     Shared "/v1/version" => { GET DescriptionsRead }
     Shared "/v1/catalogue" => { GET DescriptionsRead }
     Shared "/v1/usages" => { GET UsagesRead }
+    Shared "/v1/openapi.json" => { GET DescriptionsRead }
     // The id is signed and known to the caller of the operation alone.
     Shared "/v1/operations/{id}" => { GET OperationResultsRead }
     Shared "/v1/operations/{id}/result" => { GET OperationStatusesRead }
+
+    // Neighbours of Batch AI. Storage accounts belong to no group of ours.
+    Shared "/tenants" => { GET SubscriptionsRead }
+    Shared "/subscriptions" => { GET SubscriptionsRead }
+    Shared "/subscriptions/{subscription}" => { GET SubscriptionsRead }
+    Shared "/subscriptions/{subscription}/providers" => { GET SubscriptionsRead }
+    Shared "/subscriptions/{subscription}/providers/{namespace}" => { GET SubscriptionsRead }
+    Shared "/subscriptions/{subscription}/providers/{namespace}/register" => { POST Register }
+    Shared "/subscriptions/{subscription}/providers/{namespace}/storageaccounts" => {
+        GET StorageRead,
+    }
+    Shared accounts!("") => { GET StorageRead }
+    Shared accounts!("/{account}") => { GET StorageRead }
+    Installation accounts!("/{account}/listkeys") => { POST StorageKeys }
 
     // Scoped administrators see, make and revoke tokens within their own scope.
     Shared "/v1/tokens" => { GET TokensRead, POST TokensWrite }
@@ -234,6 +265,11 @@ mod tests {
         }
         for path in [
             "/",
+            "/subscriptions",
+            "/tenants",
+            "/subscriptions/s/oauth2/token",
+            "/v1/groups/oauth2/workspaces/token",
+            "/metadata/endpoints/more",
             "/healthz/",
             "/healthz/x",
             "/files",

@@ -106,18 +106,14 @@ permissions! {
     SubscriptionsRead = "subscriptions/read", Read;
     /// Read storage accounts, which stand for local directories.
     StorageRead = "storageAccounts/read", Read;
-    /// Read the keys of storage accounts, which open nothing here.
-    StorageKeys = "storageAccounts/listKeys/action", Read;
+    /// Read the keys of storage accounts: whoever has them may use them.
+    StorageKeys = "storageAccounts/listKeys/action", Change;
     /// Read nodes.
     NodesRead = "nodes/read", Read;
     /// Drain and resume nodes.
     NodesWrite = "nodes/write", Administer;
     /// Read the list of framework plugins.
     PluginsRead = "plugins/read", Read;
-    /// Follow what happens to all resources.
-    EventsRead = "events/read", Read;
-    /// Read the daemon's figures.
-    MetricsRead = "metrics/read", Read;
     /// See which tokens there are.
     TokensRead = "tokens/read", Administer;
     /// Make tokens.

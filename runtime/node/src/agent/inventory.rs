@@ -33,6 +33,7 @@ pub(super) fn describe(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> N
     NodeRecord {
         name: config.name.clone(),
         address: config.address.clone(),
+        ssh_port: config.ssh_port,
         size,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: read("/proc/sys/kernel/random/boot_id"),

@@ -56,6 +56,8 @@ pub struct NodeConfig {
     pub name: NodeName,
     /// The address other nodes reach this one by.
     pub address: String,
+    /// Where people reach its SSH server, which is not the daemon's.
+    pub ssh_port: u16,
     /// The size label; derived from the GPUs when absent.
     pub size: Option<String>,
     /// Everything the daemon keeps; `work/` below it belongs to jobs.

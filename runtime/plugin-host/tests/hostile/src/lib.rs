@@ -39,6 +39,7 @@ impl Guest for Hostile {
         let mut plan = empty_plan();
         plan.processes.push(process());
         spoil(&mut plan, &act);
+        serve(&mut plan, &act);
         Ok(plan)
     }
 }
@@ -118,6 +119,30 @@ fn overlap(plan: &mut LaunchPlan) {
         .map(|_| unsafe { String::from_raw_parts(text.as_mut_ptr(), text.len(), text.len()) })
         .collect();
     plan.processes[0].command = Command::Argv(arguments);
+}
+
+/// Plans that are good but for a server that never ends by itself.
+fn serve(plan: &mut LaunchPlan, act: &str) {
+    let exit_code = match act {
+        "serve" => 0,
+        "serve-failure" => 5,
+        _ => return,
+    };
+    // The worker ends when the server is known to run.
+    let shared = "$AZ_BATCHAI_JOB_TEMP/serving";
+    plan.processes[0].output = Some("wk-0".to_owned());
+    plan.processes[0].command = Command::Shell(format!(
+        "until [ -e {shared} ]; do sleep 0.02; done; exit {exit_code}"
+    ));
+    plan.processes.push(Process {
+        name: "server".to_owned(),
+        command: Command::Shell(format!(
+            "echo serving; touch {shared}; while true; do sleep 0.05; done"
+        )),
+        output: Some("ps-0".to_owned()),
+        part: Part::Supporting,
+        ..process()
+    });
 }
 
 fn file(path: &str) -> File {

@@ -1,0 +1,77 @@
+//! Groups, nodes, plugins, and the daemon itself.
+
+use utoipa::openapi::path::HttpMethod;
+
+use super::{Described, tagged};
+use crate::openapi::parameters;
+use crate::openapi::schemas::daemon::{LoteHealth, LotePluginListResult, LoteVersion};
+use crate::openapi::schemas::group::{LoteGroup, LoteGroupCreateParameters, LoteGroupListResult};
+use crate::openapi::schemas::node::{LoteNode, LoteNodeListResult};
+
+pub(crate) fn all() -> Vec<Described> {
+    let mut all = groups();
+    all.extend(daemon());
+    all
+}
+
+fn groups() -> Vec<Described> {
+    let all = "/subscriptions/{subscriptionId}/resourceGroups";
+    let one = format!("{all}/{{resourceGroupName}}");
+    let one = || one.clone();
+    let groups = tagged(
+        "groups",
+        [
+            Described::get("Groups_List", all, "Lists the resource groups")
+                .lists::<LoteGroupListResult>(),
+            Described::get("Groups_Get", one(), "Reads a resource group")
+                .answers::<LoteGroup>("The group."),
+            Described::put("Groups_Create", one(), "Creates a resource group")
+                .may_take::<LoteGroupCreateParameters>()
+                .answers::<LoteGroup>("The group."),
+            Described::new(
+                HttpMethod::Delete,
+                "Groups_Delete",
+                one(),
+                "Deletes a resource group that has no workspaces",
+            )
+            .empty("200", "It is gone.")
+            .empty("204", "There was none."),
+        ],
+    );
+    let with_version = groups.into_iter();
+    with_version
+        .map(|described| described.parameter(parameters::any_api_version()))
+        .collect()
+}
+
+fn daemon() -> Vec<Described> {
+    tagged(
+        "daemon",
+        [
+            Described::get("Nodes_List", "/v1/nodes", "Lists the nodes")
+                .lists::<LoteNodeListResult>(),
+            Described::get("Nodes_Get", "/v1/nodes/{nodeName}", "Reads a node")
+                .answers::<LoteNode>("The node."),
+            Described::get("Plugins_List", "/v1/plugins", "Lists the framework plugins")
+                .answers::<LotePluginListResult>("The plugins."),
+            Described::get("Daemon_Version", "/v1/version", "Says what is running")
+                .answers::<LoteVersion>("Name and versions."),
+            Described::get(
+                "Daemon_Description",
+                "/v1/openapi.json",
+                "Reads this description",
+            )
+            .answers_any_object("An OpenAPI document."),
+            Described::get("Daemon_Health", "/healthz", "Says that the daemon answers")
+                .answers::<LoteHealth>("It does.")
+                .needs_no_token(),
+            Described::get(
+                "Daemon_Ready",
+                "/readyz",
+                "Says that the daemon and its store answer",
+            )
+            .answers::<LoteHealth>("They do.")
+            .needs_no_token(),
+        ],
+    )
+}

@@ -1,0 +1,89 @@
+//! `properties.lote` of a job: what Batch AI has no word for.
+
+use utoipa::ToSchema;
+
+/// Lote's own settings of a job.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteJobSettings {
+    /// A share of each node, so that several jobs can be on it; whole nodes when absent.
+    resources: Option<LoteResources>,
+    /// Where the processes start; the job's scratch directory when absent.
+    working_directory: Option<String>,
+    /// The time between SIGTERM and SIGKILL, as `PT30S`; at most an hour.
+    #[schema(format = Duration)]
+    grace_period: Option<String>,
+    /// How often the job is started in all when nodes are lost or taken away.
+    #[schema(minimum = 1, maximum = 1_000)]
+    attempts_max: Option<i32>,
+}
+
+/// What a job takes of each of its nodes.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteResources {
+    /// Whole GPUs.
+    #[schema(minimum = 0, maximum = 1_024)]
+    gpus_per_node: Option<i32>,
+    /// Processors, in fractions if wanted.
+    #[schema(minimum = 0.001, maximum = 100_000.0)]
+    cpus_per_node: Option<f64>,
+    /// Memory such as `8g` or `512m`.
+    memory: Option<String>,
+    /// The most processes and threads at once.
+    #[schema(minimum = 1, format = "int64")]
+    processes: Option<i64>,
+}
+
+/// Lote's own settings of a job, and what Lote says about it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteJobStatus {
+    /// A share of each node, so that several jobs can be on it; whole nodes when absent.
+    resources: Option<LoteResources>,
+    /// Where the processes start; the job's scratch directory when absent.
+    working_directory: Option<String>,
+    /// The time between SIGTERM and SIGKILL, as `PT30S`; at most an hour.
+    #[schema(format = Duration)]
+    grace_period: Option<String>,
+    /// How often the job is started in all when nodes are lost or taken away.
+    #[schema(minimum = 1, maximum = 1_000)]
+    attempts_max: Option<i32>,
+    /// Unique over all jobs that ever bore the name.
+    uid: String,
+    /// How often it was given nodes; 0 while it never was.
+    attempt: i32,
+    /// Its nodes in rank order.
+    nodes: Option<Vec<String>>,
+    /// Why it waits, once it has waited a while.
+    waiting: Option<String>,
+    /// What it used, once it has ended.
+    account: Option<LoteAccount>,
+    /// Where its output directories lie, once it has ended.
+    directories: Option<Vec<LoteDirectory>>,
+}
+
+/// What a job used, all nodes of its last attempt together.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteAccount {
+    /// Processor time.
+    cpu_seconds: f64,
+    /// The highest memory use of one node.
+    memory_peak_bytes: i64,
+    /// Seconds times nodes.
+    node_seconds: f64,
+    /// Seconds times GPUs.
+    gpu_seconds: f64,
+}
+
+/// Where a directory of a job lies.
+#[derive(ToSchema)]
+pub(crate) struct LoteDirectory {
+    /// `stdouterr`, or the id of an output directory.
+    id: String,
+    /// The node whose daemon can read it.
+    node: String,
+    /// The path there.
+    path: String,
+}

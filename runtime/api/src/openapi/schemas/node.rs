@@ -1,0 +1,116 @@
+//! Nodes.
+
+use utoipa::ToSchema;
+
+/// A machine that runs the daemon.
+#[derive(ToSchema)]
+pub(crate) struct LoteNode {
+    /// Its path.
+    id: String,
+    /// Its name.
+    name: String,
+    /// The kind of the resource.
+    #[schema(rename = "type")]
+    kind: String,
+    /// What it is and what it does.
+    properties: LoteNodeProperties,
+}
+
+/// What a node is and what it does.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteNodeProperties {
+    /// Its size, which clusters ask for.
+    vm_size: String,
+    /// Whether it takes jobs.
+    state: LoteNodeState,
+    /// How many jobs it runs.
+    jobs: i64,
+    /// The address other nodes reach it by.
+    address: String,
+    /// The port of its SSH server.
+    ssh_port: i32,
+    /// The version of its daemon.
+    version: String,
+    /// Changes when the machine is started again.
+    boot_id: String,
+    /// When its daemon started.
+    #[schema(format = DateTime)]
+    started_at: String,
+    /// Processors that jobs may use.
+    cpu_cores: i64,
+    /// Memory that jobs may use.
+    memory_bytes: i64,
+    /// Its GPUs.
+    gpus: Vec<LoteGpu>,
+    /// The first of the ports that are lent to jobs.
+    ports_first: i32,
+    /// How many ports there are to lend.
+    ports_count: i32,
+    /// Where scratch directories and local output of jobs lie.
+    work_directory: String,
+    /// What keeps jobs apart there.
+    isolation: Vec<LoteCapability>,
+    /// What is wrong with it.
+    conditions: Vec<LoteCondition>,
+}
+
+/// Whether a node takes jobs: `unhealthy` for the reasons in its conditions, `lost` when its daemon is silent.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum LoteNodeState {
+    Ready,
+    Unhealthy,
+    Lost,
+}
+
+/// A GPU of a node.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteGpu {
+    /// The driver's id of it.
+    uuid: String,
+    /// The model's name.
+    model: String,
+    /// The minor number of its device file.
+    minor: i64,
+    /// Its memory in MiB.
+    memory_mib: i64,
+}
+
+/// A means of isolation or measurement.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteCapability {
+    /// What it is.
+    name: String,
+    /// Whether jobs get it here.
+    in_force: bool,
+    /// How, or why not.
+    note: String,
+}
+
+/// Something wrong with a node.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteCondition {
+    /// A word for programs.
+    code: String,
+    /// A sentence that says what to do.
+    message: String,
+    /// Whether it keeps jobs away.
+    blocks_jobs: bool,
+    /// Since when it is so.
+    #[schema(format = DateTime)]
+    since: String,
+}
+
+/// One page of nodes.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteNodeListResult {
+    /// The nodes.
+    value: Vec<LoteNode>,
+    /// The whole URL of the next page, if there is one.
+    next_link: Option<String>,
+}

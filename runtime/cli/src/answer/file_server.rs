@@ -1,0 +1,92 @@
+//! File servers, logins and usages.
+
+use jiff::Timestamp;
+use lote_model::file_server::MountSettings;
+use lote_model::job::ErrorRecord;
+use serde::Deserialize;
+
+use super::{Resource, or_default};
+
+/// A file server.
+pub type FileServer = Resource<FileServerMembers>;
+
+/// `properties` of a file server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileServerMembers {
+    /// The size label of its node.
+    pub vm_size: String,
+    /// Its disks.
+    #[serde(default, deserialize_with = "or_default")]
+    pub data_disks: Disks,
+    /// How far it is with coming to be or going away.
+    #[serde(default)]
+    pub provisioning_state: String,
+    /// When it was asked for.
+    #[serde(default)]
+    pub creation_time: Option<Timestamp>,
+    /// Where it is mounted from, once it is ready.
+    #[serde(default)]
+    pub mount_settings: Option<MountSettings>,
+    /// What Batch AI has no word for.
+    #[serde(default, deserialize_with = "or_default")]
+    pub lote: FileServerExtensions,
+}
+
+/// `dataDisks`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Disks {
+    /// How many.
+    pub disk_count: u32,
+    /// The size of each in GB.
+    #[serde(rename = "diskSizeInGB")]
+    pub disk_size_in_gb: u32,
+    /// The kind of storage behind them.
+    pub storage_account_type: String,
+    /// How they are cached.
+    pub caching_type: String,
+}
+
+/// `lote` of a file server.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FileServerExtensions {
+    /// Why it failed.
+    #[serde(deserialize_with = "or_default")]
+    pub errors: Vec<ErrorRecord>,
+}
+
+/// Where to log in to a node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Login {
+    /// The node.
+    pub node_id: String,
+    /// Its address.
+    #[serde(default)]
+    pub ip_address: String,
+    /// The port of its SSH server.
+    #[serde(default)]
+    pub port: u16,
+}
+
+/// How much there is of something.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// How much there is.
+    pub current_value: u64,
+    /// How much there can be.
+    pub limit: u64,
+    /// Of what.
+    pub name: UsageName,
+}
+
+/// `name` of a usage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageName {
+    /// For people.
+    pub localized_value: String,
+}

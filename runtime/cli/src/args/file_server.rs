@@ -1,0 +1,107 @@
+//! `lote file-server`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::resources::DeleteArgs;
+
+/// `lote file-server`.
+#[derive(Debug, Subcommand)]
+pub enum FileServerCommand {
+    /// Create a file server
+    Create(CreateFileServerArgs),
+    /// List the file servers of the workspace
+    List,
+    /// Show a file server
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Delete a file server
+    Delete(DeleteArgs),
+}
+
+/// `lote file-server create`.
+#[derive(Debug, Default, Args)]
+pub struct CreateFileServerArgs {
+    /// Its name
+    pub name: String,
+    /// A file with the body of the API; options win over it
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The size label of its node (see `lote node list`)
+    #[arg(short, long, required_unless_present = "file")]
+    pub size: Option<String>,
+    /// How many disks; several are striped
+    #[arg(long, value_name = "N", required_unless_present = "file")]
+    pub disk_count: Option<u32>,
+    /// The size of each disk in GB
+    #[arg(long, value_name = "GB", required_unless_present = "file")]
+    pub disk_size: Option<u32>,
+    /// The kind of storage behind the disks [default: `Standard_LRS`]
+    #[arg(long, value_enum)]
+    pub storage_sku: Option<StorageSku>,
+    /// How the disks are cached [default: none]
+    #[arg(long, value_enum)]
+    pub caching_type: Option<Caching>,
+    /// The administrator's name that is recorded [default: yours]
+    #[arg(short, long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// A file with the administrator's public key
+    #[arg(short = 'k', long, value_name = "FILE")]
+    pub ssh_key: Option<PathBuf>,
+    /// Who may reach its SSH server: an address, a range such as 10.0.0.0/8, or * [default: *]
+    #[arg(long = "allow", value_name = "RANGE")]
+    pub allow: Vec<String>,
+    /// The id of a subnet that is recorded
+    #[arg(long, value_name = "ID")]
+    pub subnet: Option<String>,
+}
+
+/// `--storage-sku`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StorageSku {
+    /// Ordinary disks
+    #[value(name = "Standard_LRS")]
+    Standard,
+    /// Fast disks
+    #[value(name = "Premium_LRS")]
+    Premium,
+}
+
+/// `--caching-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Caching {
+    /// Not at all
+    None,
+    /// Reads only
+    #[value(name = "readonly")]
+    ReadOnly,
+    /// Reads and writes
+    #[value(name = "readwrite")]
+    ReadWrite,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(line: &str) -> Result<CreateFileServerArgs, clap::Error> {
+        use clap::FromArgMatches as _;
+        let command = CreateFileServerArgs::augment_args(clap::Command::new("create"));
+        let matches = command.try_get_matches_from(line.split(' '))?;
+        CreateFileServerArgs::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn size_and_disks_come_from_options_or_from_a_file() {
+        let error = create("create nfs --size cpu").unwrap_err();
+        assert!(error.to_string().contains("--disk-count"), "{error}");
+        assert!(create("create nfs -f server.json").is_ok());
+        let line = "create nfs -s cpu --disk-count 2 --disk-size 9 --storage-sku Premium_LRS --caching-type readonly";
+        let args = create(line).unwrap();
+        assert_eq!(args.storage_sku, Some(StorageSku::Premium));
+        assert_eq!(args.caching_type, Some(Caching::ReadOnly));
+    }
+}
