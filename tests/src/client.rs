@@ -41,6 +41,7 @@ impl Answer {
 pub struct Client {
     agent: Agent,
     url: String,
+    token: Option<String>,
 }
 
 /// What the old clients send with every request, bodies or not.
@@ -61,6 +62,16 @@ impl Client {
         Self {
             agent: config.into(),
             url: url.into(),
+            token: None,
+        }
+    }
+
+    /// The same client with a token.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            ..self
         }
     }
 
@@ -84,6 +95,9 @@ impl Client {
         let mut request = ureq::http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
         }
         let sent = match body {
             Some(body) => self.agent.run(request.body(body)?),

@@ -19,6 +19,7 @@ use crate::{PATIENCE, processes, wait_for};
 pub struct Daemon {
     child: Child,
     folder: TempDir,
+    host: String,
     port: u16,
     arguments: Vec<String>,
     wrapper: Vec<String>,
@@ -51,6 +52,15 @@ impl Daemon {
 
     /// The same, run by another program such as `setpriv`.
     pub fn start_wrapped(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::start_anywhere("127.0.0.1", wrapper, arguments)
+    }
+
+    /// The same, listening on an address that includes loopback.
+    pub fn start_listening(host: &str, arguments: &[&str]) -> Self {
+        Self::start_anywhere(host, &[], arguments)
+    }
+
+    fn start_anywhere(host: &str, wrapper: &[&str], arguments: &[&str]) -> Self {
         // Below /var/tmp because a folder that a job's user may pass through is
         // needed, whoever runs the tests.
         let folder = tempfile::Builder::new()
@@ -66,10 +76,12 @@ impl Daemon {
         let port = free_port();
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         let (arguments, wrapper) = (owned(arguments), owned(wrapper));
-        let child = spawn(folder.path(), port, &arguments, &wrapper);
+        let listen = format!("{host}:{port}");
+        let child = spawn(folder.path(), &listen, &arguments, &wrapper);
         let mut daemon = Self {
             child,
             folder,
+            host: host.to_owned(),
             port,
             arguments,
             wrapper,
@@ -85,7 +97,14 @@ impl Daemon {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.is_encrypted() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// Whether it serves HTTPS.
+    fn is_encrypted(&self) -> bool {
+        let is_tls = |argument: &String| argument == "--tls" || argument == "--tls-cert";
+        self.arguments.iter().any(is_tls)
     }
 
     /// Its data folder.
@@ -122,7 +141,7 @@ impl Daemon {
     pub fn start_again(&mut self) {
         self.child = spawn(
             self.folder.path(),
-            self.port,
+            &format!("{}:{}", self.host, self.port),
             &self.arguments,
             &self.wrapper,
         );
@@ -136,11 +155,13 @@ impl Daemon {
 
     /// Waits until it answers.
     pub fn wait_until_ready(&mut self) {
-        let client = self.client();
+        // One that serves HTTPS answers plain HTTP as well, if only to say so.
+        let client = Client::new(format!("http://127.0.0.1:{}", self.port));
+        let ready = if self.is_encrypted() { 400 } else { 200 };
         let start = std::time::Instant::now();
         loop {
             let answer = client.try_send("GET", "/readyz", None);
-            if answer.is_some_and(|answer| answer.status == 200) {
+            if answer.is_some_and(|answer| answer.status == ready) {
                 return;
             }
             let ended = self.child.try_wait().ok().flatten();
@@ -193,7 +214,7 @@ fn free_port() -> u16 {
         .port()
 }
 
-fn spawn(folder: &Path, port: u16, arguments: &[String], wrapper: &[String]) -> Child {
+fn spawn(folder: &Path, listen: &str, arguments: &[String], wrapper: &[String]) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -204,12 +225,7 @@ fn spawn(folder: &Path, port: u16, arguments: &[String], wrapper: &[String]) -> 
     Command::new(&line[0])
         .args(&line[1..])
         .arg("node")
-        .args([
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--name",
-            &node_name(port),
-        ])
+        .args(["--listen", listen, "--name", &node_name(listen)])
         .arg("--data-dir")
         .arg(folder.join("data"))
         .args(arguments)
@@ -221,7 +237,8 @@ fn spawn(folder: &Path, port: u16, arguments: &[String], wrapper: &[String]) -> 
 }
 
 /// Distinct for daemons that run at the same time.
-fn node_name(port: u16) -> String {
+fn node_name(listen: &str) -> String {
+    let port = listen.rsplit(':').next().unwrap_or_default();
     format!("node-{port}")
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use lote_model::problem::Problem;
 use lote_store::StoreError;
@@ -17,6 +17,10 @@ pub(crate) struct ApiError {
     /// Code, sentence, target, details.
     pub(crate) problem: Problem,
 }
+
+/// The code of a refusal; stays with the answer, for the audit log.
+#[derive(Clone, Debug)]
+pub(crate) struct ErrorCode(pub(crate) String);
 
 /// What most handlers return.
 pub(crate) type Answer = Result<Response, ApiError>;
@@ -116,7 +120,15 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let code = ErrorCode(self.problem.code.clone());
         let mut response = (self.status, Json(json!({ "error": self.problem }))).into_response();
+        response.extensions_mut().insert(code);
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                axum::http::HeaderValue::from_static("Bearer"),
+            );
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response
                 .headers_mut()

@@ -3,13 +3,15 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{EXPECT, HOST, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 use lote_model::path::IdStyle;
 use lote_model::problem::Problem;
 use tower::Service;
 
+use crate::audit::{self, Visit};
+use crate::auth::{self, Principal};
 use crate::error::ApiError;
 use crate::leftover::{self, Leftover};
 use crate::normalise::{Origin, canonical};
@@ -32,8 +34,11 @@ pub(crate) struct Front {
 /// Answers any request.
 pub(crate) async fn answer(State(mut front): State<Front>, mut request: Request) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).cloned();
+    let mut visit = Visit::of(&request);
     let leftover = lend_body(&mut request);
-    let mut response = match admit(&front.state, &mut request) {
+    let entered = enter(&front.state, &mut request).await;
+    visit.principal = request.extensions().get::<Principal>().cloned();
+    let response = match entered {
         Ok(()) => match front.routes.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -43,11 +48,20 @@ pub(crate) async fn answer(State(mut front): State<Front>, mut request: Request)
             error.into_response()
         }
     };
-    if let Some(leftover) = leftover {
+    // A body that did not come in time is not waited for once more.
+    let came = response.status() != StatusCode::REQUEST_TIMEOUT;
+    if let Some(leftover) = leftover.filter(|_| came) {
         leftover.drain().await;
     }
-    mark(response.headers_mut(), client_request_id);
+    let mut response = audit::record(&front.state, &visit, response).await;
+    mark(response.headers_mut(), &visit.request_id, client_request_id);
     response
+}
+
+/// Nothing of a request is looked at before it is known who asks.
+async fn enter(state: &ApiState, request: &mut Request) -> Result<(), ApiError> {
+    auth::authenticate(state, request).await?;
+    admit(state, request)
 }
 
 /// Sees to it that the body is read, whatever becomes of the request. Not if the
@@ -61,8 +75,8 @@ fn lend_body(request: &mut Request) -> Option<Leftover> {
     Some(leftover)
 }
 
-fn mark(headers: &mut HeaderMap, client_request_id: Option<HeaderValue>) {
-    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+fn mark(headers: &mut HeaderMap, request_id: &str, client_request_id: Option<HeaderValue>) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
     if let Some(id) = client_request_id {
@@ -156,12 +170,16 @@ fn base_url(state: &ApiState, request: &Request) -> String {
         .headers()
         .get(HOST)
         .and_then(|value| value.to_str().ok());
+    let scheme = match &state.config.tls {
+        Some(_) => "https",
+        None => "http",
+    };
     if let Some(host) = header.filter(|host| is_host(host)) {
-        return format!("http://{host}");
+        return format!("{scheme}://{host}");
     }
     match state.address.get() {
-        Some(address) => format!("http://{address}"),
-        None => "http://localhost".to_owned(),
+        Some(address) => format!("{scheme}://{address}"),
+        None => format!("{scheme}://localhost"),
     }
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use lote_model::access::{Permission, Scope, Target};
 use lote_model::key;
 use lote_model::name::GroupName;
 use lote_model::path::IdStyle;
@@ -11,8 +12,9 @@ use lote_model::workspace::GroupRecord;
 use lote_store::{ListRequest, Transaction, get_json, list_json};
 use serde_json::{Value, json};
 
+use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
-use crate::page::{PageRequest, page_of};
+use crate::page::{PageRequest, page, page_of};
 use crate::records::{ATTEMPTS_MAX, Kind, contended};
 use crate::request::{At, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -51,9 +53,20 @@ pub(crate) async fn head(State(state): State<ApiState>, At(name): At<GroupName>)
 pub(crate) async fn list(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     parameters: Parameters,
 ) -> Answer {
     let request = PageRequest::of(&parameters)?;
+    let only = match principal.scope() {
+        Scope::Everything => None,
+        Scope::Group(group) => Some(group),
+        Scope::Workspace(path) => Some(&path.group),
+    };
+    if let Some(group) = only {
+        let found = get_json::<GroupRecord>(state.store(), &key::group(group)).await?;
+        let values = found.iter().map(|entry| view(&entry.value, &caller.style));
+        return Ok(page(&caller, &parameters, values.collect(), None));
+    }
     let listing = list_json::<GroupRecord>(state.store(), request.list(key::GROUPS)).await?;
     let values = listing
         .items
@@ -67,6 +80,7 @@ pub(crate) async fn list(
 pub(crate) async fn put(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     At(name): At<GroupName>,
     body: Body,
 ) -> Answer {
@@ -78,6 +92,7 @@ pub(crate) async fn put(
         if let Some(found) = get_json::<GroupRecord>(state.store(), &key).await? {
             return Ok(Json(view(&found.value, &caller.style)).into_response());
         }
+        principal.require(Permission::GroupsCreate, &Target::Group(name.clone()))?;
         let record = GroupRecord {
             name: name.clone(),
             created_at: state.now(),

@@ -6,13 +6,17 @@
 //! The way of a request: [`server`] accepts the connection, `front` finds out
 //! under which prefix it came and brings its path into one form, `routes` picks
 //! the handler, the handler reads and writes the store and answers in the
-//! caller's own form.
+//! caller's own form. Before that, `auth` finds out who asks and whether they may;
+//! after it, `audit` writes down what was changed or refused.
 //!
 //! * [`server`] — connections, time limits, shutdown.
 //! * [`state`] — what all handlers share, and the settings.
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
 //! * `leftover` — what a handler did not read of a body.
 //! * `routes` — which handler answers which path.
+//! * [`tls`] — encrypted connections.
+//! * `auth` — who asks, and whether they may; `tokens` — tokens as resources.
+//! * `audit` — the log of who did what.
 //! * `groups`, `workspaces`, `experiments`, `clusters`, `file_servers`, `jobs`, `nodes`, `meta` — the resources.
 //! * `remote_login`, `usages`, `catalogue`, `quota` — where to log in, how much there is and may be, what can be permitted.
 //! * `neighbours` — other services that unmodified clients call; can be switched off.
@@ -27,6 +31,8 @@
 //! based on, and nothing but the store survives a request. Only this crate
 //! names axum.
 
+mod audit;
+mod auth;
 mod catalogue;
 mod clusters;
 mod error;
@@ -55,10 +61,14 @@ mod secrets;
 pub mod server;
 pub mod state;
 mod time;
+pub mod tls;
 mod token;
+mod tokens;
 mod usages;
 mod workspaces;
 
+pub use audit::{AuditLog, AuditSink, Rotation};
+pub use auth::{OperatorTokens, OperatorTokensError};
 pub use routes::router;
 pub use server::serve;
 pub use state::{ApiConfig, ApiState, Clock};

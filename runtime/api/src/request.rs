@@ -16,9 +16,6 @@ use lote_model::problem::Problem;
 use crate::error::ApiError;
 use crate::state::ApiState;
 
-/// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Who asks, and in which form the answer goes back.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -131,15 +128,18 @@ impl FromRequest<ApiState> for Body {
         if waits_for_consent && announced > limit_bytes as u64 {
             return Err(ApiError::too_large(limit_bytes));
         }
-        let read = tokio::time::timeout(BODY_TIMEOUT, read_body(&mut body, limit_bytes)).await;
-        read.unwrap_or_else(|_| Err(too_slow())).map(Self)
+        let read =
+            tokio::time::timeout(state.config.body_timeout, read_body(&mut body, limit_bytes))
+                .await;
+        read.unwrap_or_else(|_| Err(too_slow(state.config.body_timeout)))
+            .map(Self)
     }
 }
 
-fn too_slow() -> ApiError {
+fn too_slow(limit: Duration) -> ApiError {
     let message = format!(
         "the request body did not arrive within {} s",
-        BODY_TIMEOUT.as_secs()
+        limit.as_secs_f64()
     );
     ApiError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", message)
 }

@@ -1,15 +1,17 @@
 //! Which handler answers which path.
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
+use crate::auth::guard::guard;
 use crate::files::{link, output};
 use crate::front::{self, Front};
 use crate::jobs::{create, events, logs, plan};
 use crate::state::ApiState;
 use crate::{
     catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes, openapi,
-    operation, remote_login, usages, workspaces,
+    operation, remote_login, tokens, usages, workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.
@@ -51,14 +53,21 @@ pub fn router(state: ApiState) -> Router {
 
 /// The routes alone, for paths in their own form.
 fn behind_front(state: ApiState) -> Router {
-    let mut router = all().router;
-    if state.config.neighbours {
-        router = router.merge(neighbours::routes());
-    }
-    router
+    assembled(state.config.neighbours)
+        .route_layer(from_fn_with_state(state.clone(), guard))
         .fallback(meta::unknown)
         .method_not_allowed_fallback(meta::method_not_allowed)
         .with_state(state)
+}
+
+/// All routes, before anything is put around them.
+pub(crate) fn assembled(with_neighbours: bool) -> Router<ApiState> {
+    let router = all().router;
+    if with_neighbours {
+        router.merge(neighbours::routes())
+    } else {
+        router
+    }
 }
 
 /// All of our own. The neighbours' are described by those whose they are.
@@ -151,6 +160,11 @@ fn daemon() -> Routes {
         .route("/v1/nodes/{node}", get(nodes::get))
         .route("/v1/plugins", get(meta::plugins))
         .route("/v1/version", get(meta::version))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route(
+            "/v1/tokens/{token}",
+            get(tokens::get).delete(tokens::revoke),
+        )
         .route("/v1/openapi.json", get(openapi::get))
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))

@@ -2,25 +2,25 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
+use crate::auth::seats;
 use crate::janitor;
 use crate::routes::router;
 use crate::state::ApiState;
-
-/// How long a client may take to send the head of a request; also how long a
-/// connection may be idle between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The most a request's head may take, in bytes. The longest part is a
 /// download link, whose token is limited to a quarter of this.
@@ -39,6 +39,10 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// descriptors ran out, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Whom a connection comes from; in the extensions of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// Serves until `shutdown` is done, then lets running requests end.
 pub async fn serve(
     listener: TcpListener,
@@ -49,9 +53,10 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let router = router(state.clone());
     let janitor = tokio::spawn(janitor::run(state.clone()));
+    let seats = tokio::spawn(seats::run(state.clone()));
     tokio::select! {
         () = shutdown => {}
-        () = accept(&listener, &router, &state.stopping, &connections) => {}
+        () = accept(&listener, &router, &state, &connections) => {}
     }
     drop(listener);
     state.stopping.cancel();
@@ -65,14 +70,14 @@ pub async fn serve(
             connections.len()
         );
     }
-    let _ = janitor.await;
+    let _ = tokio::join!(janitor, seats);
     Ok(())
 }
 
 async fn accept(
     listener: &TcpListener,
     router: &Router,
-    stopping: &CancellationToken,
+    state: &ApiState,
     connections: &TaskTracker,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -81,8 +86,8 @@ async fn accept(
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), stopping.clone());
+            Ok((stream, peer)) => {
+                let connection = connection(stream, Peer(peer), router.clone(), state.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -96,19 +101,43 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
+async fn connection(stream: TcpStream, peer: Peer, router: Router, state: ApiState) {
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &state.config.tls else {
+        return requests(stream, peer, router, &state).await;
+    };
+    let encrypted = tokio::select! {
+        encrypted = tls.accept(stream) => encrypted,
+        () = state.stopping.cancelled() => return,
+    };
+    match encrypted {
+        Ok(stream) => requests(stream, peer, router, &state).await,
+        Err(error) => tracing::debug!("no encrypted connection came about: {error}"),
+    }
+}
+
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    router: Router,
+    state: &ApiState,
+) {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(state.config.head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopping.cancelled() => {
+        () = state.stopping.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

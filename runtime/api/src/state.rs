@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lote_model::framework::Frameworks;
@@ -12,6 +13,9 @@ use lote_store::Store;
 use lote_vault::SealingKey;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::AuditLog;
+use crate::auth::{Door, OperatorTokens};
+use crate::tls::Tls;
 use crate::token::Signer;
 
 /// Tells the time; tests give their own.
@@ -32,9 +36,22 @@ pub struct ApiConfig {
     pub public_url: Option<String>,
     /// The largest request body, in bytes.
     pub body_limit_bytes: usize,
+    /// How long a client may take to send the head of a request; also how long a
+    /// connection may be idle between requests.
+    pub head_timeout: Duration,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
     /// Whether output files are opened with the rights of the job's user. Needs
     /// root; without it a daemon reads with its own rights.
     pub read_as_job_user: bool,
+    /// Encrypts connections. None: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Administrators whose tokens are not in the store.
+    pub operator_tokens: OperatorTokens,
+    /// Where it is written who changed what. None: nowhere.
+    pub audit: Option<AuditLog>,
+    /// Whether reads are written there as well.
+    pub audit_reads: bool,
     /// How much users may create.
     pub quotas: Quotas,
     /// Whether the services beside Batch AI that its clients call are there.
@@ -52,7 +69,13 @@ impl ApiConfig {
             sealing_key: None,
             public_url: None,
             body_limit_bytes: 4 << 20,
+            head_timeout: Duration::from_mins(1),
+            body_timeout: Duration::from_secs(30),
             read_as_job_user: false,
+            tls: None,
+            operator_tokens: OperatorTokens::default(),
+            audit: None,
+            audit_reads: false,
             quotas: Quotas::default(),
             neighbours: true,
             storage_accounts: StorageAccounts::default(),
@@ -71,6 +94,8 @@ pub struct Shared {
     pub(crate) config: ApiConfig,
     pub(crate) clock: Clock,
     pub(crate) signer: Signer,
+    /// Whether tokens are asked for, and whose streams are open.
+    pub(crate) door: Door,
     /// Ends the answers that never end by themselves.
     pub(crate) stopping: CancellationToken,
     /// Where the server listens; the last resort for absolute URLs.
@@ -91,6 +116,7 @@ impl ApiState {
             frameworks,
             config,
             clock,
+            door: Door::default(),
             stopping: CancellationToken::new(),
             address: OnceLock::new(),
         }))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use lote_model::access::{Permission, Scope, Target};
 use lote_model::body;
 use lote_model::id::UnixId;
 use lote_model::key;
@@ -16,10 +17,11 @@ use lote_store::{Transaction, get_json, list_json};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::groups::LOCATION;
 use crate::operation;
-use crate::page::{PageRequest, page_of};
+use crate::page::{PageRequest, page, page_of};
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, provisioning};
 use crate::request::{At, Body, Caller, Parameters};
 use crate::state::ApiState;
@@ -51,6 +53,7 @@ fn view(record: &WorkspaceRecord, style: &IdStyle) -> Value {
 pub(crate) async fn put(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     At(path): At<WorkspacePath>,
     Body(request_body): Body,
 ) -> Answer {
@@ -63,8 +66,10 @@ pub(crate) async fn put(
             accept_again(&found.value, &wanted, &location)?;
             return Ok(Json(view(&found.value, &caller.style)).into_response());
         }
+        let group = Target::Group(path.group.clone());
+        principal.require(Permission::WorkspacesCreate, &group)?;
         let tags = wanted.tags.clone().unwrap_or_default();
-        if let Some(record) = create(&state, &caller, &path, &location, tags).await? {
+        if let Some(record) = create(&state, &caller, &principal, &path, &location, tags).await? {
             return Ok(Json(view(&record, &caller.style)).into_response());
         }
     }
@@ -109,6 +114,7 @@ fn accept_again(
 async fn create(
     state: &ApiState,
     caller: &Caller,
+    principal: &Principal,
     path: &WorkspacePath,
     location: &str,
     tags: BTreeMap<String, String>,
@@ -117,6 +123,10 @@ async fn create(
     let group = get_json::<GroupRecord>(state.store(), &group_key).await?;
     if group.is_none() && !caller.is_old_client() {
         return Err(Kind::Group.missing(&path.group));
+    }
+    if group.is_none() {
+        let target = Target::Group(path.group.clone());
+        principal.require(Permission::GroupsCreate, &target)?;
     }
     crate::quota::check_workspaces(state, &path.group, &path.workspace).await?;
     let counter = get_json::<UnixId>(state.store(), key::NEXT_UNIX_ID).await?;
@@ -198,18 +208,40 @@ pub(crate) async fn get(
 pub(crate) async fn list_by_group(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     At(group): At<GroupName>,
     parameters: Parameters,
 ) -> Answer {
+    if let Scope::Workspace(path) = principal.scope() {
+        return list_one(&state, &caller, &parameters, path).await;
+    }
     list(&state, &caller, &parameters, &key::workspaces_of(&group)).await
 }
 
 pub(crate) async fn list_all(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     parameters: Parameters,
 ) -> Answer {
-    list(&state, &caller, &parameters, key::WORKSPACES).await
+    match principal.scope() {
+        Scope::Everything => list(&state, &caller, &parameters, key::WORKSPACES).await,
+        Scope::Group(group) => list(&state, &caller, &parameters, &key::workspaces_of(group)).await,
+        Scope::Workspace(path) => list_one(&state, &caller, &parameters, path).await,
+    }
+}
+
+/// The list of a caller who sees one workspace only.
+async fn list_one(
+    state: &ApiState,
+    caller: &Caller,
+    parameters: &Parameters,
+    path: &WorkspacePath,
+) -> Answer {
+    PageRequest::of(parameters)?;
+    let found = get_json::<WorkspaceRecord>(state.store(), &key::workspace(path)).await?;
+    let values = found.iter().map(|entry| view(&entry.value, &caller.style));
+    Ok(page(caller, parameters, values.collect(), None))
 }
 
 async fn list(state: &ApiState, caller: &Caller, parameters: &Parameters, prefix: &str) -> Answer {

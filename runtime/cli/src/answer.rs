@@ -243,6 +243,43 @@ pub struct PluginMembers {
     pub source: Option<String>,
 }
 
+/// A token.
+pub type Token = Resource<TokenMembers>;
+
+/// `properties` of a token.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenMembers {
+    /// What its maker calls it.
+    pub display_name: String,
+    /// What it may.
+    pub role: String,
+    /// How far it reaches; everywhere if absent.
+    pub scope: Option<TokenScope>,
+    /// `active`, `expired` or `revoked`.
+    pub state: String,
+    /// How its secret part ends.
+    pub last_four: String,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// By whom.
+    pub created_by: String,
+    /// Until when it works.
+    pub expires_at: Option<Timestamp>,
+    /// The token itself, in the answer that made it.
+    pub token: Option<String>,
+}
+
+/// `scope` of a token.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TokenScope {
+    /// The resource group.
+    pub group: String,
+    /// The workspace; all of the group if absent.
+    #[serde(default)]
+    pub workspace: Option<String>,
+}
+
 /// A file of an output directory.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ use lote_model::problem::Problem;
 
 use crate::exit;
 use crate::output::{Colour, Style};
+use crate::tls::verifier::NotBelieved;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,15 @@ pub enum Failure {
         /// Why not.
         #[source]
         source: Box<ureq::Error>,
+    },
+    /// Something answers, but is not believed to be the daemon.
+    #[error("will not talk to {url}")]
+    Untrusted {
+        /// The URL.
+        url: String,
+        /// Why not.
+        #[source]
+        source: NotBelieved,
     },
     /// The connection broke while an answer was read.
     #[error("cannot {action}: the connection to {url} broke")]
@@ -65,6 +75,9 @@ pub enum Failure {
     /// The user's settings.
     #[error("the settings are wrong")]
     Settings(#[from] crate::settings::SettingsError),
+    /// Encrypted connections cannot be made.
+    #[error("cannot tell whether an encrypted connection is safe")]
+    Trust(#[from] crate::tls::TrustError),
     /// Options that make no job.
     #[error("the command line makes no job")]
     Body(#[from] crate::job_body::BodyError),
@@ -121,7 +134,11 @@ impl Failure {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } => exit::UNREACHABLE,
             Self::Refused { status: 404, .. } | Self::NoSuchFile(_) => exit::NOT_FOUND,
-            Self::Name(_) | Self::Settings(_) | Self::Body(_) | Self::Unasked(_) => exit::USAGE,
+            Self::Name(_)
+            | Self::Settings(_)
+            | Self::Trust(_)
+            | Self::Body(_)
+            | Self::Unasked(_) => exit::USAGE,
             Self::WaitTimeout { .. } => exit::WAIT_TIMEOUT,
             _ => exit::FAILURE,
         }
@@ -149,6 +166,10 @@ impl Failure {
         match self {
             Self::Unreachable { .. } => Some(
                 "start one on this machine with `lote node`, or name another with --url or LOTE_URL",
+            ),
+            Self::Untrusted { .. } => Some(
+                "compare the fingerprint with what the daemon prints at its start; if it is the \
+                 same, give it with --fingerprint, or give the authority with --ca-file",
             ),
             Self::Refused {
                 status: 401 | 403, ..

@@ -1,17 +1,24 @@
 //! Requests to the daemon.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lote_model::problem::Problem;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use ureq::config::Config;
 use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body};
 
 use crate::answer;
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::tls::connector::TlsConnector;
+use crate::tls::verifier::NotBelieved;
+use crate::tls::{TrustError, client_config};
 
 /// A daemon that accepts no connection for this long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +62,7 @@ pub type Stream = Box<dyn Read + Send>;
 
 impl Client {
     /// A client of the daemon that the settings name.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings) -> Result<Self, Failure> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A node of the cluster is never behind the site's web proxy.
@@ -64,11 +71,11 @@ impl Client {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .build();
-        Self {
-            agent: Agent::new_with_config(config),
+        Ok(Self {
+            agent: agent(config, settings)?,
             url: settings.url.clone(),
             token: settings.token.clone(),
-        }
+        })
     }
 
     /// The daemon's URL.
@@ -231,10 +238,7 @@ impl Client {
                 .map_err(ureq::Error::from)
                 .and_then(|request| self.agent.run(request))
         };
-        sent.map_err(|error| Failure::Unreachable {
-            url: self.url.clone(),
-            source: Box::new(error),
-        })
+        sent.map_err(|error| unreachable(&self.url, error))
     }
 
     fn absolute(&self, path: &str) -> String {
@@ -301,6 +305,37 @@ impl Client {
             source,
         }
     }
+}
+
+/// Why there is no answer: nobody is there, or it is somebody else.
+fn unreachable(url: &str, error: ureq::Error) -> Failure {
+    let url = url.to_owned();
+    let reason = match &error {
+        ureq::Error::Io(error) => error.get_ref(),
+        _ => None,
+    };
+    let stranger = reason.and_then(|reason| reason.downcast_ref::<NotBelieved>());
+    match stranger.cloned() {
+        Some(source) => Failure::Untrusted { url, source },
+        None => Failure::Unreachable {
+            url,
+            source: Box::new(error),
+        },
+    }
+}
+
+/// Plain connections, and encrypted ones where the daemon's URL asks for them.
+fn agent(config: Config, settings: &Settings) -> Result<Agent, TrustError> {
+    if !settings.url.starts_with("https://") {
+        return Ok(Agent::new_with_config(config));
+    }
+    let tls = TlsConnector(Arc::new(client_config(&settings.trust)?));
+    let connector = ().chain(TcpConnector::default()).chain(tls);
+    Ok(Agent::with_parts(
+        config,
+        connector,
+        DefaultResolver::default(),
+    ))
 }
 
 /// What the daemon says is wrong; whatever it sends.

@@ -5,11 +5,12 @@
 //! calls [`run`]. Everything here speaks HTTP only; nothing reads the store.
 //!
 //! Invariants: what people read is made by pure functions ([`show`], [`failure`],
-//! [`output`]); only [`console`], [`http`], [`settings`] and [`command`] do I/O.
+//! [`output`]); only [`console`], [`http`], [`tls`], [`settings`] and [`command`] do I/O.
 //!
 //! * [`args`], [`node_args`] — what can be typed.
 //! * [`settings`] — which daemon, which group and workspace: options, variables, file.
 //! * [`http`], [`place`] — requests to the daemon and where resources stand.
+//! * [`tls`] — encrypted connections, and whose certificates are believed.
 //! * [`job_file`], [`job_body`], [`job_name`] — from files and options to the body of a job.
 //! * [`answer`] — the members of answers that are shown.
 //! * [`show`], [`output`], [`console`] — tables, details, colours, streams.
@@ -33,6 +34,7 @@ pub mod output;
 pub mod place;
 pub mod settings;
 pub mod show;
+pub mod tls;
 
 use std::process::ExitCode;
 
@@ -62,7 +64,7 @@ pub fn run_with(
     let outcome = settings::Settings::resolve(&client.global, surroundings)
         .map_err(failure::Failure::from)
         .and_then(|settings| {
-            let context = command::Context::new(settings, surroundings, console, interrupts);
+            let context = command::Context::new(settings, surroundings, console, interrupts)?;
             command::run(&context, client.command)
         });
     match outcome {

@@ -54,6 +54,26 @@ pub struct NodeArgs {
     /// A TOML file of secrets that jobs refer to in key vaults, by their URLs
     #[arg(long, value_name = "FILE")]
     pub secrets_file: Option<PathBuf>,
+    /// A file of administrators' tokens, a name and a token in each line; only its
+    /// owner may read it
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Serve HTTPS with a certificate made at the first start; its fingerprint is
+    /// printed at every start
+    #[arg(long)]
+    pub tls: bool,
+    /// Serve HTTPS with this certificate, in PEM form, with those above it
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, in PEM form; only its owner may read it
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve plain HTTP although others can listen in: tokens travel readably
+    #[arg(long)]
+    pub insecure_http: bool,
+    /// Write reads to the audit log as well
+    #[arg(long)]
+    pub audit_reads: bool,
     /// How jobs are kept apart [default: auto]
     #[arg(long, value_enum)]
     pub isolation: Option<Isolation>,
@@ -112,6 +132,14 @@ pub struct NodeSettings {
     pub plugin_dir: Option<PathBuf>,
     /// The table of secrets that jobs only refer to.
     pub secrets_file: Option<PathBuf>,
+    /// The file of administrators' tokens.
+    pub token_file: Option<PathBuf>,
+    /// How connections are encrypted.
+    pub tls: TlsSource,
+    /// Whether plain HTTP is served where others can listen in.
+    pub insecure_http: bool,
+    /// Whether reads are written to the audit log.
+    pub audit_reads: bool,
     /// How jobs are kept apart.
     pub isolation: Isolation,
     /// How much users may create.
@@ -120,6 +148,22 @@ pub struct NodeSettings {
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
     pub storage_accounts: StorageAccounts,
+}
+
+/// Where the daemon's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsSource {
+    /// There is none: plain HTTP.
+    None,
+    /// The daemon makes one.
+    SelfMade,
+    /// The operator has one.
+    Files {
+        /// The certificate, with those above it.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
 }
 
 /// Why the daemon's options are no settings.
@@ -146,6 +190,9 @@ pub enum NodeSettingsError {
     /// `--listen` is no address and port.
     #[error("'{0}' is not an address to listen on; give it as ADDR:PORT, such as 127.0.0.1:8471")]
     Listen(String),
+    /// Half a certificate, or two.
+    #[error("give --tls-cert and --tls-key together, or --tls for a certificate that is made here")]
+    Tls,
     /// There is no place for data.
     #[error("no home directory is known; give --data-dir")]
     NoDataDirectory,
@@ -165,6 +212,11 @@ impl NodeArgs {
             Some(path) => read_file(path)?,
             None => Self::default(),
         };
+        let tls = tls_source(
+            self.tls || file.tls,
+            self.tls_cert.or(file.tls_cert),
+            self.tls_key.or(file.tls_key),
+        )?;
         let listen = self
             .listen
             .or(file.listen)
@@ -186,11 +238,28 @@ impl NodeArgs {
             nvml_library: self.nvml_library.or(file.nvml_library),
             plugin_dir: self.plugin_dir.or(file.plugin_dir),
             secrets_file: self.secrets_file.or(file.secrets_file),
+            token_file: self.token_file.or(file.token_file),
+            tls,
+            insecure_http: self.insecure_http || file.insecure_http,
+            audit_reads: self.audit_reads || file.audit_reads,
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
             quotas: self.quotas.resolve(file.quotas),
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })
+    }
+}
+
+fn tls_source(
+    self_made: bool,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<TlsSource, NodeSettingsError> {
+    match (self_made, certificate, key) {
+        (false, None, None) => Ok(TlsSource::None),
+        (true, None, None) => Ok(TlsSource::SelfMade),
+        (false, Some(certificate), Some(key)) => Ok(TlsSource::Files { certificate, key }),
+        _ => Err(NodeSettingsError::Tls),
     }
 }
 
@@ -265,6 +334,32 @@ mod tests {
         };
         let error = args.resolve(Some("/d".into())).unwrap_err();
         assert!(error.to_string().contains("ADDR:PORT"), "{error}");
+    }
+
+    #[test]
+    fn certificates_are_whole_or_made_here() {
+        let tls = |tls, cert: Option<&str>, key: Option<&str>| {
+            let args = NodeArgs {
+                tls,
+                tls_cert: cert.map(PathBuf::from),
+                tls_key: key.map(PathBuf::from),
+                ..NodeArgs::default()
+            };
+            args.resolve(Some("/d".into())).map(|settings| settings.tls)
+        };
+        assert_eq!(tls(false, None, None).unwrap(), TlsSource::None);
+        assert_eq!(tls(true, None, None).unwrap(), TlsSource::SelfMade);
+        assert!(matches!(
+            tls(false, Some("c"), Some("k")).unwrap(),
+            TlsSource::Files { .. }
+        ));
+        for (made, cert, key) in [
+            (false, Some("c"), None),
+            (false, None, Some("k")),
+            (true, Some("c"), Some("k")),
+        ] {
+            assert!(matches!(tls(made, cert, key), Err(NodeSettingsError::Tls)));
+        }
     }
 
     #[test]

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use lote_model::access::Scope;
+use lote_model::access::fingerprint::Fingerprint;
 use lote_model::name::{GroupName, ResourceName};
 use lote_model::path::WorkspacePath;
 use serde::Deserialize;
 
 use crate::args::{Format, GlobalArgs};
+use crate::tls::Trust;
 
 /// The daemon of a first start on this machine.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:8471";
@@ -61,6 +64,8 @@ impl Surroundings {
 struct ConfigFile {
     url: Option<String>,
     token: Option<String>,
+    ca_file: Option<PathBuf>,
+    fingerprint: Option<String>,
     group: Option<String>,
     workspace: Option<String>,
     output: Option<Format>,
@@ -73,8 +78,13 @@ pub struct Settings {
     pub url: String,
     /// The token, if there is one.
     pub token: Option<String>,
+    /// Whose certificates are believed.
+    pub trust: Trust,
     /// Group and workspace.
     pub workspace: WorkspacePath,
+    /// What options and variables name of group and workspace, without the file
+    /// and the defaults: how far a new token is to reach.
+    pub named_scope: Scope,
     /// How answers are printed.
     pub format: Format,
 }
@@ -92,7 +102,7 @@ pub enum SettingsError {
         source: std::io::Error,
     },
     /// The user's file is wrong.
-    #[error("'{}' is wrong; it may hold url, token, group, workspace and output", path.display())]
+    #[error("'{}' is wrong; it may hold url, token, ca-file, fingerprint, group, workspace and output", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -109,8 +119,11 @@ pub enum SettingsError {
         #[source]
         source: Box<lote_model::problem::Problem>,
     },
-    /// A URL that is none, or of a kind this version cannot speak.
-    #[error("'{0}' is not the URL of a daemon; this version speaks plain http://HOST:PORT")]
+    /// A fingerprint that is none.
+    #[error("the fingerprint is wrong")]
+    Fingerprint(#[source] Box<lote_model::problem::Problem>),
+    /// A URL that is none, or of a kind that nobody speaks here.
+    #[error("'{0}' is not the URL of a daemon; give it as http://HOST:PORT or https://HOST:PORT")]
     Url(String),
 }
 
@@ -125,15 +138,26 @@ impl Settings {
         let given = |given: &Option<String>| given.clone().filter(|text| !text.is_empty());
         let pick = |option: &Option<String>, kept: Option<String>| given(option).or(kept);
         let url = pick(&global.url, file.url).unwrap_or_else(|| URL_DEFAULT.into());
+        let fingerprint = pick(&global.fingerprint, file.fingerprint);
+        let ca_file = global.ca_file.clone().or(file.ca_file);
+        let trust = trust(fingerprint.as_deref(), ca_file)?;
         let group = pick(&global.group, file.group).unwrap_or_else(|| "default".into());
         let workspace = pick(&global.workspace, file.workspace).unwrap_or_else(|| "default".into());
+        let workspace = WorkspacePath {
+            group: GroupName::new(group).map_err(name_error("group"))?,
+            workspace: ResourceName::new(workspace).map_err(name_error("workspace"))?,
+        };
+        let named_scope = match (given(&global.group), given(&global.workspace)) {
+            (_, Some(_)) => Scope::Workspace(workspace.clone()),
+            (Some(_), None) => Scope::Group(workspace.group.clone()),
+            (None, None) => Scope::Everything,
+        };
         Ok(Self {
             url: checked_url(&url)?,
+            trust,
             token: pick(&global.token, file.token),
-            workspace: WorkspacePath {
-                group: GroupName::new(group).map_err(name_error("group"))?,
-                workspace: ResourceName::new(workspace).map_err(name_error("workspace"))?,
-            },
+            workspace,
+            named_scope,
             format: global.output.or(file.output).unwrap_or_default(),
         })
     }
@@ -141,6 +165,18 @@ impl Settings {
     /// Whether the daemon is on this machine, so that paths here are paths there.
     pub fn daemon_is_local(&self) -> bool {
         host_of(&self.url).is_some_and(is_loopback)
+    }
+}
+
+/// A pinned certificate says more than a signed one.
+fn trust(fingerprint: Option<&str>, ca_file: Option<PathBuf>) -> Result<Trust, SettingsError> {
+    let ca_file = ca_file.filter(|path| !path.as_os_str().is_empty());
+    match (fingerprint, ca_file) {
+        (Some(text), _) => Fingerprint::parse(text)
+            .map(Trust::Pinned)
+            .map_err(|problem| SettingsError::Fingerprint(Box::new(problem))),
+        (None, Some(path)) => Ok(Trust::Authorities(path)),
+        (None, None) => Ok(Trust::System),
     }
 }
 
@@ -181,9 +217,10 @@ fn checked_url(text: &str) -> Result<String, SettingsError> {
     }
 }
 
-/// The host of an `http` URL, without port and brackets.
+/// The host of an `http` or `https` URL, without port and brackets.
 fn host_of(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("http://")?;
+    let plain = url.strip_prefix("http://");
+    let rest = plain.or_else(|| url.strip_prefix("https://"))?;
     let authority = rest.split('/').next()?;
     if let Some(bracketed) = authority.strip_prefix('[') {
         return bracketed.split(']').next();
@@ -265,9 +302,55 @@ mod tests {
     #[test]
     fn urls_are_checked_before_anything_is_sent() {
         assert_eq!(checked_url("gpu1:8471").unwrap(), "http://gpu1:8471");
-        for bad in ["", "https://gpu1", "http://", "ftp://x"] {
+        assert_eq!(checked_url("https://gpu1/").unwrap(), "https://gpu1");
+        for bad in ["", "https://", "http://", "ftp://x"] {
             assert!(checked_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_pinned_certificate_counts_before_authorities() {
+        let folder = tempfile::tempdir().unwrap();
+        let resolve = |fingerprint: Option<&str>, ca_file: Option<&str>| {
+            let global = GlobalArgs {
+                fingerprint: fingerprint.map(str::to_owned),
+                ca_file: ca_file.map(PathBuf::from),
+                ..GlobalArgs::default()
+            };
+            Settings::resolve(&global, &surroundings(folder.path())).map(|settings| settings.trust)
+        };
+        let pinned = Fingerprint([0xab; 32]);
+        let text = pinned.to_string();
+        assert_eq!(resolve(None, None).unwrap(), Trust::System);
+        assert_eq!(resolve(None, Some("")).unwrap(), Trust::System);
+        assert_eq!(
+            resolve(None, Some("ca.pem")).unwrap(),
+            Trust::Authorities("ca.pem".into())
+        );
+        assert_eq!(
+            resolve(Some(&text), Some("ca.pem")).unwrap(),
+            Trust::Pinned(pinned)
+        );
+        let error = resolve(Some("abc"), None).unwrap_err();
+        assert!(matches!(error, SettingsError::Fingerprint(_)), "{error}");
+    }
+
+    #[test]
+    fn a_token_reaches_as_far_as_options_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let scope = |group: Option<&str>, workspace: Option<&str>| {
+            let global = GlobalArgs {
+                group: group.map(str::to_owned),
+                workspace: workspace.map(str::to_owned),
+                ..GlobalArgs::default()
+            };
+            let settings = Settings::resolve(&global, &surroundings(folder.path())).unwrap();
+            settings.named_scope.to_string()
+        };
+        assert_eq!(scope(None, None), "everything");
+        assert_eq!(scope(Some("lab"), None), "group lab");
+        assert_eq!(scope(Some("lab"), Some("ws")), "workspace lab/ws");
+        assert_eq!(scope(None, Some("ws")), "workspace default/ws");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Names are folded to lower case, so that look-ups ignore case; the records
 //! keep the user's spelling. `/` cannot occur in a name.
 
+use crate::access::token::TokenId;
 use crate::id::{ClusterUid, JobUid, NodeName};
 use crate::name::GroupName;
 use crate::path::{ChildPath, JobPath, WorkspacePath};
@@ -46,6 +47,17 @@ pub const NEXT_UNIX_ID: &str = "counters/unix-id";
 /// How many clusters were ever created, written by the API with each of them, so
 /// that two cannot take the last place of the quota.
 pub const CLUSTERS_CREATED: &str = "counters/clusters-created";
+
+/// Tokens, written by the API.
+pub const TOKENS: &str = "tokens/";
+/// There once the first token was made, so that the door stays closed even when
+/// all tokens are revoked; written by the API.
+pub const DOOR: &str = "access/door";
+
+/// `tokens/{id}`
+pub fn token(id: &TokenId) -> String {
+    format!("{TOKENS}{id}")
+}
 
 /// `groups/{group}`
 pub fn group(name: &GroupName) -> String {

@@ -19,9 +19,11 @@
 //! * [`body`], [`job_request`], [`cluster_request`], [`request_check`] — from request bytes to
 //!   checked resources.
 //! * [`secret`], [`secret_members`] — secret values, and how they leave a body.
+//! * [`access`] — who may do what: roles, scopes, permissions, tokens.
 //! * [`problem`] — what is wrong with a request.
 //! * [`duration`], [`quantity`], [`expand`] — small languages: durations, sizes, `$NAME`.
 
+pub mod access;
 pub mod accounting;
 pub mod allocation;
 pub mod body;

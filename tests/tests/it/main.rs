@@ -7,6 +7,7 @@
     reason = "this is test code: a broken expectation ends the test with its sentence"
 )]
 
+mod access;
 mod bodies;
 mod command_line;
 mod conformance;

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use lote_model::access::Permission;
 use lote_model::cluster::ClusterRecord;
 use lote_model::framework::ValidatedSettings;
 use lote_model::id::JobUid;
@@ -16,11 +17,15 @@ use lote_model::workspace::{ExperimentRecord, WorkspaceRecord};
 use lote_store::{Entry, Store, Transaction, get_json};
 
 use super::{Job, view};
+use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, subscription};
 use crate::request::{At, Body, Caller};
 use crate::secrets;
 use crate::state::ApiState;
+
+/// Where a job's body names its cluster.
+pub(crate) const CLUSTER_ID: &str = "/properties/cluster/id";
 
 /// A job as its plugin accepted it.
 pub(crate) struct Accepted {
@@ -40,10 +45,17 @@ struct Parents {
 pub(crate) async fn put(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     At(path): At<JobPath>,
     Body(request_body): Body,
 ) -> Answer {
     let request = parse(&state, &request_body)?;
+    // The cluster may be one of another workspace.
+    principal.require_in(
+        Permission::JobsWrite,
+        &request.cluster.workspace,
+        CLUSTER_ID,
+    )?;
     let uid = JobUid::new(uuid::Uuid::new_v4().to_string());
     let key = key::job(&path);
     let mut parents = None;
@@ -199,7 +211,7 @@ impl Parents {
         }
         let workspace = records::lasting_workspace(store, &path.workspace).await?;
         let found = get_json::<ClusterRecord>(store, &key::cluster(cluster)).await?;
-        let target = "/properties/cluster/id";
+        let target = CLUSTER_ID;
         let Some(found) = found else {
             let message = format!(
                 "there is no cluster {} in workspace {}",

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use lote_model::access::Permission;
 use lote_model::allocation::{GangMember, NodePlan};
 use lote_model::cluster::{ClusterRecord, ClusterStatus};
 use lote_model::environment::scratch_path;
@@ -18,7 +19,8 @@ use lote_store::{ListRequest, get_json, list_json};
 use serde_json::{Value, json};
 
 use super::Job;
-use super::create::{Accepted, accept, job_input, parse};
+use super::create::{Accepted, CLUSTER_ID, accept, job_input, parse};
+use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::fleet::Fleet;
 use crate::records;
@@ -119,14 +121,16 @@ fn answer(id: &str, about: &NodePlan, launch: &LaunchPlan, imagined: bool) -> Re
 pub(crate) async fn dry_run(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     At(path): At<JobPath>,
     Body(request_body): Body,
 ) -> Answer {
     let request = parse(&state, &request_body)?;
+    principal.require_in(Permission::JobsPlan, &request.cluster.workspace, CLUSTER_ID)?;
     let workspace = records::workspace(state.store(), &path.workspace)
         .await?
         .value;
-    let target = "/properties/cluster/id";
+    let target = CLUSTER_ID;
     let cluster = get_json::<ClusterRecord>(state.store(), &key::cluster(&request.cluster)).await?;
     let cluster = cluster.ok_or_else(|| {
         let message = format!(

@@ -32,13 +32,10 @@ const LOTE_TOKEN_PREFIX: &str = "lote_";
 /// The third part where the secret is no token of Lote.
 const NO_TOKEN: &str = "open";
 
-/// Whether a secret is good enough for an access token.
-///
-/// The place for the check of tokens: until there are any, the daemon listens on
-/// loopback only and every secret will do.
-#[expect(clippy::unused_async, reason = "tokens are in the store")]
-async fn is_known_token(_state: &ApiState, _secret: &str) -> Result<bool, ApiError> {
-    Ok(true)
+/// Whether a secret is good enough for an access token. While there are no
+/// tokens, every secret will do.
+async fn is_known_token(state: &ApiState, secret: &str) -> Result<bool, ApiError> {
+    crate::auth::accepts(state, secret).await
 }
 
 /// A refusal in the words of RFC 6749, §5.2.

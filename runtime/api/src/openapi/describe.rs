@@ -148,7 +148,16 @@ impl Described {
     }
 
     /// 200 with JSON.
-    pub(crate) fn answers<T: ToSchema>(mut self, what: &str) -> Self {
+    pub(crate) fn answers<T: ToSchema>(self, what: &str) -> Self {
+        self.tells::<T>("200", what)
+    }
+
+    /// 201 with JSON: it has been made, and `Location` says where it is.
+    pub(crate) fn creates<T: ToSchema>(self, what: &str) -> Self {
+        self.tells::<T>("201", what)
+    }
+
+    fn tells<T: ToSchema>(mut self, status: &'static str, what: &str) -> Self {
         let shape = Shape::of::<T>();
         self.shapes.push(shape);
         let content = ContentBuilder::new()
@@ -157,7 +166,7 @@ impl Described {
         let response = ResponseBuilder::new()
             .description(what)
             .content(JSON, content);
-        self.answers.push(("200", response.build()));
+        self.answers.push((status, response.build()));
         self
     }
 

@@ -44,6 +44,7 @@ fn segment(name: &str) -> (&'static str, ObjectBuilder) {
         "nodeName" => "A node. Case does not matter.",
         "location" => "A region; Lote has one, any name will do.",
         "operationId" => "The id from the answer that accepted the operation.",
+        "tokenId" => "The public part of a token.",
         "token" => "What the link permits, signed.",
         _ => "A name.",
     };

@@ -189,8 +189,11 @@ pub(crate) struct Daemon {
     now: Arc<Mutex<Timestamp>>,
     server: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
     agent: ureq::Agent,
-    configure: fn(&mut ApiConfig),
+    configure: Configure,
 }
+
+/// Changes the settings before a start.
+type Configure = Box<dyn Fn(&mut ApiConfig) + Send + Sync>;
 
 impl Daemon {
     pub(crate) fn start() -> Self {
@@ -198,7 +201,9 @@ impl Daemon {
     }
 
     /// One with other settings than the defaults.
-    pub(crate) fn start_configured(configure: fn(&mut ApiConfig)) -> Self {
+    pub(crate) fn start_configured(
+        configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -221,7 +226,7 @@ impl Daemon {
             now,
             server: None,
             agent,
-            configure,
+            configure: Box::new(configure),
         };
         daemon.serve();
         daemon

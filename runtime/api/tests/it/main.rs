@@ -8,6 +8,8 @@
     reason = "a test that cannot go on says so by panicking, and its table may be long"
 )]
 
+mod access;
+mod audit;
 mod bad_input;
 mod concurrent;
 mod connections;
@@ -31,5 +33,7 @@ mod requeued;
 mod resources;
 mod secrets;
 mod store;
+mod tls;
+mod tokens;
 mod usages;
 mod wire;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -106,6 +107,39 @@ fn heads_have_limits() {
     let answer = raw(&daemon, "NONSENSE\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     daemon.get("/healthz").expect(200);
+}
+
+#[test]
+fn heads_and_bodies_that_do_not_come_are_not_waited_for() {
+    let daemon = Daemon::start_configured(|config| {
+        config.head_timeout = Duration::from_millis(200);
+        config.body_timeout = Duration::from_millis(200);
+    });
+    daemon.furnish();
+    let revision = daemon.revision();
+    let slow = |request: &str| {
+        let mut stream = TcpStream::connect(daemon.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for head in ["", "GET /healthz HTTP/1.1\r\nHost: h\r\n"] {
+        let answer = slow(head);
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
+            "{answer}"
+        );
+    }
+    let body =
+        format!("PUT {LAB}/ws/clusters/x HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{{");
+    let answer = slow(&body);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("RequestTimeout"), "{answer}");
+    assert_eq!(daemon.revision(), revision);
 }
 
 #[test]

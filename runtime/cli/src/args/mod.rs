@@ -4,6 +4,9 @@ pub mod file_server;
 pub mod job;
 pub mod resources;
 pub mod run;
+pub mod token;
+
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -39,6 +42,17 @@ pub struct GlobalArgs {
         value_name = "TOKEN"
     )]
     pub token: Option<String>,
+    /// The certificates that an https daemon's must be signed by [default: the system's]
+    #[arg(long, env = "LOTE_CA_FILE", global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The one certificate that an https daemon must show, as it prints at its start
+    #[arg(
+        long,
+        env = "LOTE_FINGERPRINT",
+        global = true,
+        value_name = "sha256:HEX"
+    )]
+    pub fingerprint: Option<String>,
     /// The resource group [default: default]
     #[arg(short, long, env = "LOTE_GROUP", global = true)]
     pub group: Option<String>,
@@ -91,6 +105,9 @@ pub enum Command {
     /// Framework plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Tokens: who may do what
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 /// `lote node`: the daemon without a subcommand, a client with one.
@@ -163,6 +180,8 @@ pub enum ClientCommand {
     Usage,
     /// `lote plugin`.
     Plugin(PluginCommand),
+    /// `lote token`.
+    Token(token::TokenCommand),
 }
 
 impl Cli {
@@ -184,6 +203,7 @@ impl Cli {
             Command::FileServer(server) => ClientCommand::FileServer(server),
             Command::Usage => ClientCommand::Usage,
             Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
+            Command::Token(token) => ClientCommand::Token(token),
         };
         Invocation::Client(Box::new(ClientArgs {
             global: self.global,

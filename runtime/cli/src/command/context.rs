@@ -37,14 +37,14 @@ impl<'a> Context<'a> {
         surroundings: &'a Surroundings,
         console: &'a Console,
         interrupts: &'a dyn Fn() -> Interrupts,
-    ) -> Self {
-        Self {
-            client: Client::new(&settings),
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            client: Client::new(&settings)?,
             settings,
             surroundings,
             console,
             interrupts,
-        }
+        })
     }
 
     /// A child of the workspace: an experiment or a cluster.

@@ -11,6 +11,7 @@ mod logs;
 mod node;
 mod remote_login;
 mod run;
+mod token;
 mod usage;
 mod workspace;
 
@@ -34,5 +35,6 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::FileServer(command) => file_server::run(context, command),
         ClientCommand::Usage => usage::run(context),
         ClientCommand::Plugin(command) => node::plugins(context, &command),
+        ClientCommand::Token(command) => token::run(context, command),
     }
 }

@@ -7,6 +7,7 @@ mod file_server;
 mod job;
 mod node;
 mod plan;
+mod token;
 
 pub use cluster::{cluster_details, cluster_table};
 pub use container::{container_details, container_table};
@@ -15,6 +16,7 @@ pub use file_server::{file_server_details, file_server_table};
 pub use job::{error_block, file_table, job_details, job_table};
 pub use node::{node_details, node_table, plugin_table};
 pub use plan::{PlanAnswer, plan};
+pub use token::{new_token, token_table};
 
 use jiff::Timestamp;
 

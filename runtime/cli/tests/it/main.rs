@@ -12,3 +12,4 @@ mod following;
 mod requests;
 mod stub;
 mod terminal;
+mod tokens;

@@ -1,10 +1,14 @@
 //! `lote node`: one machine's daemon, put together from its parts.
 //!
 //! * `bootstrap` — what a first start makes.
+//! * `certificate` — the daemon's certificate: the operator's, or one made here.
+//! * `door` — who may reach the daemon: tokens of a file, addresses, the audit log.
 //! * `frameworks` — the built-in plugins, and those of the operator's folder.
-//! * `secret` — the key that signs links.
+//! * `secret` — the key that signs links, and files of secrets.
 
 mod bootstrap;
+mod certificate;
+mod door;
 mod frameworks;
 mod secret;
 
@@ -19,9 +23,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
+use lote_api::tls::Tls;
 use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
+use lote_model::access::fingerprint::Fingerprint;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::problem::explain;
@@ -50,10 +56,10 @@ enum StartError {
     Runtime(#[source] std::io::Error),
     #[error("cannot drop the supplementary groups of root")]
     Groups(#[source] std::io::Error),
-    #[error(
-        "refusing to listen on {0}: without tokens the API must stay on loopback (127.0.0.1 or ::1)"
-    )]
-    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Door(#[from] door::DoorError),
+    #[error(transparent)]
+    Certificate(#[from] certificate::CertificateError),
     #[error(
         "cannot listen on {address}; is another daemon running? choose another address with --listen"
     )]
@@ -135,22 +141,26 @@ fn create_data_directory(path: &Path) -> Result<(), StartError> {
 }
 
 async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
-    let listener = listen(settings.listen).await?;
     let store = EmbeddedStore::open(&settings.data_dir, &EmbeddedOptions::default())?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
     let sealing_key = lote_vault::sealing_key(&settings.data_dir)?;
     let config = node_config(&settings, sealing_key);
-    let api = api_state(
-        &settings,
-        &config,
+    let api = api_config(&settings, &config)?;
+    let closed = door::check(&settings, &*store, &api).await?;
+    let listener = listen(settings.listen).await?;
+    let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
+    let fingerprint = api.tls.as_ref().map(Tls::fingerprint);
+    let api = ApiState::new(
         Arc::clone(&store),
         Arc::clone(&frameworks),
-    )?;
+        api,
+        Arc::new(Timestamp::now),
+    );
     let stop = CancellationToken::new();
     let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner).await?;
-    announce(&settings, &agent);
+    announce(&settings, &agent, fingerprint);
+    door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
     // Requests that came before this wait in the listener's queue.
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
@@ -173,9 +183,6 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    if !address.ip().is_loopback() {
-        return Err(StartError::NotLoopback(address));
-    }
     TcpListener::bind(address)
         .await
         .map_err(|source| StartError::Listen { address, source })
@@ -219,31 +226,30 @@ fn node_name(text: &str) -> String {
         .collect()
 }
 
-fn api_state(
-    settings: &NodeSettings,
-    node: &NodeConfig,
-    store: Arc<dyn Store>,
-    frameworks: Arc<dyn Frameworks>,
-) -> Result<ApiState, StartError> {
+fn api_config(settings: &NodeSettings, node: &NodeConfig) -> Result<ApiConfig, StartError> {
     let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
     config.quotas = settings.quotas;
     config.neighbours = settings.neighbours;
     config.storage_accounts = settings.storage_accounts.clone();
     config.sealing_key = node.sealing_key.clone();
     config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
-    Ok(ApiState::new(
-        store,
-        frameworks,
-        config,
-        Arc::new(Timestamp::now),
-    ))
+    config.tls = certificate::load(settings, &node.address)?;
+    config.operator_tokens = door::operator_tokens(settings.token_file.as_deref())?;
+    config.audit = Some(door::audit_log(&settings.data_dir)?);
+    config.audit_reads = settings.audit_reads;
+    Ok(config)
 }
 
 /// Says what is in force, so that nobody has to guess (design §1.5).
-fn announce(settings: &NodeSettings, agent: &Agent) {
+fn announce(settings: &NodeSettings, agent: &Agent, fingerprint: Option<Fingerprint>) {
     let node = agent.record();
+    let scheme = if fingerprint.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     tracing::info!(
-        url = format!("http://{}", settings.listen),
+        url = format!("{scheme}://{}", settings.listen),
         data = %settings.data_dir.display(),
         node = %node.name,
         size = node.size,
@@ -251,6 +257,9 @@ fn announce(settings: &NodeSettings, agent: &Agent) {
         gpus = node.gpus.len(),
         "ready"
     );
+    if let Some(fingerprint) = fingerprint {
+        tracing::info!("the certificate's fingerprint is {fingerprint}");
+    }
     for capability in &node.isolation {
         let state = if capability.in_force {
             "in force"

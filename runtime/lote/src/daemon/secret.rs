@@ -1,8 +1,9 @@
-//! The key that signs links and operation ids; it stays with the data.
+//! The key that signs links and operation ids, which stays with the data; and how
+//! files of secrets are written and read.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The key could not be read or made.
@@ -33,7 +34,13 @@ fn read_or_make(path: &Path) -> io::Result<[u8; 32]> {
         .read(true)
         .open("/dev/urandom")?
         .read_exact(&mut key)?;
-    // Complete under another name first: a crash must not leave half a key.
+    write(path, &key)?;
+    Ok(key)
+}
+
+/// Writes a file that only its owner may read. Complete under another name first:
+/// a crash must not leave half a secret.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -41,10 +48,26 @@ fn read_or_make(path: &Path) -> io::Result<[u8; 32]> {
         .truncate(true)
         .mode(0o600)
         .open(&draft)?;
-    file.write_all(&key)?;
+    file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    Ok(key)
+    std::fs::rename(&draft, path)
+}
+
+/// Reads a file of secrets, unless others than its owner may read it.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    // Of the open file, so that nobody can exchange it in between.
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let message = format!(
+            "others than its owner may read or change it (mode {:03o}); run `chmod 600` on it",
+            mode & 0o777
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -53,7 +76,6 @@ mod tests {
 
     #[test]
     fn the_key_stays_and_is_nobody_elses_to_read() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let first = link_key(folder.path()).unwrap();
         assert_ne!(first, [0; 32]);
@@ -65,6 +87,20 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(link_key(other.path()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        write(&path, b"secret").unwrap();
+        assert_eq!(read(&path).unwrap(), b"secret");
+        for mode in [0o640, 0o604, 0o620] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+            assert!(!error.to_string().contains("secret"));
+        }
     }
 
     #[test]

@@ -12,13 +12,14 @@ mod jobs;
 mod jobs_lote;
 mod operations;
 mod subscription;
+mod tokens;
 mod workspaces;
 
 use super::describe::Described;
 use super::parameters;
 
 /// The groups of operations, as clients show them.
-pub(crate) const TAGS: [(&str, &str); 10] = [
+pub(crate) const TAGS: [(&str, &str); 11] = [
     ("groups", "Resource groups: namespaces of workspaces"),
     ("workspaces", "Workspaces: containers of everything else"),
     ("clusters", "Clusters: nodes held for jobs"),
@@ -28,6 +29,7 @@ pub(crate) const TAGS: [(&str, &str); 10] = [
     ("files", "Output files of jobs"),
     ("operations", "Long-running operations"),
     ("subscription", "What belongs to no workspace"),
+    ("tokens", "Tokens: who may do what"),
     ("daemon", "The daemon, its nodes and plugins"),
 ];
 
@@ -49,6 +51,7 @@ pub(crate) fn all() -> Vec<Described> {
     with_version
         .chain(jobs_lote::all())
         .chain(files::all())
+        .chain(tokens::all())
         .chain(daemon::all())
         .collect()
 }

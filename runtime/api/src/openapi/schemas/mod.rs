@@ -36,5 +36,6 @@ pub(crate) mod plan;
 pub(crate) mod resource;
 pub(crate) mod scale;
 pub(crate) mod secret;
+pub(crate) mod token;
 pub(crate) mod usage;
 pub(crate) mod workspace;
