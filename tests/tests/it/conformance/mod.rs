@@ -128,7 +128,7 @@ fn cluster() -> Value {
     json!({"properties": {
         "vmSize": "cpu",
         "scaleSettings": {"manual": {"targetNodeCount": 1}},
-        "userAccountSettings": {"adminUserName": "ops"},
+        "userAccountSettings": {"adminUserName": "ops", "adminUserPassword": "not-shown-again"},
     }})
 }
 
