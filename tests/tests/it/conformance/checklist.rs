@@ -27,7 +27,7 @@ fn read(document: &str) -> (Vec<usize>, Vec<Named>) {
     let mut file = None;
     for line in document.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
-            let number = heading
+            let number: Option<usize> = heading
                 .split_once(". ")
                 .and_then(|(number, _)| number.parse().ok());
             headings.extend(number);

@@ -19,7 +19,7 @@ fn pages(lab: &Lab, method: &str, rest: &str) -> Vec<Vec<String>> {
         let values = page.json["value"].as_array().expect("a list");
         pages.push(values.iter().map(name).collect());
         next = page.json["nextLink"].as_str().map(str::to_owned);
-        for link in &next {
+        if let Some(link) = &next {
             assert!(
                 link.starts_with(&lab.daemon.url()),
                 "{link} is not absolute"
