@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{EXPECT, HOST, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 use lote_model::path::IdStyle;
@@ -43,7 +43,10 @@ pub(crate) async fn answer(State(mut front): State<Front>, mut request: Request)
             error.into_response()
         }
     };
-    if let Some(leftover) = leftover {
+    // Who was too slow with the body has had the time for it.
+    if let Some(leftover) = leftover
+        && response.status() != StatusCode::REQUEST_TIMEOUT
+    {
         leftover.drain().await;
     }
     mark(response.headers_mut(), client_request_id);

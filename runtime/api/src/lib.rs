@@ -12,6 +12,7 @@
 //! * [`state`] — what all handlers share, and the settings.
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
 //! * `leftover` — what a handler did not read of a body.
+//! * `timed` — a connection whose client must take what is sent to it.
 //! * `routes` — which handler answers which path.
 //! * `groups`, `workspaces`, `experiments`, `clusters`, `jobs`, `nodes`, `meta` — the resources.
 //! * `operation` — long-running operations, computed from the store.
@@ -29,6 +30,9 @@ mod experiments;
 mod files;
 mod fleet;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod janitor;
 mod jobs;
@@ -44,6 +48,7 @@ mod routes;
 pub mod server;
 pub mod state;
 mod time;
+mod timed;
 mod token;
 mod workspaces;
 

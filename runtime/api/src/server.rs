@@ -9,6 +9,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +18,14 @@ use tokio_util::task::TaskTracker;
 use crate::janitor;
 use crate::routes::router;
 use crate::state::ApiState;
+use crate::timed::TimedWrites;
 
 /// How long a client may take to send the head of a request; also how long a
 /// connection may be idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a client may take nothing of an answer that waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most a request's head may take, in bytes. The longest part is a
 /// download link, whose token is limited to a quarter of this.
@@ -69,13 +74,20 @@ pub async fn serve(
     Ok(())
 }
 
+/// Connections never take more than half of the files that the daemon may open:
+/// it needs others for its store and for what is read on those connections.
+fn connections_max() -> usize {
+    let open_files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(open_files / 2).map_or(CONNECTIONS_MAX, |half| half.min(CONNECTIONS_MAX))
+}
+
 async fn accept(
     listener: &TcpListener,
     router: &Router,
     stopping: &CancellationToken,
     connections: &TaskTracker,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(connections_max()));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
@@ -99,6 +111,7 @@ async fn accept(
 async fn connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
+    let stream = TimedWrites::new(stream, WRITE_TIMEOUT);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

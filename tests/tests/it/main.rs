@@ -9,8 +9,10 @@
 
 mod command_line;
 mod faults;
+mod hostile_clients;
 mod isolation;
 mod jobs;
+mod load;
 mod plugins;
 mod requests;
 mod sdk;

@@ -2,10 +2,12 @@
 //!
 //! * `bootstrap` — what a first start makes.
 //! * `frameworks` — the built-in plugins, and those of the operator's folder.
+//! * `limits` — what the system lets the daemon have at once.
 //! * `secret` — the key that signs links.
 
 mod bootstrap;
 mod frameworks;
+mod limits;
 mod secret;
 
 use std::fs::DirBuilder;
@@ -114,6 +116,7 @@ fn try_run(args: NodeArgs) -> Result<(), StartError> {
         // groups would come along. Before any other thread exists.
         FsIdentity::drop_supplementary_groups().map_err(StartError::Groups)?;
     }
+    limits::raise_open_files();
     create_data_directory(&settings.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
