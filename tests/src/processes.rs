@@ -55,6 +55,11 @@ pub fn resident_bytes(pid: u32) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// How many files, sockets included, a process has open.
+pub fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// Control groups with `name` in their path, in every hierarchy.
 pub fn cgroups_mentioning(name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -4,11 +4,22 @@ use std::process::{Command, ExitCode};
 
 use crate::artifacts;
 use crate::command;
-use crate::error::Error;
+use crate::error::{self, Error};
+use crate::install;
 use crate::workspace::Workspace;
+
+/// The benchmark that needs a load tool, and the package of the tool.
+const LOAD: (&str, &str) = ("api", "wrk");
 
 /// Runs `bench` with the user's arguments and ends as it does.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, Error> {
+    let (load, tool) = LOAD;
+    if arguments.is_empty() || arguments.iter().any(|name| name == load) {
+        // Without it the other benchmarks run, and this one says why it does not.
+        if let Err(missing) = install::debian_packages(&[tool]) {
+            println!("{}", error::chain(&missing));
+        }
+    }
     let lote = artifacts::programs(workspace)?;
     // The plugin host measures the calls of plugins itself.
     command::run(&mut workspace.cargo(&[

@@ -8,6 +8,7 @@
 //! * `artifacts` — builds everything else, once, and finds the test programs.
 //! * `libtest` — reads what a test program printed.
 //! * `stage` — the stages of `cargo xtask test` and the summary.
+//! * `fuzz` — builds the fuzz targets and runs each for some seconds.
 //! * `architecture` — the rules of ARCHITECTURE.md, checked.
 //! * `supply` — licences, sources and advisories of the dependencies.
 //! * `demo` — a daemon and a real training job, from nothing.
@@ -23,6 +24,7 @@ mod cli;
 mod command;
 mod demo;
 mod error;
+mod fuzz;
 mod install;
 mod libtest;
 mod plugins;

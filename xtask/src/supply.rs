@@ -13,6 +13,10 @@ use crate::stage::{Session, Tally};
 /// The checks. The last one needs a database from outside.
 const CHECKS: [&str; 4] = ["bans", "licenses", "sources", ADVISORIES];
 
+/// Every lock file with dependencies of its own: the workspace's, and that of the
+/// fuzz targets. One file of rules is for both.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
+
 /// The check of known faults.
 const ADVISORIES: &str = "advisories";
 
@@ -35,33 +39,39 @@ enum Verdict {
 pub(crate) fn check(session: &mut Session) -> Result<Tally, Error> {
     let program = install::cargo_deny(session.workspace)?;
     let mut tally = Tally::default();
-    for check in CHECKS {
-        let log = session.logs.join(format!("supply-{check}.log"));
-        match run(&program, &session.workspace.root, check, &log)? {
+    for (manifest, check) in MANIFESTS
+        .into_iter()
+        .flat_map(|manifest| CHECKS.map(|check| (manifest, check)))
+    {
+        let name = manifest.replace('/', "-");
+        let log = session.logs.join(format!("supply-{check}-{name}.log"));
+        let mut deny = deny(&program, &session.workspace.root, manifest, check);
+        match run(&mut deny, check, &log)? {
             Verdict::Passed => tally.passed += 1,
-            Verdict::Unreachable => {
-                tally.skip(format!("{check}: the database cannot be fetched from here"));
-            }
+            Verdict::Unreachable => tally.skip(format!(
+                "{check} of {manifest}: the database cannot be fetched from here"
+            )),
             Verdict::Failed => {
                 let output = command::read_lossy(&log)?;
-                tally.fail(format!("{check}: {}", command::last_characters(&output)));
+                let end = command::last_characters(&output);
+                tally.fail(format!("{check} of {manifest}: {end}"));
             }
         }
     }
     Ok(tally)
 }
 
-fn run(program: &Path, root: &Path, check: &str, log: &Path) -> Result<Verdict, Error> {
+fn deny(program: &Path, root: &Path, manifest: &str, check: &str) -> Command {
     let mut deny = Command::new(program);
-    deny.args([
-        "--log-level",
-        "error",
-        "check",
-        "--hide-inclusion-graph",
-        check,
-    ])
-    .current_dir(root);
-    match command::run_logged(&mut deny, log, CHECK_LIMIT) {
+    deny.args(["--log-level", "error", "--config", "deny.toml"])
+        .args(["--manifest-path", manifest])
+        .args(["check", "--hide-inclusion-graph", check])
+        .current_dir(root);
+    deny
+}
+
+fn run(deny: &mut Command, check: &str, log: &Path) -> Result<Verdict, Error> {
+    match command::run_logged(deny, log, CHECK_LIMIT) {
         Ok(status) if status.success() => Ok(Verdict::Passed),
         Ok(_) => Ok(failure(check, &command::read_lossy(log)?)),
         Err(Error::TimedOut { .. }) if check == ADVISORIES => Ok(Verdict::Unreachable),

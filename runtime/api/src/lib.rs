@@ -13,6 +13,7 @@
 //! * [`state`] — what all handlers share, and the settings.
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
 //! * `leftover` — what a handler did not read of a body.
+//! * `timed` — a connection whose client must take what is sent to it.
 //! * `routes` — which handler answers which path.
 //! * [`tls`] — encrypted connections.
 //! * `auth` — who asks, and whether they may; `tokens` — tokens as resources.
@@ -41,6 +42,9 @@ mod file_servers;
 mod files;
 mod fleet;
 mod front;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod groups;
 mod janitor;
 mod jobs;
@@ -61,6 +65,7 @@ mod secrets;
 pub mod server;
 pub mod state;
 mod time;
+mod timed;
 pub mod tls;
 mod token;
 mod tokens;

@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -21,6 +22,10 @@ use crate::auth::seats;
 use crate::janitor;
 use crate::routes::router;
 use crate::state::ApiState;
+use crate::timed::TimedWrites;
+
+/// How long a client may take nothing of an answer that waits for it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most a request's head may take, in bytes. The longest part is a
 /// download link, whose token is limited to a quarter of this.
@@ -74,13 +79,20 @@ pub async fn serve(
     Ok(())
 }
 
+/// Connections never take more than half of the files that the daemon may open:
+/// it needs others for its store and for what is read on those connections.
+fn connections_max() -> usize {
+    let open_files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(open_files / 2).map_or(CONNECTIONS_MAX, |half| half.min(CONNECTIONS_MAX))
+}
+
 async fn accept(
     listener: &TcpListener,
     router: &Router,
     state: &ApiState,
     connections: &TaskTracker,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(connections_max()));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
@@ -128,6 +140,7 @@ async fn requests(
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request)
     });
+    let stream = TimedWrites::new(stream, WRITE_TIMEOUT);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(state.config.head_timeout)

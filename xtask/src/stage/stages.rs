@@ -6,6 +6,7 @@ use crate::artifacts;
 use crate::command;
 use crate::demo;
 use crate::error::Error;
+use crate::fuzz;
 use crate::install;
 use crate::stage::{Session, Stage, Tally};
 use crate::{architecture, supply};
@@ -76,6 +77,20 @@ pub(super) const STAGES: &[Stage] = &[
         run: |session| integration(session, "isolation", &["isolation::"], |_| {}),
     },
     Stage {
+        name: "load",
+        checks: "thirty submitters at once, and slow, idle, huge and restless clients",
+        needs_root: false,
+        packages: &[],
+        run: |session| integration(session, "load", &["load::", "hostile_clients::"], |_| {}),
+    },
+    Stage {
+        name: "fuzz",
+        checks: "no input makes a fuzz target fail, in some seconds for each",
+        needs_root: false,
+        packages: &["g++"],
+        run: fuzz::run,
+    },
+    Stage {
         name: "demo",
         checks: "`cargo xtask demo` trains to a good accuracy",
         needs_root: false,
@@ -100,6 +115,7 @@ pub(super) const STAGES: &[Stage] = &[
 
 fn format(session: &mut Session) -> Result<Tally, Error> {
     command::run(&mut session.workspace.cargo(&["fmt", "--all", "--check"]))?;
+    command::run(fuzz::cargo(session.workspace, "fmt").arg("--check"))?;
     Ok(Tally::passed())
 }
 
@@ -122,8 +138,10 @@ fn lint(session: &mut Session) -> Result<Tally, Error> {
     for package in session.workspace.packages_below("plugins") {
         components.args(["--package", package]);
     }
+    let mut targets = fuzz::cargo(session.workspace, "clippy");
+    targets.args(["--locked", "--release"]);
     let mut tally = Tally::default();
-    for mut clippy in [native, components] {
+    for mut clippy in [native, components, targets] {
         command::run(clippy.args(["--", "--deny", "warnings"]))?;
         tally.passed += 1;
     }
@@ -159,7 +177,14 @@ fn documentation_examples(session: &Session) -> Result<Tally, Error> {
 }
 
 /// Modules of the integration tests that are stages of their own.
-const OWN_STAGES: [&str; 4] = ["sdk::", "contract::", "faults::", "isolation::"];
+const OWN_STAGES: [&str; 6] = [
+    "sdk::",
+    "contract::",
+    "faults::",
+    "isolation::",
+    "load::",
+    "hostile_clients::",
+];
 
 /// Everything that is no stage of its own, so that no test escapes.
 fn end_to_end(session: &mut Session) -> Result<Tally, Error> {

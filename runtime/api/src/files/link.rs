@@ -29,7 +29,8 @@ use crate::page::ESCAPED;
 use crate::request::{Caller, Segments};
 use crate::state::ApiState;
 
-const PURPOSE: &str = "link";
+/// What the tokens of links are sealed for.
+pub(crate) const PURPOSE: &str = "link";
 
 /// What a link lets its holder read. Short names, because it stands in a URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

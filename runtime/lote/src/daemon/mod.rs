@@ -4,12 +4,14 @@
 //! * `certificate` — the daemon's certificate: the operator's, or one made here.
 //! * `door` — who may reach the daemon: tokens of a file, addresses, the audit log.
 //! * `frameworks` — the built-in plugins, and those of the operator's folder.
+//! * `limits` — what the system lets the daemon have at once.
 //! * `secret` — the key that signs links, and files of secrets.
 
 mod bootstrap;
 mod certificate;
 mod door;
 mod frameworks;
+mod limits;
 mod secret;
 
 use std::fs::DirBuilder;
@@ -123,6 +125,7 @@ fn try_run(args: NodeArgs) -> Result<(), StartError> {
         // groups would come along. Before any other thread exists.
         FsIdentity::drop_supplementary_groups().map_err(StartError::Groups)?;
     }
+    limits::raise_open_files();
     create_data_directory(&settings.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -5,7 +5,7 @@
 //! * `statistics` — medians and other quantiles.
 //! * `load` — submits many jobs over HTTP and waits for their ends.
 //! * `account` — whose processor time it was.
-//! * `plan`, `dispatch`, `latency`, `memory`, `restart` — the measurements.
+//! * `plan`, `dispatch`, `latency`, `memory`, `restart`, `api` — the measurements.
 //!
 //! Times are printed and never asserted: they belong to the machine. What is
 //! asserted is that the work was really done (every job succeeded, every process
@@ -17,6 +17,7 @@
 )]
 
 mod account;
+mod api;
 mod dispatch;
 mod figure;
 mod latency;
@@ -69,12 +70,14 @@ enum Measurement {
     Memory,
     /// From a start after `kill -9` to the first answer
     Restart,
+    /// Requests per second and their latency, by the load tool `wrk`
+    Api,
 }
 
 impl Measurement {
     /// Whether jobs run in it, with a control group and a user of their own.
     fn needs_root(self) -> bool {
-        self != Self::Plan
+        !matches!(self, Self::Plan | Self::Api)
     }
 
     fn run(self, machine: &Machine, arguments: &Arguments) -> Vec<Figure> {
@@ -86,6 +89,7 @@ impl Measurement {
             Self::Latency => latency::measure(machine, arguments.share),
             Self::Memory => memory::measure(machine, arguments.share),
             Self::Restart => restart::measure(machine),
+            Self::Api => api::measure(),
         }
     }
 }
@@ -102,6 +106,12 @@ fn main() -> ExitCode {
         if measurement.needs_root() && !nix::unistd::geteuid().is_root() {
             println!(
                 "{measurement:?} cannot be measured without root: jobs would have no control group and no user of their own"
+            );
+            continue;
+        }
+        if measurement == Measurement::Api && !api::is_possible() {
+            println!(
+                "{measurement:?} cannot be measured without the load tool: install the package wrk"
             );
             continue;
         }

@@ -1,0 +1,27 @@
+//! Bodies of PUT and PATCH for clusters.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lote_model::cluster::{ClusterProperties, parse_scale_update};
+use lote_model::problem::Problem;
+use serde_json::json;
+
+fuzz_target!(|body: &[u8]| {
+    match ClusterProperties::parse(body) {
+        Ok(cluster) => {
+            let answered = json!({ "properties": cluster }).to_string();
+            if let Ok(again) = ClusterProperties::parse(answered.as_bytes()) {
+                assert_eq!(again, cluster, "an answer sent back means the same");
+            }
+        }
+        Err(problem) => assert_has_reason(&problem),
+    }
+    if let Err(problem) = parse_scale_update(body) {
+        assert_has_reason(&problem);
+    }
+});
+
+fn assert_has_reason(problem: &Problem) {
+    assert!(!problem.code.is_empty() && !problem.message.is_empty());
+}
