@@ -134,13 +134,11 @@ pub(crate) async fn get(
     AtFileServer(path): AtFileServer,
 ) -> Answer {
     let store = state.store();
-    match get_json::<FileServerRecord>(store, &key::file_server(&path)).await? {
-        Some(found) => answer(&state, &caller, &found.value).await,
-        None => {
-            let missing = Kind::FileServer.missing(&path.name);
-            Err(records::missing_child(store, &path.workspace, missing).await)
-        }
+    if let Some(found) = get_json::<FileServerRecord>(store, &key::file_server(&path)).await? {
+        return answer(&state, &caller, &found.value).await;
     }
+    let missing = Kind::FileServer.missing(&path.name);
+    Err(records::missing_child(store, &path.workspace, missing).await)
 }
 
 pub(crate) async fn list(

@@ -18,6 +18,7 @@ mod quotas;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Daemon options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct NodeArgs {
     /// A TOML file with any of these options
     #[arg(long, value_name = "FILE")]

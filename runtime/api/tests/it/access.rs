@@ -19,7 +19,8 @@ struct Row {
     least: &'static str,
 }
 
-const ACCOUNTS: &str = "/subscriptions/{subscription}/resourcegroups/{group}/providers/{namespace}/storageaccounts";
+const ACCOUNTS: &str =
+    "/subscriptions/{subscription}/resourcegroups/{group}/providers/{namespace}/storageaccounts";
 
 const WS: &str = "/v1/groups/{group}/workspaces/{workspace}";
 
@@ -100,7 +101,9 @@ const PUBLIC: &[(&str, &str)] = &[
 
 fn rows() -> impl Iterator<Item = (Row, String)> {
     TABLE.iter().map(|&(method, pattern, least)| {
-        let whole = pattern.replacen("WS", WS, 1).replacen("ACCOUNTS", ACCOUNTS, 1);
+        let whole = pattern
+            .replacen("WS", WS, 1)
+            .replacen("ACCOUNTS", ACCOUNTS, 1);
         let row = Row {
             method,
             pattern,

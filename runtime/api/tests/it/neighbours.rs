@@ -43,10 +43,8 @@ fn the_second_form_of_the_token_endpoint_has_numbers() {
     let daemon = daemon();
     let form = "grant_type=client_credentials&client_id=a&client_secret=s&scope=https%3A%2F%2Fh%2F.default";
     let mut body = ask(&daemon, "/some-tenant/oauth2/v2.0/token", form).expect(200);
-    assert!(
-        body["access_token"].as_str().unwrap().ends_with(".open"),
-        "{body}"
-    );
+    let signature = body["access_token"].as_str().unwrap().rsplit('.').next();
+    assert_eq!(signature, Some("open"), "{body}");
     body["access_token"] = json!("…");
     insta::assert_json_snapshot!("token-v2", body);
 }

@@ -5,7 +5,7 @@ use lote_model::quota::Quotas;
 use serde::Deserialize;
 
 /// The `--quota-…` options; the TOML file has them in a table `[quotas]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct QuotaArgs {
     /// The most clusters in all workspaces together [default: 10000]
