@@ -52,6 +52,15 @@ fn job(name: &str) -> Value {
 /// The names that were acknowledged so far.
 type Acknowledged = Mutex<BTreeSet<String>>;
 
+/// Set when this ends, by a panic as well, so that nobody waits for ever.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn thirty_submitters_lose_nothing_and_double_nothing() {
     let daemon = if nix::unistd::geteuid().is_root() {
@@ -74,8 +83,9 @@ fn thirty_submitters_lose_nothing_and_double_nothing() {
             }
             lists
         });
+        let over = SetAtEnd(submitted);
         submit_all(daemon, experiment, acknowledged);
-        submitted.store(true, Ordering::Relaxed);
+        drop(over);
         println!("submitted after {:?}", start.elapsed());
         assert!(watcher.join().expect("every list is right") > 0);
     });

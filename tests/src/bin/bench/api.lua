@@ -14,8 +14,9 @@ function request()
   count = count + 1
   local number = count
   if numbers > 0 then
-    -- A stride that meets all of them, in no order that helps a cache.
-    number = (count * 7919) % numbers + 1
+    -- A stride that meets all of them, in no order that helps a cache. From 2 on:
+    -- wrk throws the first request of a run away, so there is no number 1.
+    number = (count * 7919) % numbers + 2
   end
   local target = string.gsub(path, "NUMBER", string.format("%06d", number))
   return wrk.format(method, target, headers, body)
