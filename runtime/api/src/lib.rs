@@ -26,6 +26,7 @@
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
 //! * `secrets` — sealed beside the record that they belong to.
+//! * `events` — what happens to all resources, as it happens; `watches` — the store's, read as one.
 //! * `page`, `records`, `error`, `token`, `time` — what the handlers have in common.
 //!
 //! Invariants: only desired state is written, every write compares what it was
@@ -37,6 +38,7 @@ mod auth;
 mod catalogue;
 mod clusters;
 mod error;
+mod events;
 mod experiments;
 mod file_servers;
 mod files;
@@ -70,6 +72,7 @@ pub mod tls;
 mod token;
 mod tokens;
 mod usages;
+mod watches;
 mod workspaces;
 
 pub use audit::{AuditLog, AuditSink, Rotation};

@@ -7,11 +7,11 @@ use axum::routing::{MethodRouter, get, post};
 use crate::auth::guard::guard;
 use crate::files::{link, output};
 use crate::front::{self, Front};
-use crate::jobs::{create, events, logs, plan};
+use crate::jobs::{create, events as job_events, logs, plan};
 use crate::state::ApiState;
 use crate::{
-    catalogue, clusters, experiments, file_servers, groups, jobs, meta, neighbours, nodes, openapi,
-    operation, remote_login, tokens, usages, workspaces,
+    catalogue, clusters, events, experiments, file_servers, groups, jobs, meta, neighbours, nodes,
+    openapi, operation, remote_login, tokens, usages, workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.
@@ -145,7 +145,7 @@ fn job_routes(jobs: &str) -> Routes {
         .route(&at("/terminate"), post(jobs::terminate))
         .route(&at("/listoutputfiles"), post(output::list))
         .route(&at("/plan"), get(plan::get).post(plan::dry_run))
-        .route(&at("/events"), get(events::get))
+        .route(&at("/events"), get(job_events::get))
         .route(&at("/logs"), get(logs::get))
         .route(
             &at("/listremotelogininformation"),
@@ -160,6 +160,7 @@ fn daemon() -> Routes {
         .route("/v1/nodes/{node}", get(nodes::get))
         .route("/v1/plugins", get(meta::plugins))
         .route("/v1/version", get(meta::version))
+        .route("/v1/events", get(events::get))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route(
             "/v1/tokens/{token}",

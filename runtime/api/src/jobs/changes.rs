@@ -1,15 +1,14 @@
 //! What happens to one job, as the store tells it.
 
-use std::time::Duration;
-
-use futures_util::FutureExt;
 use lote_model::id::JobUid;
 use lote_model::job::{JobRecord, JobStatus};
 use lote_model::key;
 use lote_model::path::JobPath;
 use lote_model::report::Report;
-use lote_store::{Event, Revision, Store, StoreError, Versioned, Watch, WatchBatch};
+use lote_store::{Event, Revision, Store, StoreError, Versioned, WatchBatch};
 use serde::de::DeserializeOwned;
+
+use crate::watches::Watches;
 
 /// One change that concerns a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,18 +24,12 @@ pub(crate) enum Change {
     Report(Report),
 }
 
-/// How long reading the history of one source may take before it is taken to
-/// have none left.
-const REPLAY_PATIENCE: Duration = Duration::from_millis(100);
-
 /// Watches one job. Each source is under a prefix of its own.
 pub(crate) struct Changes {
-    /// Up to here it is history, which each source reads in its own time.
-    replay_until: Revision,
     uid: JobUid,
     job_key: String,
     status_key: String,
-    sources: [Watch; 3],
+    sources: Watches,
 }
 
 impl Changes {
@@ -47,19 +40,10 @@ impl Changes {
         uid: &JobUid,
         from: Revision,
     ) -> Result<Self, StoreError> {
-        let replay_until = if from == 0 {
-            0
-        } else {
-            store.revision().await?
-        };
         let (job_key, status_key) = (key::job(path), key::job_status(path));
-        let sources = [
-            store.watch(&job_key, from).await?,
-            store.watch(&status_key, from).await?,
-            store.watch(&key::reports_of(uid), from).await?,
-        ];
+        let prefixes = [&*job_key, &*status_key, &*key::reports_of(uid)];
+        let sources = Watches::open(store, &prefixes, from).await?;
         Ok(Self {
-            replay_until,
             uid: uid.clone(),
             job_key,
             status_key,
@@ -69,29 +53,9 @@ impl Changes {
 
     /// Waits for the next changes, in the order of their revisions. The list can
     /// be empty: jobs whose names begin alike share a prefix.
-    ///
-    /// A store tells all watches about one revision before the next. So what is
-    /// ready together is complete up to its last revision, and sorting it gives
-    /// the order in which it happened.
     pub(crate) async fn next(&mut self) -> Result<Vec<(Revision, Change)>, StoreError> {
-        let [record, status, reports] = &mut self.sources;
-        let first = tokio::select! {
-            batch = record.next() => batch?,
-            batch = status.next() => batch?,
-            batch = reports.next() => batch?,
-        };
-        let is_history = first.revision <= self.replay_until;
-        let mut batches = vec![first];
-        for source in &mut self.sources {
-            while let Some(batch) = next_if_ready(source, is_history).await {
-                batches.push(batch?);
-            }
-        }
-        batches.sort_by_key(|batch| batch.revision);
-        Ok(batches
-            .into_iter()
-            .flat_map(|batch| self.of_batch(batch))
-            .collect())
+        let batches = self.sources.next().await?.into_iter();
+        Ok(batches.flat_map(|batch| self.of_batch(batch)).collect())
     }
 
     fn of_batch(&self, batch: WatchBatch) -> Vec<(Revision, Change)> {
@@ -124,20 +88,8 @@ impl Changes {
     }
 }
 
-async fn next_if_ready(
-    source: &mut Watch,
-    is_history: bool,
-) -> Option<Result<WatchBatch, StoreError>> {
-    if is_history {
-        return tokio::time::timeout(REPLAY_PATIENCE, source.next())
-            .await
-            .ok();
-    }
-    source.next().now_or_never()
-}
-
 /// A value that cannot be read is logged and left out: the stream goes on.
-fn read<T: DeserializeOwned>(versioned: &Versioned) -> Option<T> {
+pub(crate) fn read<T: DeserializeOwned>(versioned: &Versioned) -> Option<T> {
     serde_json::from_slice(&versioned.value)
         .inspect_err(|error| {
             tracing::error!(key = versioned.key, "a record cannot be read: {error}");

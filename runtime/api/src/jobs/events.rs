@@ -30,7 +30,7 @@ use crate::request::{At, Parameters};
 use crate::state::ApiState;
 
 /// Comments in a quiet stream keep proxies from closing it.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How many events wait for a slow client before the watch waits as well.
 const BUFFER: usize = 32;
@@ -64,7 +64,10 @@ pub(crate) async fn get(
         .into_response())
 }
 
-fn resume_point(headers: &HeaderMap, parameters: &Parameters) -> Result<Option<Revision>, Problem> {
+pub(crate) fn resume_point(
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Option<Revision>, Problem> {
     let header = headers
         .get("last-event-id")
         .map(|value| value.to_str().unwrap_or("?"));

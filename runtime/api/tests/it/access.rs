@@ -66,6 +66,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET",    "/v1/nodes/{node}",                                       "rrrrr"),
     ("GET",    "/v1/plugins",                                            "rrrrr"),
     ("GET",    "/v1/version",                                            "rrrrr"),
+    ("GET",    "/v1/events",                                             "rrrrr"),
     ("GET",    "/v1/catalogue",                                          "rrrrr"),
     ("GET",    "/v1/usages",                                             "rrrrr"),
     ("GET",    "/v1/operations/{id}",                                    "rrrrr"),

@@ -6,15 +6,19 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use lote_model::allocation::{GangMember, NodePlan};
+use lote_model::cluster::ClusterStatus;
 use lote_model::duration::Seconds;
 use lote_model::id::NodeName;
 use lote_model::job::{JobRecord, JobStatus, STDOUTERR};
 use lote_model::key;
 use lote_model::plan::{Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
 use lote_model::report::{Report, ReportPhase};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, NODE, job_url, location, running, succeeded};
+use crate::access::Guarded;
+use crate::daemon::{
+    Daemon, LAB, NODE, cluster_body, job_url, location, name, running, succeeded, workspace_path,
+};
 use crate::files::with_directories;
 
 /// An answer that is read as it comes: chunk by chunk, without the framing.
@@ -198,6 +202,67 @@ fn the_events_of_a_deleted_job_end() {
     assert_eq!(live.event().unwrap().0, "deleted");
     assert!(live.event().is_none());
     daemon.get(&events_url()).expect_error(404, "JobNotFound");
+}
+
+#[test]
+fn events_of_all_resources_are_told_and_resumed() {
+    let mut daemon = Daemon::start();
+    daemon.furnish();
+    let start = daemon.revision();
+    let record = daemon.submit("J-One");
+    daemon.set_status(&running(&record, daemon.now()), "J-One");
+    let cluster = workspace_path().child(name("c"));
+    daemon.write(&key::cluster_status(&cluster), &ClusterStatus::default());
+    daemon.erase("J-One");
+    let read = |daemon: &Daemon| {
+        let mut live = Live::open(daemon, &format!("/v1/events?from={start}"), "");
+        let events = std::iter::from_fn(|| live.event()).take(4);
+        events
+            .map(|(name, id, data)| (name, id - start, data["id"].as_str().unwrap().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let job = job_url("j-one");
+    let expected = [
+        ("job", 1, job.clone()),
+        ("jobStatus", 2, job.clone()),
+        ("clusterStatus", 3, format!("{LAB}/ws/clusters/c")),
+        ("deleted", 4, job),
+    ];
+    let expected = expected.map(|(name, at, id)| (name.to_owned(), at, id));
+    assert_eq!(read(&daemon), expected);
+    // The daemon's memory of recent changes is lost, the store's file is not.
+    daemon.restart();
+    assert_eq!(read(&daemon), expected);
+
+    let mut live = Live::open(&daemon, "/v1/events", "");
+    daemon.submit("J-Two");
+    let (event, id, data) = live.event().unwrap();
+    assert_eq!((event.as_str(), id), ("job", daemon.revision()));
+    assert_eq!(data["id"], job_url("J-Two"));
+    daemon
+        .get("/v1/events?from=x")
+        .expect_error(400, "InvalidParameter");
+}
+
+#[test]
+fn events_outside_the_scope_of_a_token_are_not_told() {
+    let guarded = Guarded::start();
+    let token = guarded.token(&json!({
+        "role": "reader", "scope": {"group": "lab", "workspace": "other"}}));
+    let root = |method: &str, path: &str, body: &Value| {
+        guarded
+            .send(Some(&guarded.root), method, path, body)
+            .expect(200);
+    };
+    let start = guarded.daemon.revision();
+    root("PUT", &format!("{LAB}/ws/clusters/secret"), &cluster_body());
+    root("PUT", &format!("{LAB}/other"), &json!({"location": "l"}));
+    root("PUT", &format!("{LAB}/other/clusters/c"), &cluster_body());
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let path = format!("/v1/events?from={start}");
+    let mut live = Live::open(&guarded.daemon, &path, &bearer);
+    let (_, _, data) = live.event().unwrap();
+    assert_eq!(data["id"], format!("{LAB}/other/clusters/c"));
 }
 
 fn logs(query: &str) -> String {

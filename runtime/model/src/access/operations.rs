@@ -123,6 +123,7 @@ pub const OPERATIONS: &[Operation] = table! {
     Shared "/v1/nodes/{node}" => { GET NodesRead }
     Shared "/v1/plugins" => { GET PluginsRead }
     Shared "/v1/version" => { GET DescriptionsRead }
+    Shared "/v1/events" => { GET JobsRead }
     Shared "/v1/catalogue" => { GET DescriptionsRead }
     Shared "/v1/usages" => { GET UsagesRead }
     Shared "/v1/openapi.json" => { GET DescriptionsRead }

@@ -1,11 +1,13 @@
 //! Groups, nodes, plugins, and the daemon itself.
 
 use utoipa::openapi::path::HttpMethod;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::{Described, tagged};
-use crate::openapi::parameters;
+use crate::openapi::parameters::{self, header, query};
 use crate::openapi::schemas::daemon::{LoteHealth, LotePluginListResult, LoteVersion};
 use crate::openapi::schemas::group::{LoteGroup, LoteGroupCreateParameters, LoteGroupListResult};
+use crate::openapi::schemas::installation_events::{LoteChangeEvent, LoteGoneEvent, LoteWishEvent};
 use crate::openapi::schemas::node::{LoteNode, LoteNodeListResult};
 
 pub(crate) fn all() -> Vec<Described> {
@@ -54,6 +56,7 @@ fn daemon() -> Vec<Described> {
                 .answers::<LoteNode>("The node."),
             Described::get("Plugins_List", "/v1/plugins", "Lists the framework plugins")
                 .answers::<LotePluginListResult>("The plugins."),
+            events(),
             Described::get("Daemon_Version", "/v1/version", "Says what is running")
                 .answers::<LoteVersion>("Name and versions."),
             Described::get(
@@ -74,4 +77,27 @@ fn daemon() -> Vec<Described> {
             .needs_no_token(),
         ],
     )
+}
+
+fn events() -> Described {
+    let stream = "Events `job`, `cluster` and `fileServer` with `LoteWishEvent`; `jobStatus`, `clusterStatus` and \
+        `fileServerStatus` with `LoteChangeEvent`; `deleted` with `LoteGoneEvent`; and `reset`, after which the lists \
+        must be read again. The id of an event is a revision.";
+    Described::get(
+        "Events_Get",
+        "/v1/events",
+        "Tells what happens to all jobs, clusters and file servers, as server-sent events",
+    )
+    .parameter(query(
+        "from",
+        "The id of the last event that was seen; without it only what happens from now on is told.",
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0)),
+    ))
+    .parameter(header("Last-Event-ID", "The same; it counts more."))
+    .sends("200", &["text/event-stream"], stream)
+    .mentions::<LoteWishEvent>()
+    .mentions::<LoteChangeEvent>()
+    .mentions::<LoteGoneEvent>()
 }

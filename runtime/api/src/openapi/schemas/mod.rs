@@ -25,6 +25,7 @@ pub(crate) mod file;
 pub(crate) mod file_server;
 pub(crate) mod frameworks;
 pub(crate) mod group;
+pub(crate) mod installation_events;
 pub(crate) mod job;
 pub(crate) mod job_lote;
 pub(crate) mod login;
