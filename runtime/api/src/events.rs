@@ -97,14 +97,14 @@ impl Subject {
         let rest = key.strip_prefix("status/").unwrap_or(key);
         let parts: Vec<&str> = rest.split('/').collect();
         let workspace = WorkspacePath {
-            group: GroupName::new(parts.get(1)?).ok()?,
-            workspace: ResourceName::new(parts.get(2)?).ok()?,
+            group: GroupName::new(*parts.get(1)?).ok()?,
+            workspace: ResourceName::new(*parts.get(2)?).ok()?,
         };
-        let child = workspace.child(ResourceName::new(parts.get(3)?).ok()?);
+        let child = workspace.child(ResourceName::new(*parts.get(3)?).ok()?);
         match (parts[0], parts.get(4)) {
             ("jobs", Some(job)) => Some(Self::Job(JobPath::new(
                 &child,
-                ResourceName::new(job).ok()?,
+                ResourceName::new(*job).ok()?,
             ))),
             ("clusters", None) => Some(Self::Cluster(child)),
             ("fileservers", None) => Some(Self::FileServer(child)),
