@@ -182,8 +182,10 @@ pub(crate) async fn patch(
         Ok(true)
     };
     let updated = records::update(state.store(), &key::workspace(&path), change).await?;
-    let updated = updated.ok_or_else(|| Kind::Workspace.missing(&path.workspace))?;
-    Ok(Json(view(&updated.value, &caller.style)).into_response())
+    match updated {
+        Some(updated) => Ok(Json(view(&updated.value, &caller.style)).into_response()),
+        None => Err(records::missing_workspace(state.store(), &path).await),
+    }
 }
 
 pub(crate) async fn get(
@@ -201,6 +203,7 @@ pub(crate) async fn list_by_group(
     At(group): At<GroupName>,
     parameters: Parameters,
 ) -> Answer {
+    records::group(state.store(), &group).await?;
     list(&state, &caller, &parameters, &key::workspaces_of(&group)).await
 }
 
