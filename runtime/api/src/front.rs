@@ -2,14 +2,16 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{HOST, HeaderName};
+use axum::http::header::{EXPECT, HOST, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Body as _;
 use lote_model::path::IdStyle;
 use lote_model::problem::Problem;
 use tower::Service;
 
 use crate::error::ApiError;
+use crate::leftover::{self, Leftover};
 use crate::normalise::{Origin, canonical};
 use crate::request::{Caller, Parameters};
 use crate::state::ApiState;
@@ -30,15 +32,33 @@ pub(crate) struct Front {
 /// Answers any request.
 pub(crate) async fn answer(State(mut front): State<Front>, mut request: Request) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).cloned();
+    let leftover = lend_body(&mut request);
     let mut response = match admit(&front.state, &mut request) {
         Ok(()) => match front.routes.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         },
-        Err(error) => error.into_response(),
+        Err(error) => {
+            drop(request);
+            error.into_response()
+        }
     };
+    if let Some(leftover) = leftover {
+        leftover.drain().await;
+    }
     mark(response.headers_mut(), client_request_id);
     response
+}
+
+/// Sees to it that the body is read, whatever becomes of the request. Not if the
+/// client waits to be asked for the body: it sends none unless a handler reads.
+fn lend_body(request: &mut Request) -> Option<Leftover> {
+    if request.headers().contains_key(EXPECT) || request.body().is_end_stream() {
+        return None;
+    }
+    let (lent, leftover) = leftover::lend(std::mem::take(request.body_mut()));
+    *request.body_mut() = lent;
+    Some(leftover)
 }
 
 fn mark(headers: &mut HeaderMap, client_request_id: Option<HeaderValue>) {

@@ -11,6 +11,7 @@
 //! * [`server`] — connections, time limits, shutdown.
 //! * [`state`] — what all handlers share, and the settings.
 //! * `front`, `normalise`, `request` — prefixes, paths, bodies, parameters.
+//! * `leftover` — what a handler did not read of a body.
 //! * `routes` — which handler answers which path.
 //! * `groups`, `workspaces`, `experiments`, `clusters`, `file_servers`, `jobs`, `nodes`, `meta` — the resources.
 //! * `remote_login`, `usages`, `catalogue`, `quota` — where to log in, how much there is and may be, what can be permitted.
@@ -35,6 +36,7 @@ mod front;
 mod groups;
 mod janitor;
 mod jobs;
+mod leftover;
 mod meta;
 mod neighbours;
 mod nodes;

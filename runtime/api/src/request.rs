@@ -19,10 +19,6 @@ use crate::state::ApiState;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a body that is too large is read and thrown away, so that the
-/// client reads the answer rather than a broken connection.
-const DISCARD_BYTES_MAX: usize = 256 << 20;
-
 /// Who asks, and in which form the answer goes back.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -150,28 +146,17 @@ fn too_slow() -> ApiError {
 
 async fn read_body(body: &mut axum::body::Body, limit_bytes: usize) -> Result<Bytes, ApiError> {
     let mut kept = Vec::new();
-    let mut length = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame
             .map_err(|_| ApiError::bad_request("IncompleteBody", "the request body broke off"))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        length += data.len();
-        if length > DISCARD_BYTES_MAX {
-            break;
-        }
-        if length > limit_bytes {
-            kept = Vec::new();
-        } else {
+        if let Ok(data) = frame.into_data() {
+            if kept.len() + data.len() > limit_bytes {
+                return Err(ApiError::too_large(limit_bytes));
+            }
             kept.extend_from_slice(&data);
         }
     }
-    if length > limit_bytes {
-        Err(ApiError::too_large(limit_bytes))
-    } else {
-        Ok(kept.into())
-    }
+    Ok(kept.into())
 }
 
 /// The names in a path.

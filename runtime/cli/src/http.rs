@@ -203,6 +203,7 @@ impl Client {
         accept: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
         let url = self.absolute(path);
+        let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
         let mut request = Request::builder()
             .method(method)
             .uri(&url)
@@ -211,20 +212,24 @@ impl Client {
         if let Some(token) = self.token.as_ref().filter(|_| self.is_own(&url)) {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let sent = match body {
-            None => request
+        let bytes = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|source| self.odd(action, source))?;
+        if bytes.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let sent = if takes_body {
+            // Empty rather than absent: ureq sends an absent one in chunks.
+            let request = request.body(bytes.unwrap_or_default());
+            request
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request))
+        } else {
+            request
                 .body(())
                 .map_err(ureq::Error::from)
-                .and_then(|request| self.agent.run(request)),
-            Some(body) => {
-                let bytes = serde_json::to_vec(body).map_err(|source| self.odd(action, source))?;
-                let request = request
-                    .header("content-type", "application/json")
-                    .body(bytes);
-                request
-                    .map_err(ureq::Error::from)
-                    .and_then(|request| self.agent.run(request))
-            }
+                .and_then(|request| self.agent.run(request))
         };
         sent.map_err(|error| Failure::Unreachable {
             url: self.url.clone(),

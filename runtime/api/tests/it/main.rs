@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod concurrent;
+mod connections;
 mod daemon;
 mod deletion;
 mod file_servers;
