@@ -32,9 +32,7 @@ pub(crate) async fn put(
     AtExperiment(path): AtExperiment,
     Body(request_body): Body,
 ) -> Answer {
-    if !request_body.is_empty() {
-        lote_model::body::object(&request_body)?;
-    }
+    lote_model::body::optional_object(&request_body)?;
     let key = key::experiment(&path);
     for _ in 0..ATTEMPTS_MAX {
         if let Some(found) = get_json::<ExperimentRecord>(state.store(), &key).await? {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::page::{PageRequest, page, page_of};
-use crate::records::{ATTEMPTS_MAX, Kind, contended};
+use crate::records::{self, ATTEMPTS_MAX, contended};
 use crate::request::{At, Body, Caller, Parameters};
 use crate::state::ApiState;
 
@@ -37,17 +37,14 @@ pub(crate) async fn get(
     caller: Caller,
     At(name): At<GroupName>,
 ) -> Answer {
-    let record = get_json::<GroupRecord>(state.store(), &key::group(&name)).await?;
-    let record = record.ok_or_else(|| Kind::Group.missing(&name))?;
+    let record = records::group(state.store(), &name).await?;
     Ok(Json(view(&record.value, &caller.style)).into_response())
 }
 
 /// Whether it exists: 204 rather than 200, as old clients insist.
 pub(crate) async fn head(State(state): State<ApiState>, At(name): At<GroupName>) -> Answer {
-    match state.store().get(&key::group(&name)).await? {
-        Some(_) => Ok(StatusCode::NO_CONTENT.into_response()),
-        None => Err(Kind::Group.missing(&name)),
-    }
+    records::group(state.store(), &name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(crate) async fn list(
@@ -84,9 +81,7 @@ pub(crate) async fn put(
     At(name): At<GroupName>,
     body: Body,
 ) -> Answer {
-    if !body.0.is_empty() {
-        lote_model::body::object(&body.0)?;
-    }
+    lote_model::body::optional_object(&body.0)?;
     let key = key::group(&name);
     for _ in 0..ATTEMPTS_MAX {
         if let Some(found) = get_json::<GroupRecord>(state.store(), &key).await? {

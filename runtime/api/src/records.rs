@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use lote_model::key;
+use lote_model::name::GroupName;
 use lote_model::path::{ChildPath, IdStyle, JobPath, WorkspacePath};
 use lote_model::state::ProvisioningState;
-use lote_model::workspace::{ExperimentRecord, WorkspaceRecord};
+use lote_model::workspace::{ExperimentRecord, GroupRecord, WorkspaceRecord};
 use lote_store::{Commit, Entry, Store, Transaction, get_json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -87,9 +88,26 @@ pub(crate) async fn workspace(
     store: &dyn Store,
     path: &WorkspacePath,
 ) -> Result<Entry<WorkspaceRecord>, ApiError> {
-    get_json(store, &key::workspace(path))
+    match get_json(store, &key::workspace(path)).await? {
+        Some(found) => Ok(found),
+        None => Err(missing_workspace(store, path).await),
+    }
+}
+
+/// 404 of the workspace, or of the group when that is what is missing.
+pub(crate) async fn missing_workspace(store: &dyn Store, path: &WorkspacePath) -> ApiError {
+    let error = Kind::Workspace.missing(&path.workspace);
+    group(store, &path.group).await.err().unwrap_or(error)
+}
+
+/// The group, which must exist.
+pub(crate) async fn group(
+    store: &dyn Store,
+    name: &GroupName,
+) -> Result<Entry<GroupRecord>, ApiError> {
+    get_json(store, &key::group(name))
         .await?
-        .ok_or_else(|| Kind::Workspace.missing(&path.workspace))
+        .ok_or_else(|| Kind::Group.missing(name))
 }
 
 /// The workspace, which must exist and stay.

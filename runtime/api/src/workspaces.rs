@@ -192,8 +192,10 @@ pub(crate) async fn patch(
         Ok(true)
     };
     let updated = records::update(state.store(), &key::workspace(&path), change).await?;
-    let updated = updated.ok_or_else(|| Kind::Workspace.missing(&path.workspace))?;
-    Ok(Json(view(&updated.value, &caller.style)).into_response())
+    match updated {
+        Some(updated) => Ok(Json(view(&updated.value, &caller.style)).into_response()),
+        None => Err(records::missing_workspace(state.store(), &path).await),
+    }
 }
 
 pub(crate) async fn get(
@@ -212,6 +214,7 @@ pub(crate) async fn list_by_group(
     At(group): At<GroupName>,
     parameters: Parameters,
 ) -> Answer {
+    records::group(state.store(), &group).await?;
     if let Scope::Workspace(path) = principal.scope() {
         return list_one(&state, &caller, &parameters, path).await;
     }

@@ -22,6 +22,15 @@ pub fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     }
 }
 
+/// Checks a body in which nothing need be said: none at all, `null`, or an object.
+pub fn optional_object(body: &[u8]) -> Result<(), Problem> {
+    let text = body.trim_ascii();
+    if text.is_empty() || text == b"null" {
+        return Ok(());
+    }
+    object(body).map(drop)
+}
+
 /// The `properties` object of a body, without `null` members and without the
 /// `read_only` ones that a resubmitted answer carries.
 pub fn properties(body: &[u8], read_only: &[&str]) -> Result<Map<String, Value>, Problem> {
@@ -107,6 +116,16 @@ mod tests {
         let error =
             typed::<Sample>(serde_json::json!({"list": [], "lits": 1}), "/properties").unwrap_err();
         assert!(error.message.contains("lits"), "{error}");
+    }
+
+    #[test]
+    fn a_body_may_say_nothing() {
+        for good in ["", " \n", "null", "{}", "{\"properties\": null}"] {
+            assert!(optional_object(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in ["[]", "1", "{", "nul", "\"\""] {
+            assert!(optional_object(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

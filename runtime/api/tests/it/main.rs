@@ -27,6 +27,7 @@ mod live;
 mod neighbours;
 mod operations;
 mod paging;
+mod protocol;
 mod quotas;
 mod remote_login;
 mod requeued;
