@@ -12,8 +12,10 @@ use lote_model::state::AllocationState;
 use lote_store::{Store, Transaction, get_json, list_json};
 use serde_json::{Map, Value, json};
 
+use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::fleet::Fleet;
+use crate::mounts::require_file_servers;
 use crate::operation;
 use crate::page::{PageRequest, page_of};
 use crate::quota;
@@ -101,10 +103,14 @@ async fn answer(state: &ApiState, caller: &Caller, record: &ClusterRecord) -> An
 pub(crate) async fn put(
     State(state): State<ApiState>,
     caller: Caller,
+    principal: Principal,
     AtCluster(path): AtCluster,
     Body(request_body): Body,
 ) -> Answer {
     let request = ClusterRequest::parse(&request_body)?;
+    let setup = request.properties.node_setup.as_ref();
+    let volumes = setup.and_then(|setup| setup.mount_volumes.as_ref());
+    require_file_servers(&principal, volumes, "/properties/nodeSetup/mountVolumes")?;
     let key = key::cluster(&path);
     for _ in 0..ATTEMPTS_MAX {
         if let Some(found) = get_json::<ClusterRecord>(state.store(), &key).await? {

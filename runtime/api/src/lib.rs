@@ -27,6 +27,7 @@
 //! * `files` — output directories: listing, signed links, ranges, following.
 //! * `secrets` — sealed beside the record that they belong to.
 //! * `events` — what happens to all resources, as it happens; `watches` — the store's, read as one.
+//! * `mounts` — whether a caller may use what a body mounts.
 //! * `page`, `records`, `error`, `token`, `time` — what the handlers have in common.
 //!
 //! Invariants: only desired state is written, every write compares what it was
@@ -52,6 +53,7 @@ mod janitor;
 mod jobs;
 mod leftover;
 mod meta;
+mod mounts;
 mod neighbours;
 mod nodes;
 mod normalise;

@@ -19,6 +19,7 @@ use lote_store::{Entry, Store, Transaction, get_json};
 use super::{Job, view};
 use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
+use crate::mounts::require_file_servers;
 use crate::records::{self, ATTEMPTS_MAX, Kind, contended, subscription};
 use crate::request::{At, Body, Caller};
 use crate::secrets;
@@ -56,6 +57,7 @@ pub(crate) async fn put(
         &request.cluster.workspace,
         CLUSTER_ID,
     )?;
+    require_mounts(&principal, &request.properties)?;
     let uid = JobUid::new(uuid::Uuid::new_v4().to_string());
     let key = key::job(&path);
     let mut parents = None;
@@ -79,6 +81,15 @@ pub(crate) async fn put(
         parents = Some(Parents::read(state.store(), &path, &accepted.cluster).await?);
     }
     Err(contended())
+}
+
+/// The file servers may be of other workspaces as well.
+pub(crate) fn require_mounts(
+    principal: &Principal,
+    properties: &JobProperties,
+) -> Result<(), ApiError> {
+    let volumes = properties.mount_volumes.as_ref();
+    require_file_servers(principal, volumes, "/properties/mountVolumes")
 }
 
 fn answer(

@@ -19,7 +19,7 @@ use lote_store::{ListRequest, get_json, list_json};
 use serde_json::{Value, json};
 
 use super::Job;
-use super::create::{Accepted, CLUSTER_ID, accept, job_input, parse};
+use super::create::{Accepted, CLUSTER_ID, accept, job_input, parse, require_mounts};
 use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::fleet::Fleet;
@@ -127,6 +127,7 @@ pub(crate) async fn dry_run(
 ) -> Answer {
     let request = parse(&state, &request_body)?;
     principal.require_in(Permission::JobsPlan, &request.cluster.workspace, CLUSTER_ID)?;
+    require_mounts(&principal, &request.properties)?;
     let workspace = records::workspace(state.store(), &path.workspace)
         .await?
         .value;

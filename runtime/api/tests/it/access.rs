@@ -522,6 +522,15 @@ fn what_only_a_body_names_is_checked_as_well() {
         .send(Some(&ops), "PUT", experiment, &json!({}))
         .expect(200);
     let job = format!("{experiment}/jobs/j");
+    let mut mounting = cluster_body();
+    mounting["properties"]["nodeSetup"] = json!({"mountVolumes": {"fileServers": [{
+        "fileServer": {"id": format!("{LAB}/ws/fileServers/nfs")}, "relativeMountPath": "nfs"}]}});
+    let cluster = "/v1/groups/ops/workspaces/ws/clusters/c";
+    let error = guarded.expect_refused(Some(&ops), "PUT", cluster, &mounting, 403);
+    assert_eq!(
+        error["target"],
+        "/properties/nodeSetup/mountVolumes/fileServers/0/fileServer/id"
+    );
     for (method, path) in [("PUT", job.clone()), ("POST", format!("{job}/plan"))] {
         let error = guarded.expect_refused(Some(&ops), method, &path, &job_body(), 403);
         assert_eq!(error["target"], "/properties/cluster/id");

@@ -256,7 +256,6 @@ fn events_outside_the_scope_of_a_token_are_not_told() {
     };
     let start = guarded.daemon.revision();
     root("PUT", &format!("{LAB}/ws/clusters/secret"), &cluster_body());
-    root("PUT", &format!("{LAB}/other"), &json!({"location": "l"}));
     root("PUT", &format!("{LAB}/other/clusters/c"), &cluster_body());
     let bearer = format!("Authorization: Bearer {token}\r\n");
     let path = format!("/v1/events?from={start}");

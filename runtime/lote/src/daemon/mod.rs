@@ -234,7 +234,7 @@ fn api_config(settings: &NodeSettings, node: &NodeConfig) -> Result<ApiConfig, S
     config.quotas = settings.quotas;
     config.neighbours = settings.neighbours;
     config.storage_accounts = settings.storage_accounts.clone();
-    config.sealing_key = node.sealing_key.clone();
+    config.sealing_key.clone_from(&node.sealing_key);
     config.read_as_job_user = node.isolation == Isolation::Full && nix::unistd::geteuid().is_root();
     config.tls = certificate::load(settings, &node.address)?;
     config.operator_tokens = door::operator_tokens(settings.token_file.as_deref())?;

@@ -26,6 +26,8 @@ pub(crate) struct LotePlan {
     working_directory: Option<String>,
     /// The variables of the job.
     user_variables: Vec<EnvironmentVariable>,
+    /// The names of the job's secret variables; their values are in no plan.
+    secret_variables: Vec<String>,
     /// The variables of the plugin, for every process.
     variables: Vec<EnvironmentVariable>,
     /// Files that are written before any process starts.

@@ -82,7 +82,8 @@ const EXCHANGES: [(&str, &str, &str); 29] = [
 ];
 
 /// Members of an example's answer that ours has not, each with its reason.
-const DELIBERATE: [(&str, &str, &str); 7] = [
+const DELIBERATE: [(&str, &str, &str); 8] = [
+    ("PutJob", "/properties/executionInfo", NOT_YET),
     ("PutCluster", "/properties/subnet", SITE_NETWORK),
     ("GetCluster", "/properties/subnet", SITE_NETWORK),
     (
@@ -104,6 +105,7 @@ const DELIBERATE: [(&str, &str, &str); 7] = [
     ),
 ];
 
+const NOT_YET: &str = "a new job is queued; the example's answer is of a later moment";
 const SITE_NETWORK: &str = "the original made a network; here the network is the site's";
 const NOT_SERVED: &str = "no node serves NFS yet, so there is nothing to mount";
 

@@ -110,7 +110,7 @@ fn job(daemon: &Daemon, group: &str, workspace: &str, experiment: &str) {
     }
     let record: JobRecord = daemon.read(&key::job(&path)).unwrap();
     let output = daemon.folder.path().join("stdouterr");
-    std::fs::create_dir_all(output.join("counters")).unwrap();
+    std::fs::create_dir_all(&output).unwrap();
     for file in [
         "stderr-job_prep.txt",
         "stdout-job_prep.txt",
