@@ -82,15 +82,10 @@ const EXCHANGES: [(&str, &str, &str); 29] = [
 ];
 
 /// Members of an example's answer that ours has not, each with its reason.
-const DELIBERATE: [(&str, &str, &str); 8] = [
+const DELIBERATE: [(&str, &str, &str); 7] = [
     ("PutJob", "/properties/executionInfo", NOT_YET),
     ("PutCluster", "/properties/subnet", SITE_NETWORK),
     ("GetCluster", "/properties/subnet", SITE_NETWORK),
-    (
-        "ListClusterByWorkspace",
-        "/value/0/properties/subnet",
-        SITE_NETWORK,
-    ),
     ("GetFileServer", "/properties/subnet", SITE_NETWORK),
     (
         "ListFileServerByWorkspace",
