@@ -123,7 +123,7 @@ impl Subject {
         match self {
             Self::Job(path) => path.id(&IdStyle::Lote),
             Self::Cluster(path) => path.id(&IdStyle::Lote, "clusters"),
-            Self::FileServer(path) => path.id(&IdStyle::Lote, "fileServers"),
+            Self::FileServer(path) => path.id(&IdStyle::Lote, "fileservers"),
         }
     }
 
@@ -265,7 +265,7 @@ mod tests {
         );
         assert_eq!(
             id("fileservers/g/w/f").as_deref(),
-            Some("/v1/groups/g/workspaces/w/fileServers/f")
+            Some("/v1/groups/g/workspaces/w/fileservers/f")
         );
         for other in ["jobs/g/w/e", "clusters/g/w/c/x", "nodes/n", "", "status/"] {
             assert_eq!(id(other), None, "{other}");

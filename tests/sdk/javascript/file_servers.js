@@ -15,7 +15,7 @@ run(async (api) => {
   await assert.rejects(() => api.fileServers.create(GROUP, WORKSPACE, "nfs", PARAMETERS),
     (error) => JSON.stringify(error.body || error.message).includes("FileServerNotSupported"));
   const server = await api.fileServers.get(GROUP, WORKSPACE, "nfs");
-  assert.strictEqual(server.id, `${PREFIX}/fileServers/nfs`);
+  assert.strictEqual(server.id, `${PREFIX}/fileservers/nfs`);
   assert.strictEqual(server.provisioningState, "failed");
   assert.strictEqual(server.dataDisks.cachingType, "none");
   assert.strictEqual(server.sshConfiguration.userAccountSettings.adminUserPassword, undefined);

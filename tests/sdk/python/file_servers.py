@@ -27,7 +27,7 @@ def main(client):
         assert error.error.error == "FileServerNotSupported", error.error.error
         assert error.message
     server = client.file_servers.get(GROUP, WORKSPACE, "nfs")
-    assert server.id == f"{prefix()}/fileServers/nfs", server.id
+    assert server.id == f"{prefix()}/fileservers/nfs", server.id
     assert server.type == "Microsoft.BatchAI/workspaces/fileservers", server.type
     assert server.provisioning_state == "failed"
     disks = server.data_disks
