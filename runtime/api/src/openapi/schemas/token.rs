@@ -72,8 +72,13 @@ pub(crate) struct LoteTokenRequest {
 #[derive(ToSchema)]
 pub(crate) struct LoteScope {
     /// The group.
+    #[schema(
+        pattern = r"^[-A-Za-z0-9_.]*[-A-Za-z0-9_][-A-Za-z0-9_.]*$",
+        max_length = 90
+    )]
     group: String,
     /// The workspace.
+    #[schema(pattern = r"^[-A-Za-z0-9_]+$", max_length = 64)]
     workspace: Option<String>,
 }
 
