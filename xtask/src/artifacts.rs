@@ -31,8 +31,12 @@ pub(crate) struct TestProgram {
     pub(crate) program: PathBuf,
 }
 
+/// What compiles the parts in C: the allocator and the cryptography.
+const COMPILER: &[&str] = &["gcc", "make"];
+
 /// Builds the framework plugins and answers the components.
 pub(crate) fn plugins(workspace: &Workspace) -> Result<Vec<PathBuf>, Error> {
+    install::debian_packages(COMPILER)?;
     install::plugin_target()?;
     plugins::build(workspace)
 }
