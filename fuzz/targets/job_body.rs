@@ -16,7 +16,7 @@ fuzz_target!(|body: &[u8]| {
                 panic!("properties are an object");
             };
             members.insert(job.member, job.settings);
-            parse_again(members, &frameworks, &job.properties);
+            parse_again(&members, &frameworks, &job.properties);
         }
         Err(problem) => {
             assert!(!problem.code.is_empty() && !problem.message.is_empty());
@@ -26,7 +26,7 @@ fuzz_target!(|body: &[u8]| {
 
 /// What is never answered, such as a secret, may be missed; nothing may change.
 fn parse_again(
-    members: Map<String, Value>,
+    members: &Map<String, Value>,
     frameworks: &[String],
     first: &lote_model::job::JobProperties,
 ) {

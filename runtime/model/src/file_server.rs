@@ -1,6 +1,6 @@
 //! File servers: one node that shares its disks with the nodes of clusters.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -149,7 +149,7 @@ fn only_the_spelling_of_the_size_may_differ() {
 
 proptest::proptest! {
     #[test]
-    fn every_range_of_every_address_is_a_source(address: std::net::IpAddr, bits in 0_u8..=32) {
+    fn every_range_of_every_address_is_a_source(address: core::net::IpAddr, bits in 0_u8..=32) {
         let text = address.to_string();
         proptest::prop_assert!(is_address_range(&text));
         let ranged = format!("{text}/{bits}");
