@@ -36,6 +36,12 @@ pub const PLANS: &str = "plans/";
 pub const NODES: &str = "nodes/";
 /// A lease of each living node, written by that node.
 pub const ALIVE: &str = "alive/";
+/// Nodes that are to take no new jobs, written by the API.
+pub const DRAINS: &str = "drains/";
+/// Machines that were switched on or off, written by the leader.
+pub const POWER: &str = "power/";
+/// Who leads; a lease, written by the daemon that was elected.
+pub const LEADER: &str = "leader";
 /// How each node's part of a job fares, written by that node.
 pub const REPORTS: &str = "reports/";
 /// The secrets of each job, sealed; written by the API, erased by the leader with the job.
@@ -188,6 +194,16 @@ pub fn node(name: &NodeName) -> String {
 /// `alive/{node}`
 pub fn alive(name: &NodeName) -> String {
     format!("{ALIVE}{name}")
+}
+
+/// `drains/{node}`
+pub fn drain(name: &NodeName) -> String {
+    format!("{DRAINS}{name}")
+}
+
+/// `power/{node}`
+pub fn power(name: &NodeName) -> String {
+    format!("{POWER}{name}")
 }
 
 /// `reports/{job uid}/{node}`

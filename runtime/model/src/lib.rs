@@ -10,6 +10,7 @@
 //! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
+//! * [`leader`] — who decides.
 //! * [`accounting`] — what a job used.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
 //! * [`framework`] — what is asked of plugins, whoever runs them.
@@ -40,6 +41,7 @@ pub mod image;
 pub mod job;
 pub mod job_request;
 pub mod key;
+pub mod leader;
 pub mod mount_volumes;
 pub mod name;
 pub mod node;

@@ -1,5 +1,7 @@
 //! Machines as they describe themselves.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +18,17 @@ pub struct NodeRecord {
     /// Where people reach its SSH server.
     #[serde(default = "ssh_port_default")]
     pub ssh_port: u16,
+    /// Where its daemon answers other daemons, `host:port`; none if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<String>,
+    /// The hardware address of the interface that wakes it, `aa:bb:cc:dd:ee:ff`, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
     /// The size label (`vmSize`), compared without case.
     pub size: String,
+    /// What the operator says of its place: `rack`, `switch` and whatever else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Version of its daemon.
     pub version: String,
     /// Changes with every boot; tells a restart of the daemon from one of the machine.
@@ -100,4 +111,40 @@ impl NodeRecord {
             .iter()
             .any(|condition| condition.blocks_jobs)
     }
+}
+
+/// The operator's wish that a node takes no new job: `drains/{node}`, written by the API, gone
+/// when the node is to work again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// Why, in the operator's words; shown with the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when.
+    pub requested_at: Timestamp,
+}
+
+/// What the leader has done about a machine's power: `power/{node}`, written by the leader; no
+/// record for a machine that nobody switches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodePower {
+    /// What was done last.
+    pub state: PowerState,
+    /// When.
+    pub since: Timestamp,
+    /// Why it did not work, if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Whether a machine was switched on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PowerState {
+    /// It was told to switch off, and is not lost although it is silent.
+    Off,
+    /// It was told to switch on and has not come back yet.
+    Starting,
 }
