@@ -183,4 +183,10 @@ pub trait Store: Send + Sync {
     /// Ends a lease now and deletes its keys, in one revision, durably. Fails with
     /// [`StoreError::LeaseNotFound`] if it has ended already.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Whether there is positive evidence that the store can accept nobody's writes now: most of
+    /// its members refuse connections, or say that they know no leader. `false` when unsure.
+    async fn has_lost_quorum(&self) -> bool {
+        false
+    }
 }
