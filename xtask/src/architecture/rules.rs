@@ -31,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-plugin-pytorch", &["lote-plugin-sdk"]),
     ("lote-plugin-hostile", &["lote-plugin-sdk"]),
     ("lote-tests", &[]),
+    ("lote-test-hosts", &["lote-tests"]),
     ("xtask", &[]),
 ];
 
