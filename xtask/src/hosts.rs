@@ -9,7 +9,7 @@ use crate::install;
 use crate::workspace::Workspace;
 
 /// What a host and an etcd member are made of.
-const PACKAGES: &[&str] = &["etcd-client", "etcd-server", "iproute2", "util-linux"];
+pub(crate) const PACKAGES: &[&str] = &["etcd-client", "etcd-server", "iproute2", "util-linux"];
 
 /// Runs the console until the user leaves it.
 pub(crate) fn run(workspace: &Workspace, count: u8) -> Result<ExitCode, Error> {

@@ -118,6 +118,11 @@ impl HostDaemon {
         }
     }
 
+    /// Its process id, if it was started.
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Whether its process is there.
     pub fn is_running(&mut self) -> bool {
         self.child
