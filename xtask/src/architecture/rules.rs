@@ -53,7 +53,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("lote-plugin-host", &["wasmtime", "wasmtime-wasi"]),
     ("lote-node", &["nvml-wrapper", "cgroups-rs", "libcgroups"]),
     ("lote-api", &["axum"]),
-    ("lote-store", &["redb", "etcd-client"]),
+    ("lote-store", &["redb", "etcd-client", "tonic"]),
     ("lote-vault", &["chacha20poly1305"]),
     ("lote-plugin-sdk", &["wit-bindgen"]),
 ];
