@@ -164,6 +164,7 @@ pub enum OnNodeLoss {
 }
 
 impl OnNodeLoss {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

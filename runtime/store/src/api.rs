@@ -184,8 +184,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError::LeaseNotFound`] if it has ended already.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Whether there is positive evidence that the store can accept nobody's writes now: most of
-    /// its members refuse connections, or say that they know no leader. `false` when unsure.
+    /// Whether it is certain that nobody's transactions can be accepted now, by whatever way they
+    /// come. `false` when unsure; takes a few seconds at most.
     async fn has_lost_quorum(&self) -> bool {
         false
     }
