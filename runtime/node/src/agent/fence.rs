@@ -84,12 +84,11 @@ impl Fence {
             tracing::warn!(%error, "cannot read until when jobs may run here");
             None
         });
-        let whole_at = match &config {
-            Some(config) => left.map(|until| until.saturating_sub(config.shims_after())),
-            None => {
-                remove(&path)?;
-                None
-            }
+        let whole_at = if let Some(config) = &config {
+            left.map(|until| until.saturating_sub(config.shims_after()))
+        } else {
+            remove(&path)?;
+            None
         };
         let state = State {
             open: config.is_none(),
@@ -256,8 +255,8 @@ mod tests {
         }
     }
 
-    fn default() -> Option<FencingConfig> {
-        Some(FencingConfig::default())
+    fn default() -> FencingConfig {
+        FencingConfig::default()
     }
 
     #[test]
@@ -270,7 +269,7 @@ mod tests {
     #[test]
     fn shims_are_told_with_every_renewal_counted_from_its_start() {
         let place = place();
-        let fence = place.fence(default());
+        let fence = place.fence(Some(default()));
         assert_eq!(place.shims_end_at(), None);
         fence.renewed(seconds(100));
         assert_eq!(place.shims_end_at(), Some(seconds(138)));
@@ -281,7 +280,7 @@ mod tests {
     #[test]
     fn a_lost_quorum_counts_only_while_the_lease_lives() {
         let place = place();
-        let fence = place.fence(default());
+        let fence = place.fence(Some(default()));
         fence.quorum_was_lost(seconds(90));
         assert_eq!(place.shims_end_at(), None);
         fence.renewed(seconds(100));
@@ -295,8 +294,8 @@ mod tests {
     #[test]
     fn a_restarted_daemon_goes_on_counting() {
         let place = place();
-        place.fence(default()).renewed(seconds(100));
-        let restarted = place.fence(default());
+        place.fence(Some(default())).renewed(seconds(100));
+        let restarted = place.fence(Some(default()));
         restarted.quorum_was_lost(seconds(116));
         assert_eq!(place.shims_end_at(), Some(seconds(138)));
         restarted.quorum_was_lost(seconds(114));
@@ -306,7 +305,7 @@ mod tests {
     #[test]
     fn without_others_nothing_is_fenced() {
         let place = place();
-        place.fence(default()).renewed(seconds(100));
+        place.fence(Some(default())).renewed(seconds(100));
         let alone = place.fence(None);
         assert_eq!((alone.file(), place.shims_end_at()), (None, None));
         assert!(pass_holds(*alone.state.borrow(), Pass(0)));

@@ -34,13 +34,15 @@ fn kill_frozen(directory: &Path) {
             std::fs::write(path, value).ok();
         }
     };
-    freezers
-        .iter()
-        .for_each(|(file, stop, _)| write(file, stop));
+    for (file, stop, _) in freezers {
+        write(file, stop);
+    }
     for member in members(directory) {
         kill(member, Signal::SIGKILL).ok();
     }
-    freezers.iter().for_each(|(file, _, go)| write(file, go));
+    for (file, _, go) in freezers {
+        write(file, go);
+    }
 }
 
 fn members(directory: &Path) -> Vec<Pid> {

@@ -59,10 +59,6 @@ impl Host {
         }
     }
 
-    pub fn name(&self) -> NodeName {
-        NodeName::new("n1")
-    }
-
     /// Starts a daemon.
     pub fn start(&self) -> Daemon {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -71,7 +67,7 @@ impl Host {
             .build()
             .unwrap();
         let config = NodeConfig {
-            name: self.name(),
+            name: name(),
             address: "127.0.0.1".into(),
             ssh_port: 22,
             size: None,
@@ -96,7 +92,7 @@ impl Host {
 
     /// Waits until the node says that it lives.
     pub async fn alive(&self) {
-        let key = key::alive(&self.name());
+        let key = key::alive(&name());
         while self.store.inner.get(&key).await.unwrap().is_none() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -104,7 +100,7 @@ impl Host {
 
     /// Takes the node's sign of life away, as the end of its lease does.
     pub async fn not_alive(&self) {
-        let transaction = Transaction::new().delete(key::alive(&self.name()));
+        let transaction = Transaction::new().delete(key::alive(&name()));
         self.store.inner.commit(transaction).await.unwrap();
     }
 
@@ -134,7 +130,7 @@ impl Host {
                 serde_json::to_vec(&self.plan(job)).unwrap(),
             )
             .put(
-                key::allocation(&self.name(), &job.uid),
+                key::allocation(&name(), &job.uid),
                 serde_json::to_vec(&allocation).unwrap(),
             );
         self.store.inner.commit(transaction).await.unwrap();
@@ -143,7 +139,7 @@ impl Host {
     /// As the leader does when it has given the job to others: allocation and reports go.
     pub async fn withdraw(&self, job: &TestJob) {
         let transaction = Transaction::new()
-            .delete(key::allocation(&self.name(), &job.uid))
+            .delete(key::allocation(&name(), &job.uid))
             .delete_prefix(key::reports_of(&job.uid));
         self.store.inner.commit(transaction).await.unwrap();
     }
@@ -167,7 +163,7 @@ impl Host {
             attempt: job.attempt,
             rank: 0,
             gang: vec![GangMember {
-                node: self.name(),
+                node: name(),
                 address: "127.0.0.1".into(),
             }],
             plugin: "test".into(),
@@ -216,7 +212,7 @@ impl Host {
 
     /// Waits for the node's last report about an attempt.
     pub async fn end(&self, job: &TestJob) -> Outcome {
-        let key = key::report(&job.uid, &self.name());
+        let key = key::report(&job.uid, &name());
         loop {
             let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
             let report = report.map(|report| report.value);
@@ -274,6 +270,10 @@ impl TestJob {
 /// Waits for the end of a process.
 pub async fn gone(pid: Pid) {
     until(|| (!is_alive(pid.as_raw())).then_some(())).await;
+}
+
+fn name() -> NodeName {
+    NodeName::new("n1")
 }
 
 fn path() -> JobPath {
