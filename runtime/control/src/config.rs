@@ -2,9 +2,13 @@
 
 use jiff::SignedDuration;
 
+pub use crate::driver::Leadership;
+
 /// Settings of the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Whether others can lead.
+    pub leadership: Leadership,
     /// How long a node's lease may be missing before its jobs are given up. Long enough for a
     /// restart of the daemon, during which jobs go on.
     pub node_lost_after: SignedDuration,
@@ -29,6 +33,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            leadership: Leadership::Sole,
             node_lost_after: SignedDuration::from_secs(30),
             explain_after: SignedDuration::from_secs(2),
             explain_every: SignedDuration::from_secs(1),

@@ -42,6 +42,9 @@ pub const DRAINS: &str = "drains/";
 pub const POWER: &str = "power/";
 /// Who leads; a lease, written by the daemon that was elected.
 pub const LEADER: &str = "leader";
+/// Written by the leader, for no other reason than to make a revision: others who share an etcd
+/// make revisions that no watch of ours tells.
+pub const LEADER_SYNC: &str = "sync/leader";
 /// How each node's part of a job fares, written by that node.
 pub const REPORTS: &str = "reports/";
 /// The secrets of each job, sealed; written by the API, erased by the leader with the job.
