@@ -125,9 +125,10 @@ impl Fleet {
             };
         }
         if let Some(drain) = self.drains.get(name) {
-            let state = match self.jobs.contains_key(name) {
-                true => NodeState::Draining,
-                false => NodeState::Drained,
+            let state = if self.jobs.contains_key(name) {
+                NodeState::Draining
+            } else {
+                NodeState::Drained
             };
             return (state, Some(drain.requested_at));
         }

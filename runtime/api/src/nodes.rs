@@ -74,9 +74,21 @@ impl Told {
             properties.extend(value.map(|value| (name.to_owned(), value)));
         };
         add("stateSince", since.map(|since| json!(since)));
-        add("cluster", self.clusters.get(&record.name).map(|path| json!(path)));
-        add("drain", self.fleet.drains.get(&record.name).map(|drain| json!(drain)));
-        add("power", self.fleet.power.get(&record.name).map(|power| json!(power)));
+        add(
+            "cluster",
+            self.clusters.get(&record.name).map(|path| json!(path)),
+        );
+        add(
+            "drain",
+            self.fleet
+                .drains
+                .get(&record.name)
+                .map(|drain| json!(drain)),
+        );
+        add(
+            "power",
+            self.fleet.power.get(&record.name).map(|power| json!(power)),
+        );
         if *principal.scope() != Scope::Everything {
             properties.retain(|name, _| SHOWN_TO_SCOPED.contains(&name.as_str()));
         }
@@ -206,14 +218,17 @@ pub(crate) async fn remove(State(state): State<ApiState>, At(name): At<NodeName>
         };
         let jobs = allocated_jobs(state.store(), &name).await?;
         check_removable(&told, &found.value, &jobs)?;
-        // Both keys of a node that lives or works change when it does.
+        // One of these changes when the node comes back, or is to work again.
         let alive = key::alive(&name);
         let alive_revision = state.store().get(&alive).await?;
         let alive_revision = alive_revision.map_or(0, |alive| alive.mod_revision);
         let (drain, power) = (key::drain(&name), key::power(&name));
+        let drain_revision = state.store().get(&drain).await?;
+        let drain_revision = drain_revision.map_or(0, |drain| drain.mod_revision);
         let transaction = Transaction::new()
             .require_revision(&own_key, found.mod_revision)
             .require_revision(&alive, alive_revision)
+            .require_revision(&drain, drain_revision)
             .delete(&own_key)
             .delete(alive)
             .delete(drain)

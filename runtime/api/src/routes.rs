@@ -10,8 +10,8 @@ use crate::front::{self, Front};
 use crate::jobs::{create, events as job_events, logs, plan};
 use crate::state::ApiState;
 use crate::{
-    catalogue, clusters, events, experiments, file_servers, groups, jobs, join, meta, neighbours, nodes,
-    openapi, operation, remote_login, tokens, usages, workspaces,
+    catalogue, clusters, events, experiments, file_servers, groups, jobs, join, meta, neighbours,
+    nodes, openapi, operation, remote_login, tokens, usages, workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.

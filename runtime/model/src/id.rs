@@ -58,9 +58,8 @@ impl NodeName {
     /// names and in certificates, so it must be a host name in lower case.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-        let is_label = |label: &str| {
-            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
-        };
+        let is_label =
+            |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
         // What ends like an address would be taken for one.
         let has_letter = |label: &str| label.contains(|c: char| c.is_ascii_lowercase());
         let good = text.len() <= NODE_NAME_LENGTH_MAX
@@ -97,11 +96,31 @@ mod tests {
 
     #[test]
     fn names_of_nodes_are_host_names() {
-        for good in ["a", "gpu-1.lab", "gpu_box1", "1a", "10.0.0.a", &"x".repeat(63)] {
+        for good in [
+            "a",
+            "gpu-1.lab",
+            "gpu_box1",
+            "1a",
+            "10.0.0.a",
+            &"x".repeat(63),
+        ] {
             assert!(NodeName::parse(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "A", "ü", "a/b", "a b", "..", "a..b", ".a", "a.", "-a", "a-", "a.-b", "10.0.0.1", "1",
+            "",
+            "A",
+            "ü",
+            "a/b",
+            "a b",
+            "..",
+            "a..b",
+            ".a",
+            "a.",
+            "-a",
+            "a-",
+            "a.-b",
+            "10.0.0.1",
+            "1",
             &"x".repeat(64),
         ] {
             assert!(NodeName::parse(bad).is_err(), "{bad}");

@@ -144,7 +144,10 @@ mod tests {
         for (body, target) in [
             (json!({"properties": {"name": "../x"}}), "/properties/name"),
             (json!({"properties": {}}), "/properties"),
-            (json!({"properties": {"name": "a", "x": 1}}), "/properties/x"),
+            (
+                json!({"properties": {"name": "a", "x": 1}}),
+                "/properties/x",
+            ),
         ] {
             assert_eq!(parse(body).unwrap_err().target.as_deref(), Some(target));
         }
@@ -166,7 +169,10 @@ mod tests {
         };
         assert_eq!(grant.key(), Some(key));
         let shown = format!("{grant:?} {:?}", grant.etcd);
-        assert!(!shown.contains(&grant.cluster_key) && !shown.contains("PRIVATE"), "{shown}");
+        assert!(
+            !shown.contains(&grant.cluster_key) && !shown.contains("PRIVATE"),
+            "{shown}"
+        );
         let text = serde_json::to_string(&grant).unwrap();
         assert_eq!(serde_json::from_str::<JoinGrant>(&text).unwrap(), grant);
         let mut cut = grant.clone();

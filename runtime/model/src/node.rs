@@ -184,7 +184,8 @@ impl DrainRequest {
             text.chars().count() > REASON_LENGTH_MAX || text.chars().any(char::is_control)
         };
         if reason.as_ref().is_some_and(wrong) {
-            let message = format!("the reason is one line of at most {REASON_LENGTH_MAX} characters");
+            let message =
+                format!("the reason is one line of at most {REASON_LENGTH_MAX} characters");
             return Err(Problem::invalid("/properties/reason", message));
         }
         Ok(Self { reason })
@@ -198,7 +199,12 @@ mod tests {
     #[test]
     fn a_drain_may_say_why() {
         let reason = |body: &str| DrainRequest::parse(body.as_bytes()).map(|drain| drain.reason);
-        for none in ["", "null", r#"{"properties": {}}"#, r#"{"properties": {"reason": " "}}"#] {
+        for none in [
+            "",
+            "null",
+            r#"{"properties": {}}"#,
+            r#"{"properties": {"reason": " "}}"#,
+        ] {
             assert_eq!(reason(none).unwrap(), None, "{none}");
         }
         let told = reason(r#"{"properties": {"reason": " new disk "}}"#).unwrap();

@@ -166,7 +166,10 @@ mod tests {
         assert_eq!(authority.certificate(), record.certificate);
         let other = SealingKey::new([8; 32]);
         let error = record.open(&other, PLACE).unwrap_err();
-        assert!(matches!(error, AuthorityError::Seal(SealError::Closed { .. })));
+        assert!(matches!(
+            error,
+            AuthorityError::Seal(SealError::Closed { .. })
+        ));
     }
 
     #[test]
@@ -175,7 +178,9 @@ mod tests {
         let authority = record.open(&key(), PLACE).unwrap();
         let certify = || {
             let addresses = ["10.0.0.1".to_owned()];
-            authority.certify("gpu1", &addresses, SystemTime::now()).unwrap()
+            authority
+                .certify("gpu1", &addresses, SystemTime::now())
+                .unwrap()
         };
         let (one, other) = (certify(), certify());
         assert_ne!(*one.private_key, *other.private_key);

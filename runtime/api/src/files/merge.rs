@@ -74,10 +74,19 @@ mod tests {
 
     /// What a node answers that has `names`.
     fn page(names: &BTreeSet<String>, after: Option<&str>, limit: usize) -> Page {
-        let mut rest = names.iter().filter(|name| after.is_none_or(|after| name.as_str() > after));
-        let entries: Vec<Found> = rest.by_ref().take(limit).map(|name| file(name, 1)).collect();
+        let mut rest = names
+            .iter()
+            .filter(|name| after.is_none_or(|after| name.as_str() > after));
+        let entries: Vec<Found> = rest
+            .by_ref()
+            .take(limit)
+            .map(|name| file(name, 1))
+            .collect();
         let more = rest.next().is_some();
-        let last = entries.last().map(|found| found.name.clone()).filter(|_| more);
+        let last = entries
+            .last()
+            .map(|found| found.name.clone())
+            .filter(|_| more);
         Page { entries, last }
     }
 
@@ -86,7 +95,11 @@ mod tests {
         let pages = || vec![whole(&["a", "b"]), whole(&["b", "c"])];
         let places = |near| {
             let merged = merge(pages(), 9, near);
-            merged.entries.into_iter().map(|(place, _)| place).collect::<Vec<_>>()
+            merged
+                .entries
+                .into_iter()
+                .map(|(place, _)| place)
+                .collect::<Vec<_>>()
         };
         assert_eq!(places(None), [0, 0, 1]);
         assert_eq!(places(Some(1)), [0, 1, 1]);

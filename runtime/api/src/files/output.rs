@@ -11,7 +11,7 @@ use lote_model::path::JobPath;
 use lote_model::problem::Problem;
 use serde_json::{Value, json};
 
-use super::link::{Link, elsewhere, expiry, refused};
+use super::link::{Link, expiry, refused};
 use super::listing::{Found, Page};
 use super::merge::{Merged, merge};
 use super::relative::RelativePath;

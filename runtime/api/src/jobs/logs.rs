@@ -204,7 +204,9 @@ impl Wanted {
                 let in_output = self.directory_id == STDOUTERR;
                 return Ok(Some(Aim {
                     file: file.clone(),
-                    writer: in_output.then(|| writer(&plans, &file.to_string())).flatten(),
+                    writer: in_output
+                        .then(|| writer(&plans, &file.to_string()))
+                        .flatten(),
                 }));
             }
             Source::Process { name, stream } => (name.as_deref(), *stream),
@@ -308,7 +310,11 @@ fn writer(plans: &[NodePlan], file: &str) -> Option<NodeName> {
         let mut labels: Vec<Option<&str>> = vec![Some(&preparation)];
         let processes = plan.launch.processes.iter();
         labels.extend(processes.map(|process| process.output.as_deref()));
-        let of_stream = |stream| labels.iter().any(|label| output_file(stream, *label) == file);
+        let of_stream = |stream| {
+            labels
+                .iter()
+                .any(|label| output_file(stream, *label) == file)
+        };
         of_stream("stdout") || of_stream("stderr") || execution_log(plan) == file
     };
     let rank = plans.iter().find(writes)?.rank;

@@ -305,7 +305,10 @@ pub(crate) async fn passed_on(node: &NodeName, answer: Response) -> Result<Respo
     }
     let status = answer.status();
     let body = http_body_util::Limited::new(answer.into_body(), 64 * 1024);
-    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes);
+    let bytes = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
     let problem = bytes
         .ok()
         .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())

@@ -167,9 +167,15 @@ mod tests {
         assert!(of("", &one.private_key).is_err());
         assert!(of(&one.certificate, "").is_err());
         let before = credentials.shown.now();
-        assert!(credentials.renew(&one.certificate, &other.private_key).is_err());
+        assert!(
+            credentials
+                .renew(&one.certificate, &other.private_key)
+                .is_err()
+        );
         assert!(Arc::ptr_eq(&before, &credentials.shown.now()));
-        credentials.renew(&other.certificate, &other.private_key).unwrap();
+        credentials
+            .renew(&other.certificate, &other.private_key)
+            .unwrap();
         assert_ne!(before.cert, credentials.shown.now().cert);
     }
 }

@@ -191,7 +191,11 @@ mod tests {
         for permission in Permission::ALL {
             let joins = *permission == Permission::NodesJoin;
             for target in [Target::Shared, Target::Installation] {
-                assert_eq!(may(&node, *permission, &target).is_ok(), joins, "{permission}");
+                assert_eq!(
+                    may(&node, *permission, &target).is_ok(),
+                    joins,
+                    "{permission}"
+                );
             }
         }
         for role in Role::ALL {

@@ -295,7 +295,8 @@ impl TokenRequest {
         let properties: Properties = body::typed(Value::Object(members), "/properties")?;
         let joins = properties.role == Role::Node;
         if joins && properties.scope.is_some() {
-            let message = "a token for nodes has no scope: machines belong to the whole installation";
+            let message =
+                "a token for nodes has no scope: machines belong to the whole installation";
             return Err(Problem::invalid("/properties/scope", message));
         }
         let scope = properties.scope.map_or(Scope::Everything, Into::into);
@@ -440,7 +441,10 @@ mod tests {
         for (properties, target) in [
             (json!({"role": "node", "uses": 0}), "/properties/uses"),
             (json!({"role": "admin", "uses": 1}), "/properties/uses"),
-            (json!({"role": "node", "scope": {"group": "lab"}}), "/properties/scope"),
+            (
+                json!({"role": "node", "scope": {"group": "lab"}}),
+                "/properties/scope",
+            ),
         ] {
             let problem = parse(&properties).unwrap_err();
             assert_eq!(problem.target.as_deref(), Some(target), "{properties}");
@@ -456,11 +460,19 @@ mod tests {
                 fingerprint,
             };
             let text = token.compose();
-            assert!(text.starts_with("lotejoin_0000000000000005_s3cr-_t"), "{text}");
+            assert!(
+                text.starts_with("lotejoin_0000000000000005_s3cr-_t"),
+                "{text}"
+            );
             assert_eq!(JoinToken::parse(&text), Some(token.clone()));
             assert!(!format!("{token:?}").contains("s3cr"));
         }
-        for bad in ["", "lote_0000000000000005_x", "lotejoin_5_x", "lotejoin_0000000000000005_x.ab"] {
+        for bad in [
+            "",
+            "lote_0000000000000005_x",
+            "lotejoin_5_x",
+            "lotejoin_0000000000000005_x.ab",
+        ] {
             assert_eq!(JoinToken::parse(bad), None, "{bad}");
         }
     }
