@@ -11,8 +11,14 @@ use crate::workspace::Workspace;
 /// The benchmark that needs a load tool, and the package of the tool.
 const LOAD: (&str, &str) = ("api", "wrk");
 
+/// The benchmark of many hosts, and its program.
+const HOSTS: (&str, &str) = ("hosts", "hosts-bench");
+
 /// Runs `bench` with the user's arguments and ends as it does.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, Error> {
+    if arguments.first().is_some_and(|name| name == HOSTS.0) {
+        return hosts(workspace);
+    }
     let (load, tool) = LOAD;
     if arguments.is_empty() || arguments.iter().any(|name| name == load) {
         // Without it the other benchmarks run, and this one says why it does not.
@@ -35,8 +41,19 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         .current_dir(&workspace.root)
         .env("LOTE_BINARY", &lote)
         .env("LOTE_PLUGIN_DIR", workspace.plugins());
-    let status = bench.status().map_err(|source| Error::Start {
-        command: command::line(&bench),
+    end_as(&mut bench)
+}
+
+fn hosts(workspace: &Workspace) -> Result<ExitCode, Error> {
+    install::debian_packages(crate::hosts::PACKAGES)?;
+    let lote = artifacts::programs(workspace)?;
+    end_as(Command::new(lote.with_file_name(HOSTS.1)).env("LOTE_BINARY", &lote))
+}
+
+/// Runs a program and ends as it does.
+fn end_as(program: &mut Command) -> Result<ExitCode, Error> {
+    let status = program.status().map_err(|source| Error::Start {
+        command: command::line(program),
         source,
     })?;
     Ok(match status.code() {

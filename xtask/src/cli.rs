@@ -36,6 +36,12 @@ pub(crate) enum Chore {
     },
     /// Build the framework plugins as WebAssembly components
     Plugins,
+    /// Start hosts in network namespaces, with etcd, and cut, kill and heal them by hand (root)
+    Hosts {
+        /// How many hosts
+        #[arg(value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=100))]
+        count: u8,
+    },
     /// Build and run the benchmark program; arguments are passed on
     Bench {
         /// Names of benchmarks and options of the benchmark program

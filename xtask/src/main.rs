@@ -1,4 +1,4 @@
-//! Set-up and chores, in Rust: `cargo xtask test | demo | plugins | bench`.
+//! Set-up and chores, in Rust: `cargo xtask test | demo | hosts | plugins | bench`.
 //!
 //! * `cli` — what can be typed.
 //! * `workspace` — where the checkout and its target directory are.
@@ -8,6 +8,7 @@
 //! * `artifacts` — builds everything else, once, and finds the test programs.
 //! * `libtest` — reads what a test program printed.
 //! * `stage` — the stages of `cargo xtask test` and the summary.
+//! * `hosts` — builds and starts a site of many hosts.
 //! * `fuzz` — builds the fuzz targets and runs each for some seconds.
 //! * `architecture` — the rules of ARCHITECTURE.md, checked.
 //! * `supply` — licences, sources and advisories of the dependencies.
@@ -25,6 +26,7 @@ mod command;
 mod demo;
 mod error;
 mod fuzz;
+mod hosts;
 mod install;
 mod libtest;
 mod plugins;
@@ -67,6 +69,7 @@ fn run(chore: Chore) -> Result<ExitCode, Error> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Chore::Hosts { count } => hosts::run(&workspace, count),
         Chore::Bench { arguments } => bench::run(&workspace, &arguments),
     }
 }

@@ -96,6 +96,7 @@ impl From<StoreError> for ApiError {
             StoreError::RequestTooLarge { limit, .. } => Self::too_large(limit),
             StoreError::Unavailable { .. }
             | StoreError::OutcomeUnknown { .. }
+            | StoreError::Full { .. }
             | StoreError::Closed => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

@@ -17,7 +17,7 @@ use crate::conclusion::Verdict;
 use crate::snapshot::{Erasure, Gang, LiveJob};
 
 /// What a write costs besides its key and value, generously.
-const WRITE_OVERHEAD_BYTES: usize = 64;
+const WRITE_OVERHEAD_BYTES: usize = 192;
 
 /// Room in each transaction for compares.
 const COMPARES_BYTES: usize = 4096;

@@ -15,6 +15,7 @@
 //! * [`file_server`]: what becomes of file servers.
 //! * [`explain`]: why a job waits.
 //! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.
+//! * [`fence`]: what keeps a leader that was replaced from writing.
 //! * [`driver`]: the loop around it: store, plugins and clock.
 //! * [`config`]: every time and number that can be set.
 //!
@@ -33,6 +34,7 @@ pub mod config;
 pub mod decide;
 pub mod driver;
 pub mod explain;
+pub mod fence;
 pub mod file_server;
 pub mod launch;
 pub mod lifecycle;

@@ -183,4 +183,10 @@ pub trait Store: Send + Sync {
     /// Ends a lease now and deletes its keys, in one revision, durably. Fails with
     /// [`StoreError::LeaseNotFound`] if it has ended already.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Whether it is certain that nobody's transactions can be accepted now, by whatever way they
+    /// come. `false` when unsure; takes a few seconds at most.
+    async fn has_lost_quorum(&self) -> bool {
+        false
+    }
 }

@@ -77,7 +77,7 @@ pub enum StoreError {
     },
     /// The store cannot answer now. Nothing was changed; try again later.
     #[error(
-        "the store cannot answer, nothing was changed: check the disk of the data folder, then try again"
+        "the store cannot answer, nothing was changed: check etcd, or the disk of the data folder, then try again"
     )]
     Unavailable {
         /// The failure underneath.
@@ -89,6 +89,14 @@ pub enum StoreError {
     )]
     OutcomeUnknown {
         /// The failure underneath.
+        source: Cause,
+    },
+    /// The store is as large as it may be. The change may or may not be in force.
+    #[error(
+        "etcd is full, the change may or may not be in force: compact and defragment it and disarm its alarm, then try again"
+    )]
+    Full {
+        /// What etcd says.
         source: Cause,
     },
     /// The store was shut down.

@@ -10,6 +10,7 @@
 //! * [`error`]: what can go wrong.
 //! * [`json`]: typed reads and writes on top of the trait.
 //! * [`embedded`]: the back end for one machine, one file of `redb`.
+//! * [`etcd`]: the back end for many machines.
 //! * `conformance` (feature of the same name): the tests that every back end must pass.
 //!
 //! What must stay true here:
@@ -23,6 +24,7 @@ pub mod api;
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod etcd;
 pub mod json;
 pub mod transaction;
 
@@ -32,5 +34,6 @@ pub use api::{
 };
 pub use embedded::{EmbeddedOptions, EmbeddedStats, EmbeddedStore, OpenError};
 pub use error::StoreError;
+pub use etcd::{EtcdIdentity, EtcdOptions, EtcdOptionsError, EtcdStore, EtcdTls};
 pub use json::{Entry, JsonListing, get_json, list_json};
 pub use transaction::{Commit, Compare, Transaction, Write};

@@ -16,9 +16,9 @@ pub const MAX_OPERATIONS: usize = 128;
 /// The largest transaction in bytes (etcd's `--max-request-bytes`).
 pub const MAX_REQUEST_BYTES: usize = 1536 * 1024;
 
-/// What one operation costs besides its key and value: more than etcd's framing ever takes, so
-/// that what passes here passes there.
-const OPERATION_OVERHEAD_BYTES: usize = 48;
+/// What one operation costs besides its key and value: more than etcd's framing and the prefix of
+/// its keys there ever take, so that what passes here passes there.
+const OPERATION_OVERHEAD_BYTES: usize = 80;
 
 /// A condition of a transaction: the key was last written by this revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,9 @@ impl Write {
     fn size_bytes(&self) -> usize {
         let value_bytes = match self {
             Self::Put { value, .. } => value.len(),
-            Self::Delete { .. } | Self::DeletePrefix { .. } => 0,
+            Self::Delete { .. } => 0,
+            // Etcd takes the end of the range as well, which is as long.
+            Self::DeletePrefix { prefix } => OPERATION_OVERHEAD_BYTES + prefix.len(),
         };
         OPERATION_OVERHEAD_BYTES + self.key_or_prefix().len() + value_bytes
     }

@@ -31,6 +31,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-plugin-pytorch", &["lote-plugin-sdk"]),
     ("lote-plugin-hostile", &["lote-plugin-sdk"]),
     ("lote-tests", &[]),
+    ("lote-test-hosts", &["lote-tests"]),
     ("xtask", &[]),
 ];
 
@@ -52,7 +53,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("lote-plugin-host", &["wasmtime", "wasmtime-wasi"]),
     ("lote-node", &["nvml-wrapper", "cgroups-rs", "libcgroups"]),
     ("lote-api", &["axum"]),
-    ("lote-store", &["redb", "etcd-client"]),
+    ("lote-store", &["redb", "etcd-client", "tonic"]),
     ("lote-vault", &["chacha20poly1305"]),
     ("lote-plugin-sdk", &["wit-bindgen"]),
 ];

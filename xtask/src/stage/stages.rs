@@ -77,6 +77,19 @@ pub(super) const STAGES: &[Stage] = &[
         run: |session| integration(session, "isolation", &["isolation::"], |_| {}),
     },
     Stage {
+        name: "hosts",
+        checks: "hosts in network namespaces on three etcd members: gangs, losses, restarts, a soak",
+        needs_root: true,
+        packages: &[
+            "etcd-client",
+            "etcd-server",
+            "iproute2",
+            "python3-torch",
+            "util-linux",
+        ],
+        run: hosts,
+    },
+    Stage {
         name: "load",
         checks: "thirty submitters at once, and slow, idle, huge and restless clients",
         needs_root: false,
@@ -157,7 +170,8 @@ fn unit(session: &mut Session) -> Result<Tally, Error> {
     let mut total = Tally::default();
     for (number, program) in artifacts.tests.iter().enumerate() {
         let is_integration = program.package == integration && program.target == "it";
-        if !is_integration {
+        let is_own_stage = is_integration || program.target == HOSTS;
+        if !is_own_stage {
             let log_name = format!("unit-{number:02}-{}", program.target);
             let tally = session.run_tests(program, &log_name, |command| {
                 command.env("LOTE_BINARY", &artifacts.lote);
@@ -185,6 +199,24 @@ const OWN_STAGES: [&str; 6] = [
     "load::",
     "hostile_clients::",
 ];
+
+/// The test program of many hosts.
+const HOSTS: &str = "hosts";
+
+/// How many labs are up at once. Most of their time is waiting: for leases to end, for hosts that
+/// are away for a minute.
+const LABS_AT_ONCE: &str = "--test-threads=3";
+
+fn hosts(session: &mut Session) -> Result<Tally, Error> {
+    let artifacts = session.artifacts()?;
+    let found = artifacts.tests.iter().find(|it| it.target == HOSTS);
+    let program = found.ok_or_else(|| Error::Other("there is no test program `hosts`".into()))?;
+    session.run_tests(program, HOSTS, |command| {
+        command
+            .arg(LABS_AT_ONCE)
+            .env("LOTE_BINARY", &artifacts.lote);
+    })
+}
 
 /// Everything that is no stage of its own, so that no test escapes.
 fn end_to_end(session: &mut Session) -> Result<Tally, Error> {

@@ -7,6 +7,7 @@
 //! * `processes` — launching, following and restarting the processes of a plan.
 //! * `preparation` — directories, files and control group of a job.
 //! * `cgroup_record` — remembers where a job's control group is.
+//! * `host_names` — `/etc/hosts` as a gang sees it; pure.
 //! * `process_spec` — from a plan to what the shim is told; pure.
 //! * `ending` — from exit records to outcomes and errors; pure.
 //! * `reporter` — writes reports, each only while the allocation is ours.
@@ -19,6 +20,7 @@
 mod allocations;
 mod cgroup_record;
 mod ending;
+mod host_names;
 mod inventory;
 mod preparation;
 mod process_spec;

@@ -9,7 +9,8 @@ use lote_model::environment::{JobPaths, USER_NAME, host_file};
 use lote_model::id::UnixId;
 use lote_model::plan::PlanFile;
 
-use super::process_spec::{JobContext, SHARED_MEMORY, VAR_TMP};
+use super::host_names::gang_hosts;
+use super::process_spec::{HOST_NAMES, JobContext, SHARED_MEMORY, VAR_TMP};
 use super::{AgentError, NodeConfig};
 use crate::isolation::{FsIdentity, Identity};
 
@@ -113,6 +114,9 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
         for name in std::iter::once(VAR_TMP).chain(shared_memory) {
             directory(&root.join(name), 0o700)?;
         }
+        if job.identity.is_some() && job.knows_others() {
+            host_names(job, &root.join(HOST_NAMES))?;
+        }
         for file in &job.plan.launch.files {
             write_file(Path::new(&job.paths.scratch), file)?;
         }
@@ -184,6 +188,21 @@ fn write(path: &Path, contents: &str, mode: u32) -> Prepared {
         io::Write::write_all(&mut handle, contents.as_bytes())
     };
     written().map_err(failed("write", path))
+}
+
+/// The names of the gang's nodes, beside those that the machine knows.
+fn host_names(job: &JobContext, path: &Path) -> Prepared {
+    let machine = Path::new("/etc/hosts");
+    let known = fs::read_to_string(machine).map_err(failed("read", machine))?;
+    let host_name = nix::unistd::gethostname().ok();
+    let host_name = host_name.and_then(|name| name.into_string().ok());
+    let text = gang_hosts(
+        &known,
+        host_name.as_deref().unwrap_or_default(),
+        &job.plan.gang,
+        job.plan.rank,
+    );
+    write(path, &text, 0o644)
 }
 
 /// Programs look up their user's name and home; a job's user has no entry in

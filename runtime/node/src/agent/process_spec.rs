@@ -171,11 +171,17 @@ impl JobContext {
             target: "/dev/shm".into(),
             source: self.shared_memory(),
         });
+        let mut binds = vec![bind("passwd"), bind("group")];
+        binds.extend(self.knows_others().then(|| BindMount {
+            source: job_root.join(HOST_NAMES),
+            target: "/etc/hosts".into(),
+            read_only: true,
+        }));
         MountPlan {
             private,
             hidden: vec![self.data_directory.clone()],
             keep: vec![PathBuf::from(&self.paths.user_root)],
-            binds: vec![bind("passwd"), bind("group")],
+            binds,
             read_only: Vec::new(),
         }
     }
@@ -190,6 +196,11 @@ impl JobContext {
                 size_bytes: self.shared_memory_bytes(),
             }
         }
+    }
+
+    /// Whether its processes need to find those on other nodes.
+    pub(super) fn knows_others(&self) -> bool {
+        self.plan.gang.len() > 1
     }
 
     /// Whether several processes of the plan need one `/dev/shm`.
@@ -208,6 +219,9 @@ pub(super) const PREPARATION: &str = "job_prep";
 
 /// What a job sees as `/var/tmp`, below its root directory.
 pub(super) const VAR_TMP: &str = "var-tmp";
+
+/// What a gang sees as `/etc/hosts`, below the job's root directory.
+pub(super) const HOST_NAMES: &str = "hosts";
 
 /// What processes of a job share as `/dev/shm`, below its root directory.
 pub(super) const SHARED_MEMORY: &str = "shm";

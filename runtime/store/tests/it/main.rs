@@ -1,4 +1,4 @@
-//! The embedded store: the conformance suite, and what only this back end promises.
+//! Both back ends: the conformance suite, and what only one of them promises.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 
 mod conformance;
 mod crash;
+mod etcd;
 mod file;
 mod full_disk;
 mod grouping;

@@ -1,0 +1,201 @@
+//! What users want, second by second.
+
+use lote_control::testing::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node};
+use lote_model::cluster::NodeDeallocationOption;
+use lote_model::job::JobRecord;
+use lote_model::key;
+use lote_model::node::Drain;
+use lote_model::state::{ExecutionState, Priority};
+use lote_store::{Transaction, Write};
+
+use crate::checks::status;
+use crate::random::Random;
+use crate::site::{SharedStore, Site};
+
+/// One seed in so many is a site of thousands of nodes.
+const LARGE_EVERY: u64 = 250;
+
+/// What a site consists of.
+pub(crate) struct Shape {
+    pub(crate) nodes: Vec<NodeBuilder>,
+    pub(crate) clusters: Vec<ClusterBuilder>,
+    jobs: usize,
+}
+
+/// The shape of the site of a seed.
+pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
+    let is_large = seed % LARGE_EVERY == LARGE_EVERY - 1;
+    let (nodes, jobs) = if is_large {
+        (2_000, 600)
+    } else {
+        (random.between(2, 16), random.between(10, 60))
+    };
+    let nodes = (0..nodes).map(|number| {
+        let gpus = [0, 1, 4, 8][random.index(4)];
+        let cores = [4, 8, 16][random.index(3)];
+        node(&format!("n{number:04}")).gpus(gpus).cores(cores)
+    });
+    let nodes: Vec<NodeBuilder> = nodes.collect();
+    let count = u32::try_from(nodes.len()).unwrap();
+    Shape {
+        clusters: vec![
+            cluster("c").auto(0, count),
+            cluster("d").manual(count.div_ceil(3)),
+        ],
+        jobs: usize::try_from(jobs).unwrap(),
+        nodes,
+    }
+}
+
+/// Jobs that are still to be submitted.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    coming: Vec<JobBuilder>,
+    nodes: u32,
+}
+
+impl Trace {
+    pub(crate) fn new(shape: &Shape, random: &mut Random) -> Self {
+        let nodes = u32::try_from(shape.nodes.len()).unwrap();
+        let coming = (0..shape.jobs).map(|number| realistic_job(number, nodes, random));
+        Self {
+            coming: coming.collect(),
+            nodes,
+        }
+    }
+
+    pub(crate) fn put_cluster(&self, store: &mut SharedStore, cluster: &ClusterBuilder) {
+        let write = Write::put_json(key::cluster(&cluster.0.path), &cluster.0).unwrap();
+        store.commit(&Transaction::new().write(write));
+    }
+}
+
+/// Most jobs are small and short, some are gangs, few are long, as in the logs of real sites.
+fn realistic_job(number: usize, nodes: u32, random: &mut Random) -> JobBuilder {
+    let gang = match random.below(10) {
+        0 => nodes.min(2 + u32::try_from(random.below(6)).unwrap()),
+        1 | 2 => 2.min(nodes),
+        _ => 1,
+    };
+    let limit = match random.below(5) {
+        0 => 2_000,
+        1 => 40,
+        _ => 120,
+    };
+    let mut job = job(&format!("j{number}"))
+        .nodes(gang)
+        .attempts(50)
+        .limit_seconds(limit);
+    if random.below(3) > 0 {
+        let gpus = u32::try_from(random.below(3)).unwrap();
+        job = job.share(gpus, [0.5, 1.0, 3.0][random.index(3)], None);
+    }
+    job = job.priority(
+        [
+            Priority::Low,
+            Priority::Normal,
+            Priority::Normal,
+            Priority::High,
+        ][random.index(4)],
+    );
+    if random.once_in(4) { job.on("d") } else { job }
+}
+
+/// What users do in one second.
+pub(crate) fn step(site: &mut Site) {
+    let burst = match site.random.below(6) {
+        0 => site.random.index(5),
+        1 => 1,
+        _ => 0,
+    };
+    for _ in 0..burst {
+        submit(site);
+    }
+    if site.random.once_in(25) && !site.jobs.is_empty() {
+        let index = site.random.index(site.jobs.len());
+        let record = site.jobs.values().nth(index).unwrap().clone();
+        let deletes = site.random.once_in(3);
+        let now = site.time();
+        change(site, &record, |record| {
+            if deletes {
+                record.delete_requested_at = Some(now);
+            } else {
+                record.terminate_requested_at = Some(now);
+            }
+        });
+    }
+    if site.random.once_in(40) {
+        resize(site);
+    }
+    if site.random.once_in(30) {
+        drain_or_resume(site);
+    }
+}
+
+fn submit(site: &mut Site) {
+    let Some(mut job) = site.trace().coming.pop() else {
+        return;
+    };
+    job.0.created_at = site.time();
+    let write = Write::put_json(key::job(&job.0.path), &job.0).unwrap();
+    site.store.commit(&Transaction::new().write(write));
+    site.jobs.insert(job.0.uid.clone(), job.0);
+}
+
+fn change(site: &mut Site, record: &JobRecord, change: impl FnOnce(&mut JobRecord)) {
+    let key = key::job(&record.path);
+    let Some(mut current) = site.store.ledger.get::<JobRecord>(&key) else {
+        return;
+    };
+    change(&mut current);
+    let write = Write::put_json(key, &current).unwrap();
+    site.store.commit(&Transaction::new().write(write));
+}
+
+fn resize(site: &mut Site) {
+    let nodes = site.trace().nodes;
+    let count = u32::try_from(site.random.below(u64::from(nodes))).unwrap() + 1;
+    let options = [
+        NodeDeallocationOption::Requeue,
+        NodeDeallocationOption::WaitForJobCompletion,
+        NodeDeallocationOption::Terminate,
+    ];
+    let option = options[site.random.index(options.len())];
+    let cluster = cluster("d").shrinking(count, option);
+    let write = Write::put_json(key::cluster(&cluster.0.path), &cluster.0).unwrap();
+    site.store.commit(&Transaction::new().write(write));
+}
+
+fn drain_or_resume(site: &mut Site) {
+    let index = site.random.index(site.machines.len());
+    let key = key::drain(site.machines[index].name());
+    let transaction = if site.store.ledger.get::<Drain>(&key).is_some() {
+        Transaction::new().delete(key)
+    } else {
+        let drain = Drain {
+            reason: None,
+            requested_at: site.time(),
+        };
+        Transaction::new().write(Write::put_json(key, &drain).unwrap())
+    };
+    site.store.commit(&transaction);
+}
+
+/// The users give up on what waits, and the operator puts drained machines back.
+pub(crate) fn terminate_waiting(site: &mut Site) {
+    let now = site.time();
+    let waiting: Vec<JobRecord> = site
+        .jobs
+        .values()
+        .filter(|record| {
+            status(&site.store.ledger, record)
+                .is_none_or(|status| status.state == ExecutionState::Queued)
+        })
+        .cloned()
+        .collect();
+    for record in waiting {
+        change(site, &record, |record| {
+            record.terminate_requested_at = Some(now)
+        });
+    }
+}

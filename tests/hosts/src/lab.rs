@@ -1,0 +1,132 @@
+//! Hosts with daemons, and the etcd cluster that they share.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use lote_tests::client::Client;
+use tempfile::TempDir;
+
+use crate::daemon::HostDaemon;
+use crate::etcd::{self, Member};
+use crate::host::Host;
+use crate::network::Network;
+
+/// The administrator's token of every lab.
+pub const TOKEN: &str = "lote_lab_0123456789abcdef0123456789abcdef";
+
+/// The key that all daemons of a lab share. Its secrets are worth nothing.
+const CLUSTER_KEY: [u8; 32] = *b"the key of a lab without secrets";
+
+/// The addresses of etcd members begin here, those of daemons at 1.
+const FIRST_MEMBER: u8 = 201;
+
+/// What a lab consists of.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// How many hosts with daemons.
+    pub hosts: u8,
+    /// How many etcd members, each on a host of its own.
+    pub members: u8,
+    /// Further options of every daemon.
+    pub arguments: Vec<String>,
+}
+
+impl LabOptions {
+    /// So many hosts, and three etcd members.
+    pub fn hosts(hosts: u8) -> Self {
+        Self {
+            hosts,
+            members: 3,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// With further options for every daemon.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        let owned = arguments.iter().map(|&argument| argument.to_owned());
+        self.arguments.extend(owned);
+        self
+    }
+}
+
+/// A site. Dropping it ends and removes all of it.
+#[derive(Debug)]
+pub struct Lab {
+    // In this order: daemons go before what they need.
+    /// The hosts with daemons: `h1`, `h2`, …
+    pub daemons: Vec<HostDaemon>,
+    /// The etcd members: `e1`, `e2`, …
+    pub members: Vec<Member>,
+    network: Network,
+    folder: TempDir,
+}
+
+impl Lab {
+    /// Builds a site and waits until every daemon is ready.
+    pub fn start(options: &LabOptions) -> Self {
+        let network = Network::create();
+        // Not below /tmp or /var/tmp, of which jobs have their own.
+        let folder = tempfile::Builder::new()
+            .prefix("lote-hosts-")
+            .tempdir_in("/srv")
+            .expect("a folder");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("its mode");
+        let member = |index: u8| {
+            let name = format!("e{}", index + 1);
+            Host::create(&network, FIRST_MEMBER + index, &name, folder.path())
+        };
+        let members = etcd::start((0..options.members).map(member).collect());
+        let mut lab = Self {
+            daemons: Vec::new(),
+            members,
+            network,
+            folder,
+        };
+        for _ in 0..options.hosts {
+            let daemon = lab.host(&options.arguments);
+            lab.daemons.push(daemon);
+        }
+        for daemon in &mut lab.daemons {
+            daemon.start();
+        }
+        for daemon in &mut lab.daemons {
+            daemon.wait_until_ready();
+        }
+        lab
+    }
+
+    /// Adds a machine with a daemon that uses the lab's etcd; it is neither started nor in
+    /// [`Lab::daemons`].
+    pub fn host(&self, arguments: &[String]) -> HostDaemon {
+        let mut options = vec![
+            "--store".to_owned(),
+            "etcd".to_owned(),
+            "--etcd".to_owned(),
+            etcd::endpoints(&self.members),
+        ];
+        options.extend(arguments.iter().cloned());
+        let daemon = self.bare_host(options);
+        daemon.put_secret("cluster.key", &CLUSTER_KEY);
+        daemon
+    }
+
+    /// Adds a machine with a daemon that knows nothing of the lab but the network.
+    pub fn bare_host(&self, arguments: Vec<String>) -> HostDaemon {
+        let index = u8::try_from(self.daemons.len() + 1).expect("few hosts");
+        let name = format!("h{index}");
+        let host = Host::create(&self.network, index, &name, self.folder.path());
+        HostDaemon::new(host, arguments, TOKEN)
+    }
+
+    /// A client of the first host.
+    pub fn client(&self) -> Client {
+        self.daemons.first().expect("a lab has a daemon").client()
+    }
+
+    /// The folder below which every host has its disk: what a shared file system would be.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}

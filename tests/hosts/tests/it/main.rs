@@ -1,0 +1,13 @@
+//! What needs many hosts: placement over them, their loss, and the loss of what they share.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "this is test code: a broken expectation ends the test with its sentence"
+)]
+
+mod load;
+mod loss;
+mod placement;
+mod restarts;
+mod soak;

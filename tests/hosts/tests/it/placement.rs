@@ -1,0 +1,149 @@
+//! Jobs of any daemon run on any host.
+
+use std::collections::BTreeSet;
+
+use lote_test_hosts::{HostDaemon, Lab, LabOptions};
+use lote_tests::client::shell_job;
+use serde_json::{Value, json};
+
+use crate::load::{CLUSTER, assert_nothing_left, cluster};
+
+#[test]
+fn jobs_of_any_daemon_run_on_any_host_and_any_daemon_shows_them() {
+    let lab = Lab::start(&LabOptions::hosts(4));
+    let path = cluster(&lab.client(), CLUSTER, 4);
+    let experiment = lab.client().experiment("e");
+    let mut nodes = BTreeSet::new();
+    let mut jobs = Vec::new();
+    for (number, daemon) in lab.daemons.iter().enumerate() {
+        let mut job = shell_job("echo from $AZ_BATCHAI_JOB_NAME; sleep 2");
+        job["cluster"] = json!({"id": path});
+        jobs.push(
+            daemon
+                .client()
+                .submit(&experiment, &format!("j{number}"), &job),
+        );
+    }
+    for job in &jobs {
+        let name = job.rsplit('/').next().unwrap();
+        for daemon in &lab.daemons {
+            let ended = daemon.client().wait_for_end(job);
+            assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+            let stdout = daemon.client().stdout(job);
+            assert_eq!(stdout, format!("from {name}\n"), "{}", daemon.name());
+            nodes.extend(node_names(&ended));
+        }
+    }
+    assert_eq!(nodes.len(), 4, "whole nodes, all at once: {nodes:?}");
+    let logs = lab.daemons[3].lote(&["job", "logs", "--experiment", "e", "j0"]);
+    assert!(logs.status.success(), "{logs:?}");
+    assert_eq!(String::from_utf8_lossy(&logs.stdout), "from j0\n");
+}
+
+fn node_names(properties: &Value) -> Vec<String> {
+    let nodes = properties["lote"]["nodes"].as_array();
+    let name = |node: &Value| node["name"].as_str().or(node.as_str()).map(str::to_owned);
+    nodes.into_iter().flatten().filter_map(name).collect()
+}
+
+/// Two processes that add up what each has, over Gloo.
+const TRAINING: &str = "
+import torch, torch.distributed as dist
+dist.init_process_group('gloo')
+rank, size = dist.get_rank(), dist.get_world_size()
+torch.manual_seed(rank)
+weight = torch.zeros(4, requires_grad=True)
+target = torch.tensor([1.0, -2.0, 3.0, 0.5])
+for step in range(200):
+    x = torch.randn(32, 4)
+    loss = ((x @ (weight - target)) ** 2).mean()
+    loss.backward()
+    dist.all_reduce(weight.grad)
+    with torch.no_grad():
+        weight -= 0.05 * weight.grad / size
+    weight.grad = None
+error = (weight - target).abs().max().item()
+print(f'rank {rank} of {size}: error below 0.01: {error < 0.01}', flush=True)
+dist.destroy_process_group()
+";
+
+#[test]
+fn a_gang_of_two_hosts_trains_over_gloo() {
+    let lab = Lab::start(&LabOptions::hosts(2));
+    let path = cluster(&lab.client(), CLUSTER, 2);
+    let client = lab.client();
+    let experiment = client.experiment("e");
+    let script = lab.folder().join("train.py");
+    std::fs::write(&script, TRAINING).unwrap();
+    let job = json!({
+        "cluster": {"id": path},
+        "nodeCount": 2,
+        "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT",
+        "pyTorchSettings": {
+            "pythonScriptFilePath": script,
+            "pythonInterpreterPath": "/usr/bin/python3",
+            "processCount": 2,
+            "communicationBackend": "gloo",
+        },
+    });
+    let job = client.submit(&experiment, "train", &job);
+    let ended = client.wait_for_end(&job);
+    assert_eq!(
+        ended["executionState"],
+        "succeeded",
+        "{ended:#}\n{}",
+        all_output(&lab, &job)
+    );
+    let output = all_output(&lab, &job);
+    for rank in 0..2 {
+        let line = format!("rank {rank} of 2: error below 0.01: True");
+        assert!(output.contains(&line), "{output}");
+    }
+    assert_eq!(node_names(&ended).len(), 2, "{ended:#}");
+}
+
+/// What every process of a job printed, asked of one daemon.
+fn all_output(lab: &Lab, job: &str) -> String {
+    let client = lab.daemons.first().map(HostDaemon::client).unwrap();
+    let listing = client.post(&format!(
+        "{job}/listOutputFiles?outputdirectoryid=stdouterr"
+    ));
+    let files = listing.json["value"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let mut text = String::new();
+    for file in files {
+        if let Some(link) = file["downloadUrl"].as_str() {
+            text.push_str(&client.get(link).text);
+        }
+    }
+    text
+}
+
+#[test]
+fn a_gang_gets_all_its_hosts_or_none() {
+    let lab = Lab::start(&LabOptions::hosts(3));
+    let client = lab.client();
+    let path = cluster(&client, CLUSTER, 3);
+    let experiment = client.experiment("e");
+    let mut one = shell_job("sleep 5");
+    one["cluster"] = json!({"id": path});
+    let first = client.submit(&experiment, "one", &one);
+    client.wait_for_state(&first, "running");
+    let mut three = shell_job("sleep 0.1");
+    three["cluster"] = json!({"id": path});
+    three["nodeCount"] = json!(3);
+    let gang = client.submit(&experiment, "three", &three);
+    let ended = client.wait_for_end(&first);
+    assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+    let ended_at = ended["executionInfo"]["endTime"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let gang = client.wait_for_end(&gang);
+    assert_eq!(gang["executionState"], "succeeded", "{gang:#}");
+    let started_at = gang["executionInfo"]["startTime"].as_str().unwrap();
+    assert!(started_at >= ended_at.as_str(), "{started_at} < {ended_at}");
+    assert_nothing_left(&lab.daemons);
+}
