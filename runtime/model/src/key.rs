@@ -57,6 +57,10 @@ pub const NEXT_UNIX_ID: &str = "counters/unix-id";
 /// that two cannot take the last place of the quota.
 pub const CLUSTERS_CREATED: &str = "counters/clusters-created";
 
+/// Which cluster this is, and the fingerprint of its key; written once, by the first daemon.
+pub const CLUSTER_IDENTITY: &str = "cluster/identity";
+/// The cluster's certificate authority, its private key sealed; written once, by the first daemon.
+pub const CLUSTER_AUTHORITY: &str = "cluster/authority";
 /// Tokens, written by the API.
 pub const TOKENS: &str = "tokens/";
 /// There once the first token was made, so that the door stays closed even when

@@ -11,6 +11,7 @@
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
 //! * [`leader`] — who decides.
+//! * [`membership`] — which cluster it is, and how a machine joins.
 //! * [`accounting`] — what a job used.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
 //! * [`framework`] — what is asked of plugins, whoever runs them.
@@ -42,6 +43,7 @@ pub mod job;
 pub mod job_request;
 pub mod key;
 pub mod leader;
+pub mod membership;
 pub mod mount_volumes;
 pub mod name;
 pub mod node;
