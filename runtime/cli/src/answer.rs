@@ -206,6 +206,8 @@ pub struct NodeMembers {
     pub state: String,
     /// How others reach it.
     pub address: String,
+    /// What the operator says of it.
+    pub labels: BTreeMap<String, String>,
     /// Its daemon.
     pub version: String,
     /// Processors for jobs.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::args::run::{Framework, RunArgs};
+use crate::args::run::{Framework, NodeLoss, RunArgs};
 use crate::job_name::has_ending;
 use crate::settings::Surroundings;
 
@@ -177,6 +177,9 @@ fn extensions(args: &RunArgs, working_directory: Option<&str>) -> Map<String, Va
     if let Some(directory) = working_directory {
         lote.insert("workingDirectory".into(), directory.into());
     }
+    if args.on_node_loss == NodeLoss::Fail {
+        lote.insert("onNodeLoss".into(), "fail".into());
+    }
     lote
 }
 
@@ -222,6 +225,7 @@ mod tests {
             "--env=A=1=2",
             "--env=HF_TOKEN",
             "--output-dir=MODEL",
+            "--on-node-loss=fail",
             "--",
             "python",
             "train.py",

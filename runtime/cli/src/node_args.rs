@@ -1,9 +1,11 @@
 //! The daemon's options: from the command line, variables and a TOML file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use lote_model::label::{self, LabelError};
 use lote_model::node::SSH_PORT_DEFAULT;
 use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
@@ -63,6 +65,13 @@ pub struct NodeArgs {
     /// The size label (vmSize) it registers with [default: cpu without GPUs]
     #[arg(long)]
     pub size: Option<String>,
+    /// What to say of the machine's place, such as rack=r1; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label::parse)]
+    #[serde(skip)]
+    pub label: Vec<(String, String)>,
+    /// The same in the file, as a table; `--label` adds to it.
+    #[arg(skip)]
+    pub labels: BTreeMap<String, String>,
     /// The NVML library, if it is not where the system looks
     #[arg(long, value_name = "PATH")]
     pub nvml_library: Option<PathBuf>,
@@ -146,6 +155,8 @@ pub struct NodeSettings {
     pub ssh_port: u16,
     /// Its size label, if one was given.
     pub size: Option<String>,
+    /// What the operator says of its place and kind.
+    pub labels: BTreeMap<String, String>,
     /// The NVML library, if it is not where the system looks.
     pub nvml_library: Option<PathBuf>,
     /// The folder of further plugins.
@@ -225,6 +236,9 @@ pub enum NodeSettingsError {
          needs none of them"
     )]
     EtcdTls,
+    /// The node cannot be labelled so.
+    #[error(transparent)]
+    Label(#[from] LabelError),
     /// There is no place for data.
     #[error("no home directory is known; give --data-dir")]
     NoDataDirectory,
@@ -254,6 +268,9 @@ impl NodeArgs {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| LISTEN_DEFAULT.into());
+        let mut labels = file.labels;
+        labels.extend(self.label);
+        label::check(&labels)?;
         Ok(NodeSettings {
             data_dir: self
                 .data_dir
@@ -268,6 +285,7 @@ impl NodeArgs {
             address: self.address.or(file.address),
             ssh_port: self.ssh_port.or(file.ssh_port).unwrap_or(SSH_PORT_DEFAULT),
             size: self.size.or(file.size),
+            labels,
             nvml_library: self.nvml_library.or(file.nvml_library),
             plugin_dir: self.plugin_dir.or(file.plugin_dir),
             secrets_file: self.secrets_file.or(file.secrets_file),
@@ -357,6 +375,26 @@ mod tests {
         std::fs::write(&config, "data_dir = '/file'").unwrap();
         let error = args.resolve(None).unwrap_err();
         assert!(matches!(error, NodeSettingsError::Parse { .. }), "{error}");
+    }
+
+    #[test]
+    fn labels_of_the_line_join_those_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("node.toml");
+        std::fs::write(&config, "labels = { rack = 'r1', switch = 's1' }").unwrap();
+        let args = |label: &str| NodeArgs {
+            config: Some(config.clone()),
+            label: vec![label::parse(label).unwrap()],
+            ..NodeArgs::default()
+        };
+        let settings = args("rack=r2").resolve(Some("/d".into())).unwrap();
+        let expected = [("rack", "r2"), ("switch", "s1")];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(settings.labels, expected.into());
+
+        std::fs::write(&config, "labels = { Rack = 'r1' }").unwrap();
+        let error = args("a=b").resolve(Some("/d".into())).unwrap_err();
+        assert!(matches!(error, NodeSettingsError::Label(_)), "{error}");
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct Start {
     pub status_revision: Revision,
     /// Which start this is, from 1.
     pub attempt: u32,
+    /// The nodes of the attempt before in rank order.
+    pub previous_nodes: Vec<NodeName>,
     /// Its nodes in rank order.
     pub nodes: Vec<StartNode>,
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lote_model::accounting::Account;
-use lote_model::job::{DirectoryLocation, Ending, ErrorRecord, JobStatus};
+use lote_model::job::{DirectoryLocation, Ending, ErrorRecord, JobStatus, OnNodeLoss};
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_model::state::ExecutionState;
 
@@ -49,7 +49,7 @@ impl Verdict {
         status.waiting = None;
         if self == Self::Requeued {
             status.state = ExecutionState::Queued;
-            status.nodes.clear();
+            status.previous_nodes = std::mem::take(&mut status.nodes);
             status.start_time = None;
             return status;
         }
@@ -120,19 +120,35 @@ pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
         (Some(Ending::Requeue { reason }), _) => retry(job, reason),
         (Some(Ending::NodeFailed { exit_code, error }), _) => match loss {
             // When a node is lost, the processes on the others fail for want of their peer.
-            Some(reason) if error.code != CLUSTER_DELETED => retry(job, &reason),
+            Some(reason) if error.code != CLUSTER_DELETED => lost(job, &reason),
             _ => Verdict::failed(*exit_code, error.clone()),
         },
         (None, Some((exit_code, error))) => match loss {
-            Some(reason) => retry(job, &reason),
+            Some(reason) => lost(job, &reason),
             None => Verdict::failed(exit_code, error),
         },
-        (None, None) => retry(
-            job,
-            loss.as_deref()
-                .unwrap_or("its nodes stopped it without being told to"),
-        ),
+        (None, None) => match loss {
+            Some(reason) => lost(job, &reason),
+            None => retry(job, "its nodes stopped it without being told to"),
+        },
     }
+}
+
+/// What becomes of a job that has lost a node.
+fn lost(job: &LiveJob, reason: &str) -> Verdict {
+    match node_lost(job, reason) {
+        Some(error) if !job.is_unwanted() => Verdict::failed(None, error),
+        _ => retry(job, reason),
+    }
+}
+
+/// The error of a job that is to fail at the first loss of a node.
+pub(crate) fn node_lost(job: &LiveJob, reason: &str) -> Option<ErrorRecord> {
+    (job.record.properties.lote.on_node_loss == OnNodeLoss::Fail).then(|| {
+        let message =
+            format!("{reason}; the job fails with its node, because its lote.onNodeLoss is 'fail'");
+        ErrorRecord::new(NODE_LOST, message)
+    })
 }
 
 fn retry(job: &LiveJob, reason: &str) -> Verdict {

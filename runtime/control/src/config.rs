@@ -1,6 +1,7 @@
 //! Every time and number of the leader that can be set.
 
 use jiff::SignedDuration;
+use lote_model::fencing;
 
 pub use crate::driver::Leadership;
 
@@ -10,7 +11,8 @@ pub struct Config {
     /// Whether others can lead.
     pub leadership: Leadership,
     /// How long a node's lease may be missing before its jobs are given up. Long enough for a
-    /// restart of the daemon, during which jobs go on.
+    /// restart of the daemon, during which jobs go on; and never shorter than the nodes count on
+    /// ([`fencing`]), or a node that is only cut off may run what another does.
     pub node_lost_after: SignedDuration,
     /// How long a job waits before its status says why. Shorter waits are nobody's question and
     /// would cost a write each.
@@ -34,7 +36,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             leadership: Leadership::Sole,
-            node_lost_after: SignedDuration::from_secs(30),
+            node_lost_after: SignedDuration::from_secs(fencing::LOST_AFTER.as_secs().cast_signed()),
             explain_after: SignedDuration::from_secs(2),
             explain_every: SignedDuration::from_secs(1),
             explanations_max: 64,

@@ -102,6 +102,7 @@ fn status(start: &Start, now: Timestamp) -> JobStatus {
         state_since: now,
         attempt: start.attempt,
         nodes: start.node_names().cloned().collect::<Vec<NodeName>>(),
+        previous_nodes: start.previous_nodes.clone(),
         start_time: Some(now),
         ..JobStatus::queued(&start.record)
     }
@@ -162,6 +163,7 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
         unix_id: record.unix_id,
         cluster: record.cluster.name.to_string(),
         grace_period: record.grace_period(),
+        previous_node: start.previous_nodes.get(rank as usize).cloned(),
     }
 }
 

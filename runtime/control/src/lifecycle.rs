@@ -248,7 +248,13 @@ fn ending(
         return Some(Ending::NodeFailed { exit_code, error });
     }
     if let Some(reason) = conclusion::first_loss(parts) {
-        return Some(Ending::Requeue { reason });
+        return Some(match conclusion::node_lost(job, &reason) {
+            Some(error) => Ending::NodeFailed {
+                exit_code: None,
+                error,
+            },
+            None => Ending::Requeue { reason },
+        });
     }
     if are_primaries_done(job, status, parts) {
         return Some(Ending::PrimariesDone);

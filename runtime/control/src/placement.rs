@@ -222,6 +222,11 @@ impl<'a> Walk<'a> {
             record_revision: job.record_revision,
             status_revision: job.status_revision,
             attempt: job.attempt() + 1,
+            previous_nodes: job
+                .status
+                .as_ref()
+                .map(|status| status.previous_nodes.clone())
+                .unwrap_or_default(),
             nodes: start_nodes,
         }));
     }

@@ -127,6 +127,10 @@ pub struct NodePlan {
     pub cluster: String,
     /// Time between SIGTERM and SIGKILL.
     pub grace_period: Seconds,
+    /// The node that had this rank in the attempt before, if there was one. That attempt's
+    /// directories have the same paths, on that node or wherever both mount them from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_node: Option<NodeName>,
 }
 
 /// One node plan per node of a gang, cut from the plan of the whole job.

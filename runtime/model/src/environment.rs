@@ -172,6 +172,7 @@ pub fn environment(
     );
     variables.extend(gang(plan, grant));
     variables.extend(job(plan, paths));
+    variables.extend(previous(plan, directories));
     for variable in &plan.user_variables {
         let value = expand_runtime_names(&variable.value, &variables);
         variables.insert(variable.name.clone(), value);
@@ -283,12 +284,30 @@ fn job(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
         ("AZ_BATCHAI_CLUSTER_NAME", &plan.cluster),
         ("AZ_BATCHAI_MPI_HOST_FILE", &paths.host_file),
         ("AZ_BATCH_TASK_SHARED_DIR", &paths.shared),
-        ("LOTE_JOB_ATTEMPT", &attempt),
+        ("LOTE_ATTEMPT", &attempt),
     ]
     .into_iter()
     .chain(shared)
     .map(|(name, value)| (name.to_owned(), value.clone()))
     .collect()
+}
+
+/// Where the attempt before left its output, so that a job can go on from there.
+fn previous(plan: &NodePlan, directories: &Directories) -> Vec<(String, String)> {
+    let Some(node) = &plan.previous_node else {
+        return Vec::new();
+    };
+    let fixed = [
+        ("LOTE_PREVIOUS_NODE".to_owned(), node.to_string()),
+        (
+            "LOTE_PREVIOUS_OUTPUT_DIR".to_owned(),
+            directories.stdouterr.clone(),
+        ),
+    ];
+    let outputs = directories.outputs.iter();
+    let outputs = outputs.map(|(id, path)| (format!("LOTE_PREVIOUS_OUTPUT_{id}"), path.clone()));
+    // Of an output directory with the id DIR the first one has the name.
+    outputs.chain(fixed).collect()
 }
 
 /// The contents of the host file, as OpenMPI reads it: a line for each node in rank order.
@@ -428,6 +447,7 @@ mod tests {
             unix_id: UnixId(7),
             cluster: "c".into(),
             grace_period: Seconds(30),
+            previous_node: Some(NodeName::new("c")),
         }
     }
 
@@ -491,6 +511,19 @@ mod tests {
         alone.gang.truncate(1);
         let expected = "/w/users/7/jobs/u1/shared";
         assert_eq!(shared(&alone).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_first_attempt_has_no_previous_one() {
+        let plan = NodePlan {
+            previous_node: None,
+            ..plan()
+        };
+        let paths = JobPaths::new("/w", &plan);
+        let directories = Directories::new(&plan, &paths).unwrap();
+        let variables = environment(&plan, &paths, &directories, &grant(), None);
+        let told = variables.keys().filter(|name| name.contains("PREVIOUS"));
+        assert_eq!(told.count(), 0);
     }
 
     #[test]

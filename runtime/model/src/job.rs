@@ -147,6 +147,27 @@ pub struct LoteJobProperties {
     /// preempted; default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts_max: Option<u32>,
+    /// What becomes of it when a node is lost under it.
+    #[serde(default, skip_serializing_if = "OnNodeLoss::is_default")]
+    pub on_node_loss: OnNodeLoss,
+}
+
+/// What becomes of a job that loses a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OnNodeLoss {
+    /// It waits again, unless it has been started often enough.
+    #[default]
+    Requeue,
+    /// It has failed: to start it twice would do harm.
+    Fail,
+}
+
+impl OnNodeLoss {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl LoteJobProperties {
@@ -279,6 +300,9 @@ pub struct JobStatus {
     /// Its nodes in rank order; kept after its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeName>,
+    /// The nodes of the attempt before, in rank order, once there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous_nodes: Vec<NodeName>,
     /// When the latest attempt got its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Timestamp>,
@@ -314,6 +338,7 @@ impl JobStatus {
             state_since: record.created_at,
             attempt: 0,
             nodes: Vec::new(),
+            previous_nodes: Vec::new(),
             start_time: None,
             end_time: None,
             exit_code: None,

@@ -6,12 +6,14 @@
 //!
 //! * [`name`], [`path`], [`id`] — names users choose, where resources stand, ids Lote makes.
 //! * [`workspace`], [`cluster`], [`file_server`], [`job`], [`node`] — the resources and their stored records.
+//! * [`label`] — what operators say of a node.
 //! * [`quota`], [`usage`] — how much there may be, and how much there is.
 //! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
 //! * [`leader`] — who decides.
 //! * [`membership`] — which cluster it is, and how a machine joins.
+//! * [`fencing`] — by when a node that is cut off has ended its jobs.
 //! * [`accounting`] — what a job used.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
 //! * [`framework`] — what is asked of plugins, whoever runs them.
@@ -35,6 +37,7 @@ pub mod container;
 pub mod duration;
 pub mod environment;
 pub mod expand;
+pub mod fencing;
 pub mod file_server;
 pub mod framework;
 pub mod id;
@@ -42,6 +45,7 @@ pub mod image;
 pub mod job;
 pub mod job_request;
 pub mod key;
+pub mod label;
 pub mod leader;
 pub mod membership;
 pub mod mount_volumes;

@@ -227,6 +227,7 @@ fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -
         }),
         resource_limits: Vec::new(),
         umask: 0o022,
+        fence: None,
         oom_score_adjustment: 100,
     }
 }

@@ -320,5 +320,6 @@ fn about(
         unix_id: UnixId::FIRST,
         cluster: cluster.name.to_string(),
         grace_period: lote_model::job::GRACE_PERIOD_DEFAULT,
+        previous_node: None,
     }
 }

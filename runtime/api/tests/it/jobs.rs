@@ -315,6 +315,7 @@ fn the_stored_plan_is_put_together() {
             unix_id: record.unix_id,
             cluster: "c".into(),
             grace_period: Seconds(30),
+            previous_node: None,
         };
         daemon.write(&key::plan(&record.uid, 2, rank), &plan);
     }

@@ -366,6 +366,7 @@ pub(crate) fn two_processes(record: &JobRecord) -> NodePlan {
         unix_id: record.unix_id,
         cluster: "c".into(),
         grace_period: Seconds(30),
+        previous_node: None,
     }
 }
 

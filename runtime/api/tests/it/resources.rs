@@ -226,7 +226,7 @@ fn clusters_count_their_nodes_by_what_they_do() {
 pub(crate) fn node_record(name: &str, sick: bool) -> Value {
     let condition = json!({"code": "DiskFull", "message": "free some space", "blocksJobs": true, "since": "2018-07-02T10:00:00Z"});
     json!({
-        "name": name, "address": format!("{name}.lan"), "size": "cpu", "version": "0.1.0", "bootId": "b",
+        "name": name, "labels": {"rack": "r1"}, "address": format!("{name}.lan"), "size": "cpu", "version": "0.1.0", "bootId": "b",
         "cpuCores": 4, "memoryBytes": 1_u64 << 33, "portsFirst": 20_000, "portsCount": 1000,
         "workDirectory": "/work", "isolation": [], "startedAt": "2018-07-02T10:00:00Z",
         "conditions": if sick { vec![condition] } else { vec![] },

@@ -41,6 +41,9 @@ pub struct RunArgs {
     /// A directory for results; its path is in the variable `AZ_BATCHAI_OUTPUT_ID`
     #[arg(long, value_name = "ID")]
     pub output_dir: Vec<String>,
+    /// What becomes of the job when a node is lost under it: it waits for another start, or fails
+    #[arg(long, value_enum, default_value_t = NodeLoss::Requeue)]
+    pub on_node_loss: NodeLoss,
     /// Submit only; print the job's name and end
     #[arg(short, long)]
     pub detach: bool,
@@ -57,6 +60,15 @@ pub enum Framework {
     /// Runs a Python script once per process, with rank and rendezvous set
     #[value(name = "pytorch")]
     PyTorch,
+}
+
+/// `--on-node-loss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NodeLoss {
+    /// Start it again, up to `lote.attemptsMax` starts in all
+    Requeue,
+    /// It has failed
+    Fail,
 }
 
 /// Takes a size as it is, if it is one.

@@ -38,6 +38,7 @@ pub fn node_details(node: &Node, style: Style) -> String {
         .add("size", members.vm_size.as_str())
         .add("jobs", members.jobs.to_string())
         .add("address", members.address.as_str())
+        .add_some("labels", labels(members))
         .add("version", members.version.as_str())
         .add_some("up since", members.started_at.map(day_and_time))
         .add("processors", members.cpu_cores.to_string())
@@ -54,6 +55,14 @@ pub fn node_details(node: &Node, style: Style) -> String {
         text.push_str(&conditions(members, style));
     }
     text
+}
+
+fn labels(members: &NodeMembers) -> Option<String> {
+    let labels = members.labels.iter();
+    let lines: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn gpus(members: &NodeMembers) -> String {

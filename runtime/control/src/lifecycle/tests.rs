@@ -1,8 +1,9 @@
+use lote_model::allocation::{AllocationPhase, NodePlan};
 use lote_model::id::JobUid;
 use lote_model::job::{ErrorRecord, JobStatus};
 use lote_model::report::{Outcome, ReportPhase};
 use lote_model::state::ExecutionState::{self, Failed, Queued, Running, Succeeded, Terminating};
-use lote_model::{allocation::AllocationPhase, id::NodeName, key};
+use lote_model::{id::NodeName, key};
 
 use crate::testing::{World, cluster, job, node};
 
@@ -329,6 +330,54 @@ fn the_peers_of_a_lost_node_fail_and_the_job_is_still_repeated() {
     world.settle();
     let status = world.status(&uid).unwrap();
     assert_eq!((status.state, status.attempt), (Running, 2));
+}
+
+#[test]
+fn the_peers_of_a_lost_node_are_stopped_before_the_job_is_started_again() {
+    let mut world = world(4);
+    let uid = started(&mut world, 2);
+    let names = world.nodes_of(&uid);
+    world.set_alive(&NodeName::new(&names[0]), false);
+    world.advance_seconds(30);
+    world.settle();
+    assert_eq!(world.status(&uid).unwrap().attempt, 1);
+    assert_eq!(phase(&world, &uid, &names[1]), AllocationPhase::Stop);
+    world.end(&uid, &names[1], Outcome::Stopped);
+    world.settle();
+    let status = world.status(&uid).unwrap();
+    assert_eq!((status.state, status.attempt), (Running, 2));
+    assert_eq!(world.allocations().len(), 2, "the old ones are gone");
+    let previous: Vec<_> = status.previous_nodes.iter().map(NodeName::as_str).collect();
+    assert_eq!(previous, names);
+    let plan = key::plan(&uid, 2, 1);
+    let plan: NodePlan = world.ledger.get(&plan).unwrap();
+    assert_eq!(plan.previous_node.unwrap().as_str(), names[1]);
+}
+
+#[test]
+fn a_job_that_asks_for_it_fails_with_its_node() {
+    let mut world = world(3);
+    let uid = world.submit(job("j").nodes(2).failing_on_loss());
+    world.settle();
+    let names = world.nodes_of(&uid);
+    world.set_alive(&NodeName::new(&names[0]), false);
+    world.advance_seconds(30);
+    world.settle();
+    // That the lost node comes back changes nothing.
+    world.set_alive(&NodeName::new(&names[0]), true);
+    for name in &names {
+        world.end(&uid, name, Outcome::Stopped);
+    }
+    world.settle();
+    assert_failed(&world.status(&uid).unwrap(), "NodeLost", None);
+    assert_nothing_left(&world);
+
+    let rebooted = world.submit(job("k").failing_on_loss());
+    world.settle();
+    let name = world.nodes_of(&rebooted)[0].clone();
+    world.end(&rebooted, &name, lost());
+    world.settle();
+    assert_failed(&world.status(&rebooted).unwrap(), "NodeLost", None);
 }
 
 #[test]

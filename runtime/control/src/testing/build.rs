@@ -263,6 +263,13 @@ impl JobBuilder {
         self
     }
 
+    /// Fails when it loses a node.
+    #[must_use]
+    pub fn failing_on_loss(mut self) -> Self {
+        self.0.properties.lote.on_node_loss = lote_model::job::OnNodeLoss::Fail;
+        self
+    }
+
     /// On another cluster than `c`.
     #[must_use]
     pub fn on(mut self, cluster: &str) -> Self {

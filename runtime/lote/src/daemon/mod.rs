@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
-use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
+use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError, StoreKind};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
 use lote_model::access::fingerprint::Fingerprint;
@@ -169,7 +169,7 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
     };
     let stop = CancellationToken::new();
     let spawner = SpawnerCommand::current_executable();
-    let agent = Agent::start(config, Arc::clone(&store), spawner).await?;
+    let agent = Agent::start(config, Arc::clone(&store), spawner)?;
     announce(&settings, &agent, fingerprint);
     door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
@@ -221,6 +221,12 @@ fn node_config(settings: &NodeSettings, sealing_key: SealingKey) -> NodeConfig {
         },
         sealing_key: Some(sealing_key),
         secrets_file: settings.secrets_file.clone(),
+        labels: settings.labels.clone(),
+        fencing: match settings.store {
+            // Nobody else can be given this node's jobs.
+            StoreKind::Embedded => None,
+        },
+        peer_address: None,
     }
 }
 

@@ -162,6 +162,19 @@ fn no_framework_and_an_unknown_one_name_the_choice() {
 }
 
 #[test]
+fn what_becomes_of_a_job_that_loses_a_node_is_one_of_two() {
+    let asked = |policy: &str| {
+        let lote = json!({"onNodeLoss": policy});
+        parse_value(&with("/properties", "lote", lote))
+    };
+    assert_eq!(asked("requeue"), parse_value(&body()));
+    let failing = asked("fail").unwrap().properties.lote.on_node_loss;
+    assert_eq!(failing, crate::job::OnNodeLoss::Fail);
+    let problem = asked("ignore").unwrap_err();
+    assert!(problem.message.contains("requeue"), "{problem}");
+}
+
+#[test]
 fn several_slips_are_all_told() {
     let mut value = with("/properties", "nodeCount", json!(0));
     value["properties"]["stdOutErrPathPrefix"] = json!("");

@@ -57,6 +57,9 @@ impl LimitsHit {
 pub(super) fn cause_of_failure(outcome: &ProcessOutcome) -> Option<FailureCause> {
     match outcome {
         ProcessOutcome::Ended(record) if record.cause == ExitCause::Exited(0) => None,
+        ProcessOutcome::Ended(record) if record.cause == ExitCause::Fenced => {
+            Some(FailureCause::Lost(LostReason::Fenced))
+        }
         ProcessOutcome::Ended(record) => Some(FailureCause::Exit(record.cause.clone())),
         ProcessOutcome::Lost(reason) => Some(FailureCause::Lost(*reason)),
         ProcessOutcome::Tombstone => Some(FailureCause::NotStarted(
@@ -153,6 +156,7 @@ impl Failure {
             FailureCause::Exit(ExitCause::SetupFailed(_)) | FailureCause::NotStarted(_) => {
                 "never ran".into()
             }
+            FailureCause::Exit(ExitCause::Fenced) => LostReason::Fenced.to_string(),
             FailureCause::Lost(reason) => reason.to_string(),
         }
     }

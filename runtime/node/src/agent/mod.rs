@@ -2,6 +2,7 @@
 //!
 //! * [`inventory`](self) — what this machine is: processors, memory, GPUs, means of isolation.
 //! * `registration` — the node's record and its lease of life.
+//! * `fence` — ends everything in time when the node is cut off.
 //! * `allocations` — follows the allocations of this node, one task for each.
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
@@ -12,14 +13,16 @@
 //! * `ending` — from exit records to outcomes and errors; pure.
 //! * `reporter` — writes reports, each only while the allocation is ours.
 //! * `secrets` — the secret variables of a job, opened for its allocation.
-//! * `sweep` — after a restart, removes what no allocation asks for.
+//! * `sweep` — at the start, removes what no allocation asks for.
 //!
 //! What this module must never do: start a process for which no plan is
-//! stored, start one twice, or report an end while anything of the job is left.
+//! stored, start one twice, say that the node lives while something runs there that belongs to
+//! no allocation, or report an end while anything of the job is left.
 
 mod allocations;
 mod cgroup_record;
 mod ending;
+mod fence;
 mod host_names;
 mod inventory;
 mod preparation;
@@ -31,14 +34,21 @@ mod secrets;
 mod sweep;
 mod task;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use lote_model::id::NodeName;
 use lote_model::node::NodeRecord;
-use lote_store::{Store, StoreError};
+use lote_store::Store;
 use lote_vault::SealingKey;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+pub use fence::FencingConfig;
+
+use allocations::Tasks;
+use fence::Fence;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
 use crate::isolation::Identity;
@@ -75,6 +85,13 @@ pub struct NodeConfig {
     pub sealing_key: Option<SealingKey>,
     /// The operator's table of secrets that jobs only refer to.
     pub secrets_file: Option<PathBuf>,
+    /// What the operator says of its place and kind; checked by [`lote_model::label`].
+    pub labels: BTreeMap<String, String>,
+    /// When jobs end here because the node is cut off; `None` where no other machine shares
+    /// the store.
+    pub fencing: Option<FencingConfig>,
+    /// Where this daemon answers other daemons, `host:port`, if it does.
+    pub peer_address: Option<String>,
 }
 
 /// The node could not start its work.
@@ -97,12 +114,6 @@ pub enum AgentError {
     /// The process that starts processes cannot be started.
     #[error(transparent)]
     Launcher(#[from] LaunchError),
-    /// The store failed.
-    #[error("the node cannot register in the store")]
-    Store(#[from] StoreError),
-    /// A record does not fit into JSON.
-    #[error("a record of this node cannot be written as JSON")]
-    Encode(#[from] serde_json::Error),
 }
 
 /// A node at work. Dropping it leaves running jobs alone.
@@ -119,6 +130,8 @@ pub(crate) struct Node {
     launcher: Launcher,
     /// `None` without isolation.
     cgroups: Option<CgroupLayout>,
+    fence: Fence,
+    tasks: Tasks,
     /// How many files a process of a job may open.
     open_files_max: u64,
 }
@@ -152,9 +165,9 @@ impl Node {
 }
 
 impl Agent {
-    /// Detects what this machine is and makes it known to the cluster. `spawner`
-    /// is how the process that forks shims is started.
-    pub async fn start(
+    /// Detects what this machine is. Nothing is asked of the store yet. `spawner` is how the
+    /// process that forks shims is started. Needs a tokio runtime.
+    pub fn start(
         config: NodeConfig,
         store: Arc<dyn Store>,
         spawner: SpawnerCommand,
@@ -166,6 +179,7 @@ impl Agent {
         };
         let record = inventory::describe(&config, cgroups.as_ref());
         let launcher = Launcher::start(spawner)?;
+        let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let node = Arc::new(Node {
             open_files_max: inventory::open_files_max(),
             config,
@@ -173,20 +187,25 @@ impl Agent {
             store,
             launcher,
             cgroups,
+            fence,
+            tasks: Tasks::default(),
         });
-        registration::register(&node).await?;
         Ok(Self { node })
     }
 
-    /// The node's record as it registered.
+    /// The node's record as it registers.
     pub fn record(&self) -> &NodeRecord {
         &self.node.record
     }
 
-    /// Works until `stop` is cancelled. Jobs go on without the daemon.
+    /// Makes the node known to the cluster and works until `stop` is cancelled. While the store
+    /// is away it waits for it. Jobs go on without the daemon.
     pub async fn run(self, stop: CancellationToken) {
-        let heartbeat = registration::stay_alive(Arc::clone(&self.node), stop.clone());
-        tokio::join!(heartbeat, allocations::follow(self.node, stop));
+        let (registered, is_registered) = watch::channel(false);
+        let node = self.node;
+        let heartbeat = registration::stay_alive(Arc::clone(&node), registered, stop.clone());
+        let work = allocations::follow(Arc::clone(&node), is_registered, stop.clone());
+        tokio::join!(heartbeat, node.fence.keep(stop), work);
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lote_model::allocation::{Allocation, NodePlan};
 use lote_model::environment::{self, Directories, JobPaths};
+use lote_model::id::JobUid;
 use lote_model::plan::{Command, Process};
 
 use crate::isolation::{BindMount, Identity, MountPlan, PrivateDirectory, PrivateSource};
@@ -31,6 +32,8 @@ pub(super) struct JobContext {
     pub(super) data_directory: PathBuf,
     /// Files to write a process's id into.
     pub(super) cgroup_procs: Vec<PathBuf>,
+    /// The file that says until when its processes may run; none where nothing is fenced.
+    pub(super) fence: Option<PathBuf>,
     /// How many files a process may open.
     pub(super) open_files_max: u64,
 }
@@ -128,6 +131,7 @@ impl JobContext {
                 value: Some(self.open_files_max),
             }],
             umask: 0o022,
+            fence: self.fence.clone(),
             // Sooner than the daemon and the system's services, when the machine
             // itself runs out of memory.
             oom_score_adjustment: 500,
@@ -228,7 +232,12 @@ pub(super) const SHARED_MEMORY: &str = "shm";
 
 /// The name of an attempt in the file system and among the control groups.
 pub(super) fn attempt_name(allocation: &Allocation) -> String {
-    format!("{}.{}", allocation.uid, allocation.attempt)
+    run_name(&allocation.uid, allocation.attempt)
+}
+
+/// The same by job and attempt.
+pub(super) fn run_name(uid: &JobUid, attempt: u32) -> String {
+    format!("{uid}.{attempt}")
 }
 
 fn working_directory(variables: &BTreeMap<String, String>) -> PathBuf {
@@ -258,7 +267,7 @@ pub(super) fn shown(command: &Command) -> String {
 pub(super) mod tests {
     use lote_model::allocation::{AllocationPhase, GangMember, Grant};
     use lote_model::duration::Seconds;
-    use lote_model::id::{JobUid, NodeName, UnixId};
+    use lote_model::id::{NodeName, UnixId};
     use lote_model::name::{GroupName, ResourceName};
     use lote_model::path::{JobPath, WorkspacePath};
     use lote_model::plan::{GpuShare, LaunchPlan, OnFailure, Part, PlanFile, Variable};
@@ -324,6 +333,7 @@ pub(super) mod tests {
             unix_id: UnixId(2_000_000),
             cluster: "local".into(),
             grace_period: Seconds(30),
+            previous_node: None,
         }
     }
 
@@ -364,6 +374,7 @@ pub(super) mod tests {
             identity_directory: data.join("identity"),
             data_directory: data.into(),
             cgroup_procs: vec!["/sys/fs/cgroup/lote/u1.1/cgroup.procs".into()],
+            fence: Some(data.join("fence")),
             open_files_max: 1024,
         }
     }

@@ -1,63 +1,155 @@
 //! The node's record and its lease of life.
+//!
+//! A node without a lease may have lost its jobs to others. So before it says that it lives, at
+//! its start and after its lease has ended, it looks which allocations it still has, and ends
+//! whatever belongs to none of them.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lote_model::fencing::LEASE;
 use lote_model::key;
-use lote_store::{LeaseId, StoreError, Transaction, Write};
+use lote_model::problem::explain;
+use lote_store::{LeaseId, ListRequest, StoreError, Transaction, Write};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentError, Node};
-
-/// A node that has not renewed for this long is gone.
-const LEASE: Duration = Duration::from_secs(15);
+use super::allocations::{Listed, end_what_is_not_listed};
+use super::{Node, sweep};
+use crate::launch::boot_time;
 
 /// Three renewals fit into a lease, so that one lost message is no loss.
 const RENEWAL: Duration = Duration::from_secs(5);
 
-/// Writes the record of this node and a first sign of life, in one step.
-pub(super) async fn register(node: &Node) -> Result<(), AgentError> {
-    let lease = node.store.grant_lease(LEASE).await?;
+/// Pause after a failed call of the store.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What one call of the store may take. A failed renewal, the question whether anybody can
+/// write, and the pause until the next together take less time than a lease has.
+const CALL_MAX: Duration = Duration::from_secs(4);
+
+/// Why this node is not known to live.
+#[derive(Debug, thiserror::Error)]
+enum RegistrationError {
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    #[error("the store did not answer within {} s", CALL_MAX.as_secs())]
+    Silent,
+    #[error("the record of this node cannot be written as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error("processes of jobs that this node has lost do not end")]
+    Strays,
+}
+
+/// Registers the node, again whenever its lease has ended, and renews the lease until `stop` is
+/// cancelled. `registered` becomes true with the first lease.
+pub(super) async fn stay_alive(
+    node: Arc<Node>,
+    registered: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let life = async {
+        let mut lease = None;
+        loop {
+            let pause = match live_on(&node, &mut lease, &registered).await {
+                Ok(()) => RENEWAL.min(node.fence.renewal_max()),
+                Err(error) => {
+                    tracing::warn!(
+                        error = explain(&error),
+                        "cannot say that this node lives; trying again"
+                    );
+                    ask_for_quorum(&node).await;
+                    RETRY
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::select! {
+        () = life => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// One renewal, or a registration if there is no lease to renew.
+async fn live_on(
+    node: &Arc<Node>,
+    lease: &mut Option<LeaseId>,
+    registered: &watch::Sender<bool>,
+) -> Result<(), RegistrationError> {
+    if let Some(held) = *lease {
+        let started = boot_time();
+        match in_time(node.store.renew_lease(held)).await {
+            Err(RegistrationError::Store(StoreError::LeaseNotFound { .. })) => {
+                tracing::warn!("this node's lease has ended; looking what it still has to do");
+                *lease = None;
+            }
+            renewed => {
+                renewed?;
+                node.fence.renewed(started);
+                return Ok(());
+            }
+        }
+    }
+    let is_registered = *registered.borrow();
+    end_what_is_not_ours(node, is_registered).await?;
+    let started = boot_time();
+    *lease = Some(register(node).await?);
+    node.fence.renewed(started);
+    registered.send_replace(true);
+    Ok(())
+}
+
+/// Ends all that runs here without an allocation. The first time that is what an earlier daemon
+/// left; later only this one can have started anything.
+async fn end_what_is_not_ours(
+    node: &Arc<Node>,
+    is_registered: bool,
+) -> Result<(), RegistrationError> {
+    let request = ListRequest::prefix(key::allocations_of(&node.config.name));
+    let listing = in_time(node.store.list(request)).await?;
+    let listed = Listed::read(&listing);
+    if is_registered {
+        end_what_is_not_listed(node, listed).await;
+    } else if !sweep::remove_strays(node, &listed).await && node.fence.file().is_some() {
+        return Err(RegistrationError::Strays);
+    }
+    Ok(())
+}
+
+/// Writes the record of this node and a sign of life, in one step.
+async fn register(node: &Node) -> Result<LeaseId, RegistrationError> {
+    let lease = in_time(node.store.grant_lease(LEASE)).await?;
     let transaction = Transaction::new()
         .put(
             key::node(&node.config.name),
             serde_json::to_vec(&node.record)?,
         )
         .write(alive(node, lease));
-    node.store.commit(transaction).await?;
-    Ok(())
-}
-
-/// Renews the sign of life until the end.
-pub(super) async fn stay_alive(node: Arc<Node>, stop: CancellationToken) {
-    let mut lease = None;
-    while !stop.is_cancelled() {
-        match renew(&node, lease).await {
-            Ok(renewed) => lease = Some(renewed),
-            Err(error) => {
-                tracing::warn!(%error, "cannot renew this node's lease; trying again");
-                lease = None;
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(RENEWAL) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-}
-
-async fn renew(node: &Node, lease: Option<LeaseId>) -> Result<LeaseId, StoreError> {
-    if let Some(lease) = lease {
-        match node.store.renew_lease(lease).await {
-            Err(StoreError::LeaseNotFound { .. }) => {}
-            other => return other.map(|()| lease),
-        }
-    }
-    let lease = node.store.grant_lease(LEASE).await?;
-    node.store
-        .commit(Transaction::new().write(alive(node, lease)))
-        .await?;
+    in_time(node.store.commit(transaction)).await?;
     Ok(lease)
+}
+
+async fn in_time<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, RegistrationError> {
+    match tokio::time::timeout(CALL_MAX, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(RegistrationError::Silent),
+    }
+}
+
+/// While the store can accept nobody's writes, nobody can have been given the jobs of this node.
+async fn ask_for_quorum(node: &Node) {
+    if node.fence.file().is_none() {
+        return;
+    }
+    let asked = boot_time();
+    let answer = tokio::time::timeout(CALL_MAX, node.store.has_lost_quorum()).await;
+    if answer == Ok(true) {
+        node.fence.quorum_was_lost(asked);
+    }
 }
 
 /// The sign of life; it tells which daemon lives, for whoever wonders.
@@ -69,4 +161,16 @@ fn alive(node: &Node, lease: LeaseId) -> Write {
         value.to_string().into_bytes(),
     )
     .with_lease(lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_is_asked_for_often_enough_to_cover_a_lease() {
+        // From the start of a renewal to the next question, and between two questions.
+        assert!(RENEWAL + CALL_MAX < LEASE);
+        assert!(CALL_MAX + RETRY + CALL_MAX < LEASE);
+    }
 }

@@ -1,57 +1,85 @@
-//! After a restart, removes what no allocation asks for: what is left of jobs
-//! that ended, or were given to others, while this daemon was away.
+//! At the daemon's start, removes what no allocation asks for: what is left of jobs that
+//! ended, or were given to others, while no daemon was here.
 //!
 //! The directory of run records is made before anything else of a job and
 //! removed after everything else, so it names all there can be. Control groups
 //! are not searched: other daemons on this machine have theirs beside ours.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lote_model::problem::explain;
 use nix::sys::signal::Signal;
 
+use super::allocations::Listed;
 use super::preparation::remove_job_directory;
 use super::{Node, cgroup_record};
 use crate::cgroup::CgroupError;
 use crate::launch::{Attached, attach, tombstone};
 
-/// Ends and removes every run of a job that is not `expected` (job uids).
-pub(super) async fn remove_strays(node: Arc<Node>, expected: BTreeSet<String>) {
+/// How long a process may take to die of SIGKILL before that is an error.
+const DEATH_MAX: Duration = Duration::from_secs(30);
+
+/// Ends and removes every run of an attempt that is not `listed`. `false` if something of one
+/// may still run.
+///
+/// Output of jobs stays: it is not in their own directories, which are removed here as they
+/// are at the end of a job.
+pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
+    let mut all_ended = true;
     let runs = node.run_directory();
-    for name in names_in(&runs) {
-        let uid = name.rsplit_once('.').map_or(name.as_str(), |(uid, _)| uid);
-        if expected.contains(uid) {
-            continue;
-        }
+    let (ours, strays): (Vec<String>, Vec<String>) = names_in(&runs)
+        .into_iter()
+        .partition(|name| listed.has_run(name));
+    for name in strays {
         tracing::info!(run = name, "ending a run that no allocation asks for");
         let records = runs.join(&name);
-        end_processes(&records).await;
-        if let Err(error) = remove_cgroup(&node, &records, &name).await {
+        all_ended &= end_processes(&records).await;
+        if let Err(error) = remove_cgroup(node, &records, &name).await {
             tracing::error!(
                 error = explain(&error),
                 name,
                 "cannot remove a stray control group"
             );
+            all_ended = false;
             continue;
         }
-        remove_directories(&node, uid);
-        if let Err(error) = std::fs::remove_dir_all(&records) {
-            tracing::warn!(%error, records = %records.display(), "cannot remove stray run records");
-        }
+        // All attempts of a job have one directory.
+        let uid = job_of(&name).to_owned();
+        let is_in_use = ours.iter().any(|run| job_of(run) == uid);
+        let node = Arc::clone(node);
+        let removed = tokio::task::spawn_blocking(move || {
+            if !is_in_use {
+                remove_directories(&node, &uid);
+            }
+            if let Err(error) = std::fs::remove_dir_all(&records) {
+                tracing::warn!(%error, records = %records.display(), "cannot remove stray run records");
+            }
+        });
+        removed.await.ok();
     }
+    all_ended
 }
 
-async fn end_processes(records: &Path) {
+/// The job of a run, which is named `{uid}.{attempt}`.
+fn job_of(run: &str) -> &str {
+    run.rsplit_once('.').map_or(run, |(uid, _)| uid)
+}
+
+/// `false` if a process does not die.
+async fn end_processes(records: &Path) -> bool {
+    let mut all_ended = true;
     for name in names_in(records).into_iter().filter(|name| is_record(name)) {
         let record = records.join(name);
         tombstone(&record).ok();
         if let Ok(Attached::Running(process)) = attach(&record) {
             process.signal(Signal::SIGKILL).ok();
-            process.wait().await.ok();
+            let ended = tokio::time::timeout(DEATH_MAX, process.wait()).await;
+            all_ended &= ended.is_ok();
         }
     }
+    all_ended
 }
 
 /// Not the note about the control group, and no draft that a crash left.

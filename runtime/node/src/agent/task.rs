@@ -3,6 +3,7 @@
 //! Every step can be repeated: after a restart of the daemon the task runs from
 //! the top again, and finds by the run records what has happened already.
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,11 @@ use lote_store::{StoreError, get_json};
 use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::allocations::Directive;
 use super::ending::{Failure, LimitsHit};
+use super::fence::Pass;
 use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
 use super::processes::Processes;
@@ -32,7 +35,7 @@ use super::reporter::{Reporter, Withdrawn};
 use super::secrets::{self, JobSecrets};
 use super::{Node, cgroup_record};
 use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
-use crate::launch::Supervised;
+use crate::launch::{LostReason, Supervised};
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
 const RETRY: Duration = Duration::from_millis(500);
@@ -48,11 +51,12 @@ const SUPPORT_GRACE_MAX: Duration = Duration::from_secs(5);
 /// The most time one clean-up step of a plan may take.
 const FINISH_STEP_MAX: Duration = Duration::from_mins(1);
 
-/// Carries out one allocation.
+/// Carries out one allocation. `processes_gone` is cancelled once nothing of it runs here.
 pub(super) async fn run(
     node: Arc<Node>,
     allocation: Allocation,
     directive: watch::Receiver<Directive>,
+    processes_gone: CancellationToken,
 ) {
     let reporter = Arc::new(Reporter::new(
         Arc::clone(&node),
@@ -84,7 +88,15 @@ pub(super) async fn run(
         }
     };
     let job = context(&node, allocation, plan, paths, directories, stored.secrets);
+    let mut withdrawal = directive.clone();
+    let pass = tokio::select! {
+        pass = node.fence.opened() => pass,
+        // Whatever ran before the fence closed is gone.
+        _ = withdrawal.wait_for(is_withdrawn) => return,
+    };
     let mut task = Task {
+        pass,
+        processes_gone,
         node,
         job: Arc::new(job),
         directive,
@@ -148,6 +160,7 @@ fn context(
         identity_directory: node.identity_directory(),
         data_directory: node.config.data_directory.clone(),
         cgroup_procs: Vec::new(),
+        fence: node.fence.file(),
         open_files_max: node.open_files_max,
         allocation,
         plan,
@@ -177,6 +190,9 @@ async fn report_end(
 }
 
 struct Task {
+    /// The right to run processes, as long as the node is not cut off.
+    pass: Pass,
+    processes_gone: CancellationToken,
     node: Arc<Node>,
     job: Arc<JobContext>,
     directive: watch::Receiver<Directive>,
@@ -199,6 +215,8 @@ enum Verdict {
     Completed,
     Failed(Failure),
     Stopped,
+    /// The node was cut off.
+    Fenced,
 }
 
 impl Task {
@@ -211,6 +229,9 @@ impl Task {
         match verdict {
             Verdict::Completed => Outcome::Completed,
             Verdict::Stopped => Outcome::Stopped,
+            Verdict::Fenced => Outcome::Lost {
+                reason: format!("on node {}: {}", self.node.config.name, LostReason::Fenced),
+            },
             Verdict::Failed(failure) => {
                 failure.outcome(self.node.config.name.as_str(), self.limits_hit())
             }
@@ -273,16 +294,16 @@ impl Task {
     async fn run_processes(&mut self) -> Verdict {
         let processes = self.processes();
         let mut stop = self.directive.clone();
+        let (node, pass) = (Arc::clone(&self.node), self.pass);
         let verdict = tokio::select! {
             biased;
             _ = stop.wait_for(|directive| is_stop(*directive)) => Verdict::Stopped,
+            () = node.fence.closed(pass) => Verdict::Fenced,
             verdict = self.run_to_the_end(&processes) => verdict,
         };
         let asked = Duration::from_secs(self.job.plan.grace_period.0);
         let grace = match &verdict {
-            // Nobody wants it any more: another node may have the job already.
-            Verdict::Stopped if stop.borrow().phase.is_none() => Some(Duration::ZERO),
-            Verdict::Stopped => Some(asked),
+            Verdict::Stopped | Verdict::Fenced => Some(asked),
             _ if self.has_supporters() => Some(SUPPORT_GRACE_MAX.min(asked)),
             Verdict::Completed => {
                 self.all_ended = true;
@@ -291,9 +312,25 @@ impl Task {
             Verdict::Failed(_) => None,
         };
         if let Some(grace) = grace {
-            terminate(&processes, self.cgroup.as_ref(), grace).await;
+            terminate(&processes, self.cgroup.as_ref(), self.patience(grace)).await;
         }
         verdict
+    }
+
+    /// Waits for the end of the grace period: sooner when the node is cut off, and at once when
+    /// nobody wants the job any more, because another node may have it already.
+    async fn patience(&self, grace: Duration) {
+        let mut directive = self.directive.clone();
+        let fence = &self.node.fence;
+        let cut_off = async {
+            fence.closed(self.pass).await;
+            tokio::time::sleep(fence.grace()).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(grace) => {}
+            () = cut_off => {}
+            _ = directive.wait_for(is_withdrawn) => {}
+        }
     }
 
     async fn run_to_the_end(&mut self, processes: &Processes) -> Verdict {
@@ -408,18 +445,30 @@ impl Task {
                 .flatten();
         }
         self.kill_rest().await;
+        if !self.job.plan.launch.finish.is_empty() {
+            let mut directive = self.directive.clone();
+            tokio::select! {
+                biased;
+                _ = directive.wait_for(is_withdrawn) => {}
+                () = self.node.fence.closed(self.pass) => {}
+                () = self.finish() => {}
+            }
+            self.kill_rest().await;
+        }
+        self.processes_gone.cancel();
+        let account = self.account(started_at);
+        self.remove().await;
+        account
+    }
+
+    /// The clean-up steps of the plan. Not for a job that another node may have already.
+    async fn finish(&self) {
         let processes = self.processes();
         for (index, step) in self.job.plan.launch.finish.iter().enumerate() {
             processes
                 .finish_step(index, &step.command, FINISH_STEP_MAX)
                 .await;
         }
-        if !self.job.plan.launch.finish.is_empty() {
-            self.kill_rest().await;
-        }
-        let account = self.account(started_at);
-        self.remove().await;
-        account
     }
 
     /// SIGKILL for whatever is left, again and again until nothing is.
@@ -427,7 +476,7 @@ impl Task {
         if !std::mem::replace(&mut self.all_ended, true) {
             // First the shims: one that is still setting its process up could put
             // it into the control group after everything there was killed.
-            terminate(&self.processes(), None, Duration::ZERO).await;
+            terminate(&self.processes(), None, std::future::ready(())).await;
         }
         let Some(cgroup) = &self.cgroup else { return };
         while !cgroup.is_empty().unwrap_or(false) {
@@ -500,9 +549,17 @@ fn is_stop(directive: Directive) -> bool {
         .is_none_or(|phase| phase == AllocationPhase::Stop)
 }
 
-/// SIGTERM to everything, the grace period, SIGKILL to the processes of the plan;
-/// what they left is killed with the control group.
-async fn terminate(processes: &Processes, cgroup: Option<&JobCgroup>, grace: Duration) {
+fn is_withdrawn(directive: &Directive) -> bool {
+    directive.phase.is_none()
+}
+
+/// SIGTERM to everything, the grace period until `patience` ends, SIGKILL to the processes of
+/// the plan; what they left is killed with the control group.
+async fn terminate(
+    processes: &Processes,
+    cgroup: Option<&JobCgroup>,
+    patience: impl Future<Output = ()>,
+) {
     let running = processes.close();
     match cgroup {
         Some(cgroup) => {
@@ -523,7 +580,12 @@ async fn terminate(processes: &Processes, cgroup: Option<&JobCgroup>, grace: Dur
             cgroup.wait_empty().await.ok();
         }
     };
-    if tokio::time::timeout(grace, all_ended).await.is_err() {
+    let has_ended = tokio::select! {
+        biased;
+        () = all_ended => true,
+        () = patience => false,
+    };
+    if !has_ended {
         signal_each(&running, Signal::SIGKILL);
         for process in &running {
             process.wait().await.ok();

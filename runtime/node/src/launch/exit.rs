@@ -28,6 +28,9 @@ pub enum ExitCause {
     Signalled(i32),
     /// It never ran the command.
     SetupFailed(SetupFailure),
+    /// The node was cut off from the store for so long that others may run the job
+    /// by now, so the shim killed it, or did not start it.
+    Fenced,
 }
 
 /// Resources a process used.
@@ -107,6 +110,9 @@ pub enum LostReason {
     /// The process's shim was killed, so nobody saw how the process ended. It may
     /// still run: kill its cgroup.
     ShimKilled,
+    /// The node was cut off from the store for so long that others may run the job
+    /// by now, so the process was ended.
+    Fenced,
 }
 
 impl std::fmt::Display for LostReason {
@@ -114,6 +120,10 @@ impl std::fmt::Display for LostReason {
         formatter.write_str(match self {
             Self::MachineRestarted => "the machine was restarted while the process ran",
             Self::ShimKilled => "the process's supervisor was killed",
+            Self::Fenced => {
+                "the node was cut off from the store for so long that the job may run elsewhere, \
+                 so it ended the process"
+            }
         })
     }
 }

@@ -16,14 +16,19 @@
 //!   doubt whether the process was never started, runs, ended, or was lost; and a
 //!   second start of the same record is refused by the file system itself.
 //!
+//! * The **fence** is a file with the time after which nothing may run here any more,
+//!   because the node was cut off from the cluster. Shims keep to it by themselves.
+//!
 //! What this module must never do: start a process without a record, or take a
 //! process id for a process without holding proof (the record's lock) that it is
 //! still the same one.
 
 mod child;
 mod exit;
+mod fence;
 mod launcher;
 mod link;
+mod members;
 mod record;
 mod shim;
 mod spawner;
@@ -33,6 +38,7 @@ mod sys;
 mod tail;
 
 pub use exit::{ExitCause, ExitRecord, LostReason, ProcessUsage, SetupFailure, SetupStep};
+pub use fence::{FenceFile, boot_time, fenced_at};
 pub use launcher::{LaunchError, Launcher, SpawnerCommand};
 pub use record::{RecordError, Tombstone, remove_record, tombstone};
 pub use spawner::{SPAWNER_SUBCOMMAND, spawner_main};

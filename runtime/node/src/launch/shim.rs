@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,16 +15,17 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::exit::{ExitCause, ExitRecord, ProcessUsage, SetupFailure, SetupStep};
+use super::fence::{self, Guard};
 use super::record::{self, Claim};
 use super::spec::ProcessSpec;
-use super::{child, sys};
+use super::{child, members, sys};
 use crate::isolation::FsIdentity;
 
 /// SIGKILL and SIGSTOP would hit the shim instead of being passed on; the first
 /// travels under a name that no program uses.
 const KILL_MESSENGER: Signal = Signal::SIGPWR;
-/// How long descendants of a process without cgroups may take to die before the
-/// shim leaves them behind.
+/// How long descendants of a process without cgroups, and all of a cgroup that is fenced, may
+/// take to die before the shim leaves them behind.
 const DESCENDANTS_DEATH_MAX: Duration = Duration::from_secs(5);
 
 /// The signal to send to a shim so that its process receives `signal`.
@@ -60,23 +62,31 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
         return Ok(());
     };
     let_go_of_daemon()?;
-    let (cause, pid, usage) = match start(&spec) {
-        Ok(pid) => {
-            // Only for people to see: no reason to leave the command alone.
-            claim.running(pid.as_raw()).ok();
-            log(&spec, &format!("started {} (process {pid})", spec.title));
-            let (cause, usage) = wait(pid)?;
-            (cause, Some(pid.as_raw()), usage)
+    let mut guard = spec.fence.as_deref().map(Guard::new).transpose()?;
+    let (cause, pid, usage) = if guard.as_mut().is_some_and(Guard::has_passed) {
+        (ExitCause::Fenced, None, ProcessUsage::default())
+    } else {
+        match start(&spec) {
+            Ok(pid) => {
+                // Only for people to see: no reason to leave the command alone.
+                claim.running(pid.as_raw()).ok();
+                log(&spec, &format!("started {} (process {pid})", spec.title));
+                let (cause, usage) = wait(pid, guard.as_mut(), &spec.cgroup_procs)?;
+                (cause, Some(pid.as_raw()), usage)
+            }
+            Err(failure) => (
+                ExitCause::SetupFailed(failure),
+                None,
+                ProcessUsage::default(),
+            ),
         }
-        Err(failure) => (
-            ExitCause::SetupFailed(failure),
-            None,
-            ProcessUsage::default(),
-        ),
     };
     let ended_at = Timestamp::now();
     if spec.cgroup_procs.is_empty() {
         kill_descendants();
+    }
+    if cause == ExitCause::Fenced {
+        kill_cgroup(&spec.cgroup_procs);
     }
     log(&spec, &format!("{} {}", spec.title, describe(&cause)));
     claim.ended(ExitRecord {
@@ -152,14 +162,31 @@ fn read_failure(json: &[u8]) -> SetupFailure {
     serde_json::from_slice(json).unwrap_or_else(unreadable)
 }
 
-/// Waits for the command, passes signals on to it and reaps what it leaves.
-fn wait(command: Pid) -> io::Result<(ExitCause, ProcessUsage)> {
+/// Waits for the command, passes signals on to it and reaps what it leaves. Kills it, and all
+/// of its cgroup, once the guard says that the node is cut off.
+fn wait(
+    command: Pid,
+    mut guard: Option<&mut Guard>,
+    cgroup_procs: &[PathBuf],
+) -> io::Result<(ExitCause, ProcessUsage)> {
     let signals = SigSet::all();
+    let mut fenced = false;
     loop {
         match signals.wait() {
             Ok(Signal::SIGCHLD) => {
-                if let Some(ended) = reap_until(command)? {
-                    return Ok(ended);
+                if let Some((cause, usage)) = reap_until(command)? {
+                    // Another shim of the job may have been the first to kill the cgroup.
+                    let killed = cause == ExitCause::Signalled(Signal::SIGKILL as i32);
+                    let fenced = fenced || killed && has_passed(&mut guard);
+                    let cause = if fenced { ExitCause::Fenced } else { cause };
+                    return Ok((cause, usage));
+                }
+            }
+            Ok(fence::WAKE_UP) => {
+                if has_passed(&mut guard) {
+                    fenced = true;
+                    forward(KILL_MESSENGER, command);
+                    members::kill_all(cgroup_procs);
                 }
             }
             Ok(signal) => forward(signal, command),
@@ -167,6 +194,10 @@ fn wait(command: Pid) -> io::Result<(ExitCause, ProcessUsage)> {
             Err(_) => {}
         }
     }
+}
+
+fn has_passed(guard: &mut Option<&mut Guard>) -> bool {
+    guard.as_mut().is_some_and(|guard| guard.has_passed())
 }
 
 fn forward(signal: Signal, command: Pid) {
@@ -213,6 +244,15 @@ fn kill_descendants() {
     }
 }
 
+/// Kills the cgroup until it is empty; what was handed to us is reaped, or it would still count.
+fn kill_cgroup(cgroup_procs: &[PathBuf]) {
+    let deadline = Instant::now() + DESCENDANTS_DEATH_MAX;
+    while members::kill_all(cgroup_procs) && Instant::now() < deadline {
+        while let Ok(Some(_)) = sys::reap() {}
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn kill_children() {
     let pid = std::process::id();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -252,5 +292,6 @@ fn describe(cause: &ExitCause) -> String {
             Err(_) => format!("was ended by signal {number}"),
         },
         ExitCause::SetupFailed(failure) => format!("was not started: {failure}"),
+        ExitCause::Fenced => "was ended because the node is cut off from the others".into(),
     }
 }

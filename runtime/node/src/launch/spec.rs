@@ -49,6 +49,9 @@ pub struct ProcessSpec {
     pub resource_limits: Vec<ResourceLimit>,
     /// Mode bits that new files do not get, such as `0o022`.
     pub umask: u32,
+    /// The file with the time after which the process must not run, because the node is
+    /// cut off; absent where nothing is fenced.
+    pub fence: Option<PathBuf>,
     /// How much sooner than others the kernel kills the process when the machine
     /// runs out of memory, -1000 to 1000.
     pub oom_score_adjustment: i32,

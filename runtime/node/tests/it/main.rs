@@ -10,11 +10,14 @@
     reason = "tests fail by panicking, and a test binary has no users"
 )]
 
+mod agent;
 mod cgroups;
+mod host;
 mod isolation;
 mod processes;
 mod records;
 mod support;
+mod switched;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         records::TESTS,
         isolation::TESTS,
         cgroups::TESTS,
+        agent::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| {
         let run = test.run;

@@ -166,6 +166,7 @@ impl Place {
             mounts: None,
             resource_limits: Vec::new(),
             umask: 0o022,
+            fence: None,
             oom_score_adjustment: 100,
         }
     }

@@ -16,6 +16,18 @@ pub(crate) struct LoteJobSettings {
     /// How often the job is started in all when nodes are lost or taken away.
     #[schema(minimum = 1, maximum = 1_000)]
     attempts_max: Option<i32>,
+    /// What becomes of the job when a node is lost under it; `requeue` when absent.
+    on_node_loss: Option<LoteOnNodeLoss>,
+}
+
+/// What becomes of a job that loses a node.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) enum LoteOnNodeLoss {
+    /// It waits again, unless it has been started often enough.
+    Requeue,
+    /// It has failed, with the code `NodeLost`.
+    Fail,
 }
 
 /// What a job takes of each of its nodes.
@@ -49,6 +61,8 @@ pub(crate) struct LoteJobStatus {
     /// How often the job is started in all when nodes are lost or taken away.
     #[schema(minimum = 1, maximum = 1_000)]
     attempts_max: Option<i32>,
+    /// What becomes of the job when a node is lost under it; `requeue` when absent.
+    on_node_loss: Option<LoteOnNodeLoss>,
     /// Unique over all jobs that ever bore the name.
     uid: String,
     /// How often it was given nodes; 0 while it never was.

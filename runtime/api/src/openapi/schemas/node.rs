@@ -1,5 +1,7 @@
 //! Nodes.
 
+use std::collections::BTreeMap;
+
 use utoipa::ToSchema;
 
 /// A machine that runs the daemon.
@@ -45,6 +47,8 @@ pub(crate) struct LoteNodeProperties {
     address: String,
     /// The port of its SSH server.
     ssh_port: i32,
+    /// What the operator says of its place and kind: `rack`, `switch` and whatever else.
+    labels: Option<BTreeMap<String, String>>,
     /// The version of its daemon.
     version: String,
     /// Changes when the machine is started again.

@@ -1,0 +1,286 @@
+//! A node with its data directory and a store, and daemons on it that come and go.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use lote_model::allocation::{Allocation, AllocationPhase, GangMember, Grant, NodePlan};
+use lote_model::duration::Seconds;
+use lote_model::id::{JobUid, NodeName, UnixId};
+use lote_model::key;
+use lote_model::name::{GroupName, ResourceName};
+use lote_model::path::{JobPath, WorkspacePath};
+use lote_model::plan::{Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
+use lote_model::report::{Outcome, Report, ReportPhase};
+use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig};
+use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{directory, is_alive, line_in, new_user, spawner, until};
+use crate::switched::Switched;
+
+/// A machine of a test.
+pub struct Host {
+    directory: TempDir,
+    pub store: Arc<Switched>,
+    fencing: Option<FencingConfig>,
+    user: UnixId,
+}
+
+/// A running daemon of a host. In a runtime of its own, so that its end is as sudden as that
+/// of a killed one.
+pub struct Daemon {
+    runtime: Option<Runtime>,
+}
+
+/// A job of a test, on its only node.
+#[derive(Clone)]
+pub struct TestJob {
+    pub uid: JobUid,
+    pub attempt: u32,
+    pub script: String,
+    pub grace: Seconds,
+}
+
+impl Host {
+    pub fn new(fencing: Option<FencingConfig>) -> Self {
+        let directory = directory();
+        let store = directory.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        let store = EmbeddedStore::open(&store, &EmbeddedOptions::default()).unwrap();
+        Self {
+            directory,
+            store: Arc::new(Switched::new(Arc::new(store))),
+            fencing,
+            user: UnixId(new_user().uid),
+        }
+    }
+
+    pub fn name(&self) -> NodeName {
+        NodeName::new("n1")
+    }
+
+    /// Starts a daemon.
+    pub fn start(&self) -> Daemon {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let config = NodeConfig {
+            name: self.name(),
+            address: "127.0.0.1".into(),
+            ssh_port: 22,
+            size: None,
+            data_directory: self.directory.path().join("data"),
+            nvml_library: None,
+            isolation: Isolation::Full,
+            sealing_key: None,
+            secrets_file: None,
+            labels: std::collections::BTreeMap::new(),
+            fencing: self.fencing,
+            peer_address: None,
+        };
+        let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
+        runtime.spawn(async move {
+            let agent = Agent::start(config, store, spawner()).unwrap();
+            agent.run(CancellationToken::new()).await;
+        });
+        Daemon {
+            runtime: Some(runtime),
+        }
+    }
+
+    /// Waits until the node says that it lives.
+    pub async fn alive(&self) {
+        let key = key::alive(&self.name());
+        while self.store.inner.get(&key).await.unwrap().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Takes the node's sign of life away, as the end of its lease does.
+    pub async fn not_alive(&self) {
+        let transaction = Transaction::new().delete(key::alive(&self.name()));
+        self.store.inner.commit(transaction).await.unwrap();
+    }
+
+    /// As the leader does: the plan, then the allocation.
+    pub async fn allocate(&self, job: &TestJob, phase: AllocationPhase) {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let allocation = Allocation {
+            job: path(),
+            uid: job.uid.clone(),
+            attempt: job.attempt,
+            rank: 0,
+            phase,
+            grant: Grant {
+                exclusive: true,
+                gpus: vec![],
+                cpu_millis: 1000,
+                memory_bytes: None,
+                processes_max: None,
+                ports: vec![],
+            },
+            granted_at: jiff::Timestamp::now(),
+            boot_id: boot_id.trim().into(),
+        };
+        let transaction = Transaction::new()
+            .put(
+                key::plan(&job.uid, job.attempt, 0),
+                serde_json::to_vec(&self.plan(job)).unwrap(),
+            )
+            .put(
+                key::allocation(&self.name(), &job.uid),
+                serde_json::to_vec(&allocation).unwrap(),
+            );
+        self.store.inner.commit(transaction).await.unwrap();
+    }
+
+    /// As the leader does when it has given the job to others: allocation and reports go.
+    pub async fn withdraw(&self, job: &TestJob) {
+        let transaction = Transaction::new()
+            .delete(key::allocation(&self.name(), &job.uid))
+            .delete_prefix(key::reports_of(&job.uid));
+        self.store.inner.commit(transaction).await.unwrap();
+    }
+
+    fn plan(&self, job: &TestJob) -> NodePlan {
+        let process = Process {
+            name: "main".into(),
+            node: 0,
+            command: Command::Shell(job.script.clone()),
+            variables: vec![],
+            working_directory: None,
+            output: None,
+            gpus: GpuShare::All,
+            part: Part::Primary,
+            on_failure: OnFailure::FailJob,
+            stage: 0,
+        };
+        NodePlan {
+            job: path(),
+            uid: job.uid.clone(),
+            attempt: job.attempt,
+            rank: 0,
+            gang: vec![GangMember {
+                node: self.name(),
+                address: "127.0.0.1".into(),
+            }],
+            plugin: "test".into(),
+            launch: LaunchPlan {
+                processes: vec![process],
+                ..LaunchPlan::default()
+            },
+            primaries_elsewhere: false,
+            user_variables: vec![],
+            secret_variables: vec![],
+            master_port: None,
+            preparation: None,
+            std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
+            input_directories: vec![],
+            output_directories: vec![],
+            output_segment: job.uid.to_string(),
+            working_directory: None,
+            unix_id: self.user,
+            cluster: "c".into(),
+            grace_period: job.grace,
+            previous_node: None,
+        }
+    }
+
+    fn user_root(&self) -> PathBuf {
+        let users = self.directory.path().join("data/work/users");
+        users.join(self.user.0.to_string())
+    }
+
+    /// A file that the job wrote beside its output.
+    pub fn output(&self, job: &TestJob, name: &str) -> PathBuf {
+        let job = format!("mounts/c/{}/stdouterr", job.uid);
+        self.user_root().join(job).join(name)
+    }
+
+    /// The directory of a job, which is removed at its end.
+    pub fn job_root(&self, job: &TestJob) -> PathBuf {
+        self.user_root().join("jobs").join(job.uid.as_str())
+    }
+
+    /// The id of a process that wrote it into a file, once it has.
+    pub async fn pid(&self, job: &TestJob, name: &str) -> Pid {
+        let line = line_in(&self.output(job, name)).await;
+        Pid::from_raw(line.trim().parse().unwrap())
+    }
+
+    /// Waits for the node's last report about an attempt.
+    pub async fn end(&self, job: &TestJob) -> Outcome {
+        let key = key::report(&job.uid, &self.name());
+        loop {
+            let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
+            let report = report.map(|report| report.value);
+            match report.filter(|report| report.attempt == job.attempt) {
+                Some(Report {
+                    phase: ReportPhase::Ended { outcome, .. },
+                    ..
+                }) => return outcome,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    }
+}
+
+impl Daemon {
+    /// As by SIGKILL.
+    pub fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl TestJob {
+    /// A job that writes down who it is and runs this.
+    pub fn new(script: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self {
+            uid: JobUid::new(format!("test-{}-{number}", std::process::id())),
+            attempt: 1,
+            script: format!("cd $AZ_BATCHAI_STDOUTERR_DIR; echo $$ > pid; {script}"),
+            grace: Seconds(30),
+        }
+    }
+
+    /// The next attempt of it.
+    pub fn next(&self, script: &str) -> Self {
+        Self {
+            uid: self.uid.clone(),
+            attempt: self.attempt + 1,
+            ..Self::new(script)
+        }
+    }
+}
+
+/// Waits for the end of a process.
+pub async fn gone(pid: Pid) {
+    until(|| (!is_alive(pid.as_raw())).then_some(())).await;
+}
+
+fn path() -> JobPath {
+    let name = |text: &str| ResourceName::new(text).unwrap();
+    let workspace = WorkspacePath {
+        group: GroupName::new("g").unwrap(),
+        workspace: name("w"),
+    };
+    JobPath::new(&workspace.child(name("e")), name("j"))
+}
