@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use lote_model::cluster::ClusterStatus;
 use lote_model::id::NodeName;
 use lote_model::key;
-use lote_model::node::NodeRecord;
+use lote_model::node::{Drain, NodePower, NodeRecord, PowerState};
 use lote_store::{ListRequest, Store, list_json};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
 
@@ -20,6 +22,30 @@ pub(crate) struct Fleet {
     pub(crate) alive: BTreeSet<NodeName>,
     /// How many allocations each busy node has.
     pub(crate) jobs: BTreeMap<NodeName, usize>,
+    /// The nodes that are to take no new jobs.
+    pub(crate) drains: BTreeMap<NodeName, Drain>,
+    /// The machines that were switched off or on.
+    pub(crate) power: BTreeMap<NodeName, NodePower>,
+}
+
+/// How a node fares, as people and programs are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NodeState {
+    /// It takes jobs.
+    Ready,
+    /// It takes no new jobs, as an operator wants, and still has some.
+    Draining,
+    /// It takes no new jobs, as an operator wants, and has none.
+    Drained,
+    /// Its daemon is silent.
+    Lost,
+    /// Its conditions say what keeps jobs away.
+    Unhealthy,
+    /// It was switched off.
+    Off,
+    /// It was switched on and has not come back yet.
+    Starting,
 }
 
 /// `nodeStateCounts`; all five are always there.
@@ -32,6 +58,19 @@ pub(crate) struct NodeStateCounts {
     preparing_node_count: usize,
     unusable_node_count: usize,
     leaving_node_count: usize,
+}
+
+/// Records that stand under the names of nodes.
+async fn by_node<T: DeserializeOwned>(
+    store: &dyn Store,
+    prefix: &'static str,
+) -> Result<BTreeMap<NodeName, T>, ApiError> {
+    let listing = list_json::<T>(store, ListRequest::prefix(prefix)).await?;
+    let named = listing.items.into_iter().filter_map(|entry| {
+        let name = NodeName::new(entry.key.strip_prefix(prefix)?);
+        Some((name, entry.value))
+    });
+    Ok(named.collect())
 }
 
 impl Fleet {
@@ -65,7 +104,39 @@ impl Fleet {
                 *fleet.jobs.entry(NodeName::new(node)).or_default() += 1;
             }
         }
+        fleet.drains = by_node(store, key::DRAINS).await?;
+        fleet.power = by_node(store, key::POWER).await?;
         Ok(fleet)
+    }
+
+    /// How a node fares, and since when if that is known.
+    pub(crate) fn state(&self, record: &NodeRecord) -> (NodeState, Option<Timestamp>) {
+        let name = &record.name;
+        if !self.alive.contains(name) {
+            return match self.power.get(name) {
+                Some(power) => {
+                    let state = match power.state {
+                        PowerState::Off => NodeState::Off,
+                        PowerState::Starting => NodeState::Starting,
+                    };
+                    (state, Some(power.since))
+                }
+                None => (NodeState::Lost, None),
+            };
+        }
+        if let Some(drain) = self.drains.get(name) {
+            let state = if self.jobs.contains_key(name) {
+                NodeState::Draining
+            } else {
+                NodeState::Drained
+            };
+            return (state, Some(drain.requested_at));
+        }
+        let mut conditions = record.conditions.iter();
+        match conditions.find(|condition| condition.blocks_jobs) {
+            Some(condition) => (NodeState::Unhealthy, Some(condition.since)),
+            None => (NodeState::Ready, Some(record.started_at)),
+        }
     }
 
     /// Whether jobs can run there.

@@ -28,6 +28,8 @@
 //! * `secrets` — sealed beside the record that they belong to.
 //! * `events` — what happens to all resources, as it happens; `watches` — the store's, read as one.
 //! * `mounts` — whether a caller may use what a body mounts.
+//! * `peers` — other daemons: their door here, and requests to theirs.
+//! * `join` — machines that become nodes.
 //! * `page`, `records`, `error`, `token`, `time` — what the handlers have in common.
 //!
 //! Invariants: only desired state is written, every write compares what it was
@@ -51,6 +53,7 @@ pub mod fuzzing;
 mod groups;
 mod janitor;
 mod jobs;
+mod join;
 mod leftover;
 mod meta;
 mod mounts;
@@ -60,6 +63,7 @@ mod normalise;
 mod openapi;
 mod operation;
 mod page;
+mod peers;
 mod quota;
 mod records;
 mod remote_login;
@@ -79,6 +83,8 @@ mod workspaces;
 
 pub use audit::{AuditLog, AuditSink, Rotation};
 pub use auth::{OperatorTokens, OperatorTokensError};
+pub use join::JoinOffer;
+pub use peers::{PeerCredentials, PeerCredentialsError, serve_peers};
 pub use routes::router;
 pub use server::serve;
 pub use state::{ApiConfig, ApiState, Clock};

@@ -12,6 +12,7 @@ use axum::extract::Request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -59,12 +60,21 @@ pub async fn serve(
     let router = router(state.clone());
     let janitor = tokio::spawn(janitor::run(state.clone()));
     let seats = tokio::spawn(seats::run(state.clone()));
+    let connect =
+        |stream, address| connection(stream, Peer(address), router.clone(), state.clone());
     tokio::select! {
         () = shutdown => {}
-        () = accept(&listener, &router, &state, &connections) => {}
+        () = accept(&listener, &connections, connections_max(), connect) => {}
     }
     drop(listener);
     state.stopping.cancel();
+    finish(&connections).await;
+    let _ = tokio::join!(janitor, seats);
+    Ok(())
+}
+
+/// Lets open connections end, for a while.
+pub(crate) async fn finish(connections: &TaskTracker) {
     connections.close();
     if tokio::time::timeout(SHUTDOWN_GRACE, connections.wait())
         .await
@@ -75,8 +85,20 @@ pub async fn serve(
             connections.len()
         );
     }
-    let _ = tokio::join!(janitor, seats);
-    Ok(())
+}
+
+/// Has the kernel notice within a minute that the other side is gone without a
+/// word: a stream that is followed may be silent for days.
+pub(crate) fn notice_silence(stream: &TcpStream) {
+    let set = || -> nix::Result<()> {
+        setsockopt(stream, sockopt::KeepAlive, &true)?;
+        setsockopt(stream, sockopt::TcpKeepIdle, &20)?;
+        setsockopt(stream, sockopt::TcpKeepInterval, &10)?;
+        setsockopt(stream, sockopt::TcpKeepCount, &3)
+    };
+    if let Err(error) = set() {
+        tracing::debug!("a connection is not watched for silence: {error}");
+    }
 }
 
 /// Connections never take more than half of the files that the daemon may open:
@@ -86,20 +108,23 @@ fn connections_max() -> usize {
     usize::try_from(open_files / 2).map_or(CONNECTIONS_MAX, |half| half.min(CONNECTIONS_MAX))
 }
 
-async fn accept(
+/// Hands connections to `connect`, at most `connections_max` at once, for ever.
+pub(crate) async fn accept<C>(
     listener: &TcpListener,
-    router: &Router,
-    state: &ApiState,
     connections: &TaskTracker,
-) {
-    let slots = Arc::new(Semaphore::new(connections_max()));
+    connections_max: usize,
+    connect: impl Fn(TcpStream, SocketAddr) -> C,
+) where
+    C: Future<Output = ()> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(connections_max));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let connection = connection(stream, Peer(peer), router.clone(), state.clone());
+                let connection = connect(stream, peer);
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -129,7 +154,7 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, state: ApiSta
     }
 }
 
-async fn requests(
+pub(crate) async fn requests(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: Peer,
     router: Router,

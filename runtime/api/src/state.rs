@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::AuditLog;
 use crate::auth::{Door, OperatorTokens};
+use crate::join::JoinOffer;
+use crate::peers::PeerCredentials;
 use crate::tls::Tls;
 use crate::token::Signer;
 
@@ -44,6 +46,10 @@ pub struct ApiConfig {
     /// Whether output files are opened with the rights of the job's user. Needs
     /// root; without it a daemon reads with its own rights.
     pub read_as_job_user: bool,
+    /// What this daemon shows other daemons. None: it asks none, and none ask it.
+    pub peers: Option<PeerCredentials>,
+    /// What machines get that join by this daemon. None: none can join.
+    pub join_offer: Option<JoinOffer>,
     /// Encrypts connections. None: plain HTTP.
     pub tls: Option<Tls>,
     /// Administrators whose tokens are not in the store.
@@ -72,6 +78,8 @@ impl ApiConfig {
             head_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
             read_as_job_user: false,
+            peers: None,
+            join_offer: None,
             tls: None,
             operator_tokens: OperatorTokens::default(),
             audit: None,

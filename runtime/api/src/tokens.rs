@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::response::IntoResponse;
 use jiff::{SignedDuration, Timestamp};
-use lote_model::access::token::{TokenId, TokenRecord, TokenRequest};
+use lote_model::access::token::{JoinToken, TokenId, TokenRecord, TokenRequest};
 use lote_model::access::{Permission, Role, Scope};
 use lote_model::key;
 use lote_model::problem::Problem;
@@ -23,6 +23,7 @@ use crate::page::{PageRequest, page_of};
 use crate::records::{ATTEMPTS_MAX, contended};
 use crate::request::{Body, Caller, Parameters, Segments};
 use crate::state::ApiState;
+use crate::tls::Tls;
 
 /// How long a token that is of no more use stays in the list.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(90 * 24);
@@ -50,6 +51,7 @@ fn view(record: &TokenRecord, now: Timestamp) -> Value {
         }
     };
     add("scope", scope_view(&record.scope));
+    add("usesLeft", record.uses_left.map(|uses| json!(uses)));
     add("expiresAt", record.expires_at.map(|time| json!(time)));
     add("revokedAt", record.revoked_at.map(|time| json!(time)));
     json!({
@@ -143,10 +145,25 @@ pub(crate) async fn create(
         }
         if state.store().commit(transaction).await?.is_applied() {
             forget_old(&state).await?;
+            let text = shown(&state, &record, text);
             return Ok(created(&record, &text, state.now()));
         }
     }
     Err(contended())
+}
+
+/// What the owner of a new token gets. Machines also get the name of the
+/// certificate that this daemon shows, so that they can believe it.
+fn shown(state: &ApiState, record: &TokenRecord, text: String) -> String {
+    if record.role != Role::Node {
+        return text;
+    }
+    let fingerprint = state.config.tls.as_ref().map(Tls::fingerprint);
+    let token = JoinToken {
+        bearer: text,
+        fingerprint,
+    };
+    token.compose()
 }
 
 fn created(record: &TokenRecord, text: &str, now: Timestamp) -> axum::response::Response {
@@ -213,6 +230,7 @@ fn make(
         last_four: new.last_four,
         created_at: now,
         created_by: principal.who.to_string(),
+        uses_left: wanted.uses,
         expires_at: wanted.expires_at(now),
         revoked_at: None,
     };

@@ -12,8 +12,10 @@ use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
 pub use quotas::QuotaArgs;
+pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
 mod quotas;
+mod store;
 
 /// The options of `lote node`, all optional. The TOML file of `--config` has the
 /// same names (`data-dir = "…"`); the command line wins over it.
@@ -36,6 +38,21 @@ pub struct NodeArgs {
     /// Where the cluster's state is kept [default: embedded]
     #[arg(long, value_enum)]
     pub store: Option<StoreKind>,
+    /// The members of etcd, all of them, such as https://10.0.0.1:2379
+    #[arg(long, value_name = "URL,…", value_delimiter = ',')]
+    pub etcd: Vec<String>,
+    /// The authority that signed the members' certificates, in PEM form
+    #[arg(long, value_name = "FILE")]
+    pub etcd_ca: Option<PathBuf>,
+    /// This daemon's certificate for etcd, in PEM form
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cert: Option<PathBuf>,
+    /// The private key of --etcd-cert, in PEM form; only its owner may read it
+    #[arg(long, value_name = "FILE")]
+    pub etcd_key: Option<PathBuf>,
+    /// What all keys in etcd start with [default: /lote/]
+    #[arg(long, value_name = "TEXT")]
+    pub etcd_prefix: Option<String>,
     /// The node's name in the cluster [default: the host name]
     #[arg(long)]
     pub name: Option<String>,
@@ -106,6 +123,8 @@ pub enum StoreKind {
     /// A database file of this daemon: one machine
     #[default]
     Embedded,
+    /// The members of an etcd: many machines
+    Etcd,
 }
 
 /// `--isolation`.
@@ -127,7 +146,7 @@ pub struct NodeSettings {
     /// Where the API is served.
     pub listen: SocketAddr,
     /// Where the cluster's state is kept.
-    pub store: StoreKind,
+    pub store: StoreSettings,
     /// The node's name, if one was given.
     pub name: Option<String>,
     /// Its address, if one was given.
@@ -205,6 +224,18 @@ pub enum NodeSettingsError {
     /// Half a certificate, or two.
     #[error("give --tls-cert and --tls-key together, or --tls for a certificate that is made here")]
     Tls,
+    /// Etcd is asked for and not named.
+    #[error("--store etcd needs the members of etcd: give --etcd https://HOST:2379,…")]
+    EtcdMissing,
+    /// Etcd is described and not asked for.
+    #[error("--etcd and the options with it need --store etcd")]
+    EtcdUnused,
+    /// Half a set of certificates for etcd.
+    #[error(
+        "give --etcd-ca alone, or with both --etcd-cert and --etcd-key; etcd without certificates \
+         needs none of them"
+    )]
+    EtcdTls,
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -227,6 +258,7 @@ impl NodeArgs {
             Some(path) => read_file(path)?,
             None => Self::default(),
         };
+        let store = store::resolve(&self, &file)?;
         let tls = tls_source(
             self.tls || file.tls,
             self.tls_cert.or(file.tls_cert),
@@ -248,7 +280,7 @@ impl NodeArgs {
             listen: listen
                 .parse()
                 .map_err(|_| NodeSettingsError::Listen(listen))?,
-            store: self.store.or(file.store).unwrap_or_default(),
+            store,
             name: self.name.or(file.name),
             address: self.address.or(file.address),
             ssh_port: self.ssh_port.or(file.ssh_port).unwrap_or(SSH_PORT_DEFAULT),

@@ -3,9 +3,13 @@
 use jiff::SignedDuration;
 use lote_model::fencing;
 
+pub use crate::driver::Leadership;
+
 /// Settings of the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Whether others can lead.
+    pub leadership: Leadership,
     /// How long a node's lease may be missing before its jobs are given up. Long enough for a
     /// restart of the daemon, during which jobs go on; and never shorter than the nodes count on
     /// ([`fencing`]), or a node that is only cut off may run what another does.
@@ -31,6 +35,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            leadership: Leadership::Sole,
             node_lost_after: SignedDuration::from_secs(fencing::LOST_AFTER.as_secs().cast_signed()),
             explain_after: SignedDuration::from_secs(2),
             explain_every: SignedDuration::from_secs(1),

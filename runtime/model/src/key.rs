@@ -42,6 +42,9 @@ pub const DRAINS: &str = "drains/";
 pub const POWER: &str = "power/";
 /// Who leads; a lease, written by the daemon that was elected.
 pub const LEADER: &str = "leader";
+/// Written by the leader, for no other reason than to make a revision: others who share an etcd
+/// make revisions that no watch of ours tells.
+pub const LEADER_SYNC: &str = "sync/leader";
 /// How each node's part of a job fares, written by that node.
 pub const REPORTS: &str = "reports/";
 /// The secrets of each job, sealed; written by the API, erased by the leader with the job.
@@ -54,6 +57,10 @@ pub const NEXT_UNIX_ID: &str = "counters/unix-id";
 /// that two cannot take the last place of the quota.
 pub const CLUSTERS_CREATED: &str = "counters/clusters-created";
 
+/// Which cluster this is, and the fingerprint of its key; written once, by the first daemon.
+pub const CLUSTER_IDENTITY: &str = "cluster/identity";
+/// The cluster's certificate authority, its private key sealed; written once, by the first daemon.
+pub const CLUSTER_AUTHORITY: &str = "cluster/authority";
 /// Tokens, written by the API.
 pub const TOKENS: &str = "tokens/";
 /// There once the first token was made, so that the door stays closed even when

@@ -12,6 +12,7 @@
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
 //! * [`leader`] — who decides.
+//! * [`membership`] — which cluster it is, and how a machine joins.
 //! * [`fencing`] — by when a node that is cut off has ended its jobs.
 //! * [`accounting`] — what a job used.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
@@ -46,6 +47,7 @@ pub mod job_request;
 pub mod key;
 pub mod label;
 pub mod leader;
+pub mod membership;
 pub mod mount_volumes;
 pub mod name;
 pub mod node;

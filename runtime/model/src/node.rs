@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::body;
 use crate::id::NodeName;
+use crate::problem::Problem;
 
 /// A machine that runs the daemon, as it registered itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,4 +149,73 @@ pub enum PowerState {
     Off,
     /// It was told to switch on and has not come back yet.
     Starting,
+}
+
+/// What an operator says when a node is to take no new job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainRequest {
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// The longest reason of a drain, in characters.
+const REASON_LENGTH_MAX: usize = 500;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DrainProperties {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl DrainRequest {
+    /// Reads and checks a body, which may be empty.
+    pub fn parse(request_body: &[u8]) -> Result<Self, Problem> {
+        let text = request_body.trim_ascii();
+        if text.is_empty() || text == b"null" {
+            return Ok(Self::default());
+        }
+        let members = body::properties(request_body, &[])?;
+        let properties: DrainProperties =
+            body::typed(serde_json::Value::Object(members), "/properties")?;
+        let reason = properties.reason.map(|reason| reason.trim().to_owned());
+        let reason = reason.filter(|reason| !reason.is_empty());
+        let wrong = |text: &String| {
+            text.chars().count() > REASON_LENGTH_MAX || text.chars().any(char::is_control)
+        };
+        if reason.as_ref().is_some_and(wrong) {
+            let message =
+                format!("the reason is one line of at most {REASON_LENGTH_MAX} characters");
+            return Err(Problem::invalid("/properties/reason", message));
+        }
+        Ok(Self { reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_may_say_why() {
+        let reason = |body: &str| DrainRequest::parse(body.as_bytes()).map(|drain| drain.reason);
+        for none in [
+            "",
+            "null",
+            r#"{"properties": {}}"#,
+            r#"{"properties": {"reason": " "}}"#,
+        ] {
+            assert_eq!(reason(none).unwrap(), None, "{none}");
+        }
+        let told = reason(r#"{"properties": {"reason": " new disk "}}"#).unwrap();
+        assert_eq!(told.as_deref(), Some("new disk"));
+        for bad in [
+            "[]".to_owned(),
+            r#"{"properties": {"why": "x"}}"#.to_owned(),
+            r#"{"properties": {"reason": "a\nb"}}"#.to_owned(),
+            format!(r#"{{"properties": {{"reason": "{}"}}}}"#, "x".repeat(501)),
+        ] {
+            assert!(reason(&bad).is_err(), "{bad}");
+        }
+    }
 }

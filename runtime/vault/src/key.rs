@@ -1,16 +1,25 @@
-//! The cluster's key: 32 random bytes in a file that stays with the data.
+//! The cluster's key: 32 random bytes, the same on every daemon of a cluster, in a
+//! file that stays with the data. Every other secret of the cluster is derived from
+//! it or sealed with it.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use chacha20poly1305::aead::Generate;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::file;
+
 /// The name of the file in the data directory.
-const FILE: &str = "cluster.key";
+pub const FILE: &str = "cluster.key";
+
+/// What stands before the purpose of a derived key.
+const DERIVED: &str = "lote key 1 ";
+
+/// What the fingerprint is derived for.
+const FINGERPRINT: &str = "fingerprint";
 
 /// The key that seals the secrets of a cluster. Clones are the same key.
 #[derive(Clone)]
@@ -30,6 +39,32 @@ impl SealingKey {
         Self(Zeroizing::new(bytes))
     }
 
+    /// The key itself, for a machine that joins.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Another key for one purpose. It tells nothing about this one, nor about
+    /// those for other purposes.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        // HMAC pads a short key with zeros to the block size of its hash.
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&*self.0);
+        let mut mac = Hmac::<Sha256>::new((&*block).into());
+        mac.update(DERIVED.as_bytes());
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// What tells two keys apart and may be shown: hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let digest = self.derive(FINGERPRINT);
+        digest[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     pub(crate) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -44,39 +79,15 @@ impl fmt::Debug for SealingKey {
 /// Reads the key of this data directory, or makes one that nobody can guess.
 pub fn sealing_key(data_directory: &Path) -> Result<SealingKey, KeyError> {
     let path = data_directory.join(FILE);
-    let read = read(&path).and_then(|found| found.map_or_else(|| make(&path), Ok));
-    read.map_err(|source| KeyError { path, source })
+    file::key(&path)
+        .map(SealingKey)
+        .map_err(|source| KeyError { path, source })
 }
 
-/// `None` if there is no such file. Half a key is an error and no key.
-fn read(path: &Path) -> io::Result<Option<SealingKey>> {
-    let mut file = match OpenOptions::new().read(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut bytes = Zeroizing::new([0; 32]);
-    file.read_exact(&mut *bytes)?;
-    Ok(Some(SealingKey(bytes)))
-}
-
-fn make(path: &Path) -> io::Result<SealingKey> {
-    let bytes = <[u8; 32]>::try_generate().map_err(io::Error::other)?;
-    let key = SealingKey::new(bytes);
-    // Complete under another name first: a crash must not leave half a key.
-    let draft = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.write_all(key.bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    // What is sealed with it is durable, so the name must be as well.
-    let folder = path.parent().unwrap_or(Path::new("."));
-    OpenOptions::new().read(true).open(folder)?.sync_all()?;
-    Ok(key)
+/// Writes a key that another member of the cluster gave.
+pub fn adopt_sealing_key(data_directory: &Path, key: &SealingKey) -> Result<(), KeyError> {
+    let path = data_directory.join(FILE);
+    file::write(&path, key.bytes()).map_err(|source| KeyError { path, source })
 }
 
 #[cfg(test)]
@@ -84,23 +95,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_stays_and_is_nobody_elses_to_read() {
-        use std::os::unix::fs::PermissionsExt;
+    fn the_key_stays_or_is_anothers() {
         let folder = tempfile::tempdir().unwrap();
         let first = sealing_key(folder.path()).unwrap();
-        assert_ne!(first.bytes(), &[0; 32]);
         assert_eq!(sealing_key(folder.path()).unwrap().bytes(), first.bytes());
-        let file = std::fs::metadata(folder.path().join(FILE)).unwrap();
-        assert_eq!(file.permissions().mode() & 0o777, 0o600);
         let other = tempfile::tempdir().unwrap();
-        assert_ne!(sealing_key(other.path()).unwrap().bytes(), first.bytes());
+        adopt_sealing_key(other.path(), &first).unwrap();
+        assert_eq!(sealing_key(other.path()).unwrap().bytes(), first.bytes());
     }
 
     #[test]
-    fn half_a_key_is_an_error_and_not_a_new_key() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE), [1; 5]).unwrap();
-        assert!(sealing_key(folder.path()).is_err());
+    fn derived_keys_differ_by_purpose_and_by_key() {
+        let (one, other) = (SealingKey::new([1; 32]), SealingKey::new([2; 32]));
+        assert_eq!(one.derive("links"), one.clone().derive("links"));
+        assert_ne!(one.derive("links"), one.derive("link"));
+        assert_ne!(one.derive("links"), other.derive("links"));
+        assert_ne!(&one.derive("links"), one.bytes());
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        assert_eq!(one.fingerprint().len(), 32);
     }
 
     #[test]

@@ -48,11 +48,19 @@ pub enum SealError {
 impl Sealed {
     /// Seals secrets that will stand in the store under `store_key`.
     pub fn seal(key: &SealingKey, store_key: &str, secrets: &Secrets) -> Result<Self, SealError> {
-        let plaintext = secrets.to_plaintext()?;
+        Self::seal_bytes(key, store_key, &secrets.to_plaintext()?)
+    }
+
+    /// Seals anything that will stand in the store under `store_key`.
+    pub fn seal_bytes(
+        key: &SealingKey,
+        store_key: &str,
+        plaintext: &[u8],
+    ) -> Result<Self, SealError> {
         let nonce = XNonce::try_generate().map_err(|_| SealError::Random)?;
         let bound = bound_to(store_key);
         let payload = Payload {
-            msg: &plaintext,
+            msg: plaintext,
             aad: bound.as_bytes(),
         };
         let sealed = cipher(key).encrypt(&nonce, payload);
@@ -64,12 +72,19 @@ impl Sealed {
 
     /// Opens what stood in the store under `store_key`.
     pub fn open(&self, key: &SealingKey, store_key: &str) -> Result<Secrets, SealError> {
-        let plaintext = self
-            .decrypted(key, store_key)
+        Ok(Secrets::from_plaintext(&self.open_bytes(key, store_key)?)?)
+    }
+
+    /// Opens what [`Self::seal_bytes`] sealed.
+    pub fn open_bytes(
+        &self,
+        key: &SealingKey,
+        store_key: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        self.decrypted(key, store_key)
             .ok_or_else(|| SealError::Closed {
                 store_key: store_key.to_owned(),
-            })?;
-        Ok(Secrets::from_plaintext(&plaintext)?)
+            })
     }
 
     fn decrypted(&self, key: &SealingKey, store_key: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -95,6 +95,9 @@ async fn owner(state: &ApiState, text: &str) -> Result<Principal, ApiError> {
     let record = record(state, text).await?;
     match record.state(state.now()) {
         TokenState::Active => Ok(Principal::of(&record)),
+        TokenState::Used => Err(unauthenticated(
+            "the token was used as often as it could be; ask for a new one",
+        )),
         TokenState::Expired => Err(unauthenticated("the token has expired; ask for a new one")),
         TokenState::Revoked => Err(unauthenticated("the token was revoked; ask for a new one")),
     }
@@ -122,7 +125,7 @@ async fn record(state: &ApiState, text: &str) -> Result<TokenRecord, ApiError> {
 }
 
 /// 401.
-pub(super) fn unauthenticated(message: &str) -> ApiError {
+pub(crate) fn unauthenticated(message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "AuthenticationFailed", message)
 }
 

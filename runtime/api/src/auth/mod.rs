@@ -29,6 +29,6 @@ pub(crate) mod secret;
 mod tests;
 
 pub(crate) use bearer::claimed;
-pub(crate) use door::{Door, accepts, authenticate};
+pub(crate) use door::{Door, accepts, authenticate, unauthenticated};
 pub use operator::{OperatorTokens, OperatorTokensError};
 pub(crate) use principal::{Principal, Who};

@@ -100,6 +100,9 @@ impl Principal {
 /// 403: why, and who may.
 fn forbidden(denied: &Denied) -> ApiError {
     let who = match denied {
+        Denied::Role {
+            needs: Role::Node, ..
+        } => "make a token for it with `lote token create --node`".to_owned(),
         Denied::Role { needs, .. } => {
             let enough = Role::ALL.iter().filter(|role| *role >= needs);
             let names: Vec<&str> = enough.map(|role| role.as_str()).collect();

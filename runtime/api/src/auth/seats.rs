@@ -136,7 +136,7 @@ async fn seat(state: &ApiState, id: &TokenId) -> Result<Seat, ApiError> {
     let found = record(id.clone()).await?.ok_or_else(void)?;
     match found.value.state(state.now()) {
         TokenState::Active => Ok(seat),
-        TokenState::Expired | TokenState::Revoked => Err(void()),
+        TokenState::Expired | TokenState::Used | TokenState::Revoked => Err(void()),
     }
 }
 

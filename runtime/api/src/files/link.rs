@@ -13,7 +13,7 @@ use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use lote_model::id::{JobUid, NodeName, UnixId};
@@ -26,6 +26,7 @@ use super::stream::file_body;
 use super::{Directory, beneath, blocking};
 use crate::error::{Answer, ApiError};
 use crate::page::ESCAPED;
+use crate::peers::{self, Errand};
 use crate::request::{Caller, Segments};
 use crate::state::ApiState;
 
@@ -67,7 +68,7 @@ impl Link {
     }
 }
 
-/// 501: only the daemon there can read its files.
+/// 501: only the daemon there can read its files, and the two do not talk.
 pub(crate) fn elsewhere(node: &NodeName) -> ApiError {
     let message = format!("these files lie on node {node}; ask the daemon of that node");
     ApiError::new(StatusCode::NOT_IMPLEMENTED, "FilesOnOtherNode", message)
@@ -107,9 +108,6 @@ fn opened(state: &ApiState, token: &str, name: &str) -> Result<Link, ApiError> {
             "the download link has expired; list the files again for a new one",
         ));
     }
-    if link.node != state.config.node {
-        return Err(elsewhere(&link.node));
-    }
     Ok(link)
 }
 
@@ -117,12 +115,35 @@ fn opened(state: &ApiState, token: &str, name: &str) -> Result<Link, ApiError> {
 pub(crate) async fn download(
     State(state): State<ApiState>,
     Segments((token, name)): Segments<(String, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Answer {
     let link = opened(&state, &token, &name)?;
+    if link.node == state.config.node {
+        return send(&state, link, &name, &headers).await;
+    }
+    let errand = Errand::download(&token, &name, method, &headers);
+    peers::ask(&state, &link.node, errand).await
+}
+
+/// The same for another daemon: a file of this node only.
+pub(crate) async fn download_here(
+    State(state): State<ApiState>,
+    Segments((token, name)): Segments<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    let link = opened(&state, &token, &name)?;
+    if link.node != state.config.node {
+        return Err(elsewhere(&link.node));
+    }
+    send(&state, link, &name, &headers).await
+}
+
+async fn send(state: &ApiState, link: Link, name: &str, headers: &HeaderMap) -> Answer {
     let directory = Directory {
         path: link.directory,
-        owner: link.owner,
+        // Whether rights can be changed is known where the file is.
+        owner: link.owner.filter(|_| state.config.read_as_job_user),
     };
     let file = link.file.clone();
     let opened = blocking(move || directory.open_file(&file)).await;
@@ -140,7 +161,7 @@ pub(crate) async fn download(
         file,
         length,
         select(range, length),
-        content_type(&name),
+        content_type(name),
     ))
 }
 

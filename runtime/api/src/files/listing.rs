@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use jiff::Timestamp;
 use nix::dir::Dir;
+use serde::{Deserialize, Serialize};
 
 use super::Directory;
 use super::beneath::{open_directory, open_root, open_to_ask};
@@ -14,7 +15,7 @@ use super::identity::FsIdentity;
 use super::relative::RelativePath;
 
 /// One thing in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// Its name.
     pub(crate) name: String,
@@ -23,7 +24,7 @@ pub(crate) struct Found {
 }
 
 /// What is told about a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileFacts {
     /// Its length in bytes.
     pub(crate) length: u64,
@@ -32,7 +33,7 @@ pub(crate) struct FileFacts {
 }
 
 /// A page, and whether names follow.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Page {
     pub(crate) entries: Vec<Found>,
     /// The name to continue after.

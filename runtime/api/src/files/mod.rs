@@ -3,7 +3,7 @@
 //! * [`relative`] — paths below a directory, as clients write them.
 //! * [`beneath`] — opening them so that nothing outside can be reached.
 //! * [`identity`] — doing so with the rights of the job's user.
-//! * [`listing`] — one page of a directory.
+//! * [`listing`] — one page of a directory; [`merge`] — of several nodes' directories.
 //! * [`link`] — signed links and their download.
 //! * [`output`] — the output directories of a job.
 //! * [`range`] — which bytes of a file.
@@ -15,6 +15,7 @@ pub(crate) mod growth;
 pub(crate) mod identity;
 pub(crate) mod link;
 pub(crate) mod listing;
+pub(crate) mod merge;
 pub(crate) mod output;
 pub(crate) mod range;
 pub(crate) mod relative;

@@ -1,30 +1,31 @@
 //! `POST …/jobs/{job}/listOutputFiles` (capabilities §8.1).
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
-use lote_model::id::NodeName;
+use axum::http::HeaderValue;
+use futures_util::future::join_all;
+use http_body_util::BodyExt;
 use lote_model::job::{DirectoryLocation, STDOUTERR};
 use lote_model::path::JobPath;
 use lote_model::problem::Problem;
 use serde_json::{Value, json};
 
-use super::link::{Link, elsewhere, expiry, refused};
+use super::link::{Link, expiry, refused};
 use super::listing::{Found, Page};
+use super::merge::{Merged, merge};
 use super::relative::RelativePath;
 use super::{Directory, blocking};
 use crate::error::{Answer, ApiError};
 use crate::jobs::Job;
 use crate::page::{PageRequest, page};
+use crate::peers::{self, Errand};
 use crate::request::{At, Caller, Parameters};
 use crate::state::ApiState;
 
-/// An output directory of a job on this node.
-#[derive(Clone, Debug)]
-pub(crate) struct OutputDirectory {
-    /// `stdouterr` or the id that the user gave.
-    pub(crate) id: String,
-    /// Where it is.
-    pub(crate) directory: Directory,
-}
+/// The header that names nodes whose files are missing in a list, because they
+/// could not be reached.
+const UNREACHABLE_NODES: &str = "lote-unreachable-nodes";
 
 /// Checks that the job has a directory of that id.
 pub(crate) fn known_id<'id>(job: &Job, id: &'id str, parameter: &str) -> Result<&'id str, Problem> {
@@ -46,46 +47,32 @@ pub(crate) fn known_id<'id>(job: &Job, id: &'id str, parameter: &str) -> Result<
     Err(Problem::new("InvalidOutputDirectoryId", message).at(parameter))
 }
 
-/// The directory of that id, which must be on this node. None while no node has
-/// told where it is.
-pub(crate) async fn locate(
+/// Where the directory of that id lies: on each node that has told so, once. Empty
+/// while none has.
+pub(crate) async fn locations(
     state: &ApiState,
     job: &Job,
     id: &str,
-) -> Result<Option<OutputDirectory>, ApiError> {
-    let locations = job.directories(state.store()).await?;
-    let found = choose(&locations, id, &state.config.node);
-    let Some(location) = found else {
-        return Ok(None);
-    };
-    if location.node != state.config.node {
-        return Err(elsewhere(&location.node));
-    }
-    let owner = state
-        .config
-        .read_as_job_user
-        .then_some(job.record.value.unix_id);
-    let directory = Directory {
-        path: location.path.clone().into(),
-        owner,
-    };
-    Ok(Some(OutputDirectory {
-        id: id.to_owned(),
-        directory,
-    }))
+) -> Result<Vec<DirectoryLocation>, ApiError> {
+    let mut nodes = BTreeSet::new();
+    let mut locations = job.directories(state.store()).await?;
+    locations.retain(|location| location.id == id && nodes.insert(location.node.clone()));
+    Ok(locations)
 }
 
-/// The location on this node if there is one: nodes that share a file system
-/// all name the same directory.
-fn choose<'a>(
-    locations: &'a [DirectoryLocation],
-    id: &str,
-    here: &NodeName,
-) -> Option<&'a DirectoryLocation> {
-    let of_id = || locations.iter().filter(|location| location.id == id);
-    of_id()
-        .find(|location| location.node == *here)
-        .or_else(|| of_id().next())
+/// The one of these directories that is on this node.
+pub(crate) fn here(
+    state: &ApiState,
+    job: &Job,
+    locations: &[DirectoryLocation],
+) -> Option<Directory> {
+    let mut all = locations.iter();
+    let location = all.find(|location| location.node == state.config.node)?;
+    let owner = state.config.read_as_job_user;
+    Some(Directory {
+        path: location.path.clone().into(),
+        owner: owner.then_some(job.record.value.unix_id),
+    })
 }
 
 /// Reads a path that a client gave.
@@ -115,25 +102,106 @@ pub(crate) async fn list(
         .ok_or_else(missing)?;
     let job = Job::read(state.store(), &path).await?;
     known_id(&job, id, "outputdirectoryid")?;
-    let Some(output) = locate(&state, &job, id).await? else {
-        return Ok(page(&caller, &parameters, Vec::new(), None));
-    };
-    let found = read_page(&output.directory, &below, request).await?;
+    let locations = locations(&state, &job, id).await?;
+    let found = read_pages(&state, &job, &locations, &below, &request).await?;
     let now = state.now();
-    let value = |entry: &Found| {
+    let value = |(place, entry): &(usize, Found)| {
         let link = || Link {
             job: job.record.value.uid.clone(),
-            directory_id: output.id.clone(),
-            node: state.config.node.clone(),
-            directory: output.directory.path.clone(),
+            directory_id: id.to_owned(),
+            node: locations[*place].node.clone(),
+            directory: locations[*place].path.clone().into(),
             file: below.join(&entry.name).unwrap_or_else(|_| below.clone()),
-            owner: output.directory.owner,
+            owner: Some(job.record.value.unix_id),
             expires: expiry(now, minutes),
         };
         view(entry, || link().url(&state, &caller))
     };
-    let values = found.entries.iter().map(value).collect();
-    Ok(page(&caller, &parameters, values, found.last.as_deref()))
+    let values = found.merged.entries.iter().map(value).collect();
+    let last = found.merged.last.as_deref();
+    let mut response = page(&caller, &parameters, values, last);
+    if let Some(missing) = found.missing {
+        response.headers_mut().insert(UNREACHABLE_NODES, missing);
+    }
+    Ok(response)
+}
+
+/// What all nodes of a job have of a directory.
+struct FoundEverywhere {
+    merged: Merged,
+    /// The nodes that could not be asked, if others could.
+    missing: Option<HeaderValue>,
+}
+
+/// Reads the same page on all nodes at once. Fails if none of them can be asked:
+/// what is on the others may be all that there is.
+async fn read_pages(
+    state: &ApiState,
+    job: &Job,
+    locations: &[DirectoryLocation],
+    below: &RelativePath,
+    request: &PageRequest,
+) -> Result<FoundEverywhere, ApiError> {
+    let asked = locations
+        .iter()
+        .map(|location| read_page_at(state, job, location, below, request));
+    let mut pages = Vec::new();
+    let mut missing = Vec::new();
+    let mut silent = None;
+    for (location, page) in locations.iter().zip(join_all(asked).await) {
+        match page {
+            Err(error) if peers::is_unreachable(&error) => {
+                missing.push(location.node.as_str());
+                pages.push(Page::default());
+                silent = Some(error);
+            }
+            page => pages.push(page?),
+        }
+    }
+    match silent {
+        Some(error) if missing.len() == locations.len() => return Err(error),
+        _ => {}
+    }
+    let near = |location: &DirectoryLocation| location.node == state.config.node;
+    Ok(FoundEverywhere {
+        merged: merge(pages, request.limit, locations.iter().position(near)),
+        missing: (!missing.is_empty())
+            .then(|| HeaderValue::from_str(&missing.join(",")).ok())
+            .flatten(),
+    })
+}
+
+async fn read_page_at(
+    state: &ApiState,
+    job: &Job,
+    location: &DirectoryLocation,
+    below: &RelativePath,
+    request: &PageRequest,
+) -> Result<Page, ApiError> {
+    if let Some(directory) = here(state, job, std::slice::from_ref(location)) {
+        return read_page(&directory, below, request.clone()).await;
+    }
+    let errand = Errand::list(&job.record.value, &location.id, below, request);
+    let answer = peers::ask(state, &location.node, errand).await?;
+    let answer = peers::passed_on(&location.node, answer).await?;
+    let body = answer.into_body().collect().await;
+    let bytes = body.map_err(|error| ApiError::internal(&error))?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| ApiError::internal(&error))
+}
+
+/// A page of what this node has, for another daemon.
+pub(crate) async fn page_here(
+    state: &ApiState,
+    job: &Job,
+    id: &str,
+    below: &RelativePath,
+    request: PageRequest,
+) -> Result<Page, ApiError> {
+    let locations = locations(state, job, id).await?;
+    match here(state, job, &locations) {
+        Some(directory) => read_page(&directory, below, request).await,
+        None => Ok(Page::default()),
+    }
 }
 
 /// A directory that does not exist yet is empty: clients ask before it does.

@@ -5,6 +5,8 @@
 //! output directory); `follow=true` to stay until the job is over and the file
 //! has been read to its end. Without `file` and `process` it is the output of
 //! the first primary process.
+//!
+//! What another node has written is fetched from the daemon there.
 
 use std::fs::File;
 use std::io;
@@ -13,10 +15,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::Method;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
-use lote_model::environment::output_file;
-use lote_model::job::STDOUTERR;
+use futures_util::StreamExt;
+use lote_model::allocation::NodePlan;
+use lote_model::environment::{execution_log, output_file, preparation_output};
+use lote_model::id::NodeName;
+use lote_model::job::{DirectoryLocation, STDOUTERR};
 use lote_model::path::JobPath;
 use lote_model::plan::{Part, Process};
 use lote_model::problem::Problem;
@@ -26,12 +32,13 @@ use tokio::sync::mpsc::{Sender, channel};
 use super::changes::Changes;
 use super::{Job, plan};
 use crate::error::{Answer, ApiError};
-use crate::files::blocking;
 use crate::files::growth::Growth;
-use crate::files::link::refused;
-use crate::files::output::{OutputDirectory, known_id, locate};
+use crate::files::link::{elsewhere, refused};
+use crate::files::output::{self, known_id};
 use crate::files::relative::RelativePath;
 use crate::files::stream::{file_body, read_chunk, receiver_stream};
+use crate::files::{Directory, blocking};
+use crate::peers::{self, Errand, LogErrand};
 use crate::request::{At, Parameters};
 use crate::state::ApiState;
 
@@ -50,6 +57,7 @@ const BUFFER: usize = 4;
 struct Wanted {
     directory_id: String,
     source: Source,
+    reach: Reach,
 }
 
 #[derive(Clone, Debug)]
@@ -63,22 +71,77 @@ enum Source {
     },
 }
 
+/// Where a file may be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Any node: this daemon asks the others.
+    Cluster,
+    /// This node only: another daemon asks.
+    ThisNode,
+}
+
+/// Which file it is, once that is known.
+#[derive(Clone, Debug)]
+struct Aim {
+    file: RelativePath,
+    /// The node that writes it, if the plan tells.
+    writer: Option<NodeName>,
+}
+
+/// Where a file is.
+#[derive(Debug)]
+enum Place {
+    /// In a directory of this node.
+    Here(Directory),
+    /// On another node.
+    There(NodeName),
+    /// On none of the nodes that may have it.
+    Nowhere,
+}
+
 pub(crate) async fn get(
     State(state): State<ApiState>,
     At(path): At<JobPath>,
     parameters: Parameters,
 ) -> Answer {
-    let follow = parameters.flag("follow")?;
-    let wanted = Wanted::of(&parameters)?;
     let job = Job::read(state.store(), &path).await?;
+    answer(state, job, &parameters, Reach::Cluster).await
+}
+
+/// The same for another daemon: a file of this node only.
+pub(crate) async fn here(state: ApiState, job: Job, parameters: &Parameters) -> Answer {
+    answer(state, job, parameters, Reach::ThisNode).await
+}
+
+async fn answer(state: ApiState, job: Job, parameters: &Parameters, reach: Reach) -> Answer {
+    let follow = parameters.flag("follow")?;
+    let wanted = Wanted::of(parameters, reach)?;
     known_id(&job, &wanted.directory_id, "directory")?;
     if !follow {
         return once(&state, &job, &wanted).await;
     }
     // What is wrong with the request is said before the stream begins.
-    wanted.file(&state, &job).await?;
-    locate(&state, &job, &wanted.directory_id).await?;
+    let aim = wanted.aim(&state, &job).await?;
+    if let Some(aim) = aim
+        && let Some(Place::There(node)) = wanted.place(&state, &job, &aim).await?
+    {
+        return fetch(&state, &job, &wanted, &aim.file, &node, true).await;
+    }
     Ok(text(followed(state, job, wanted)))
+}
+
+/// The answer of the daemon that has the file.
+async fn fetch(
+    state: &ApiState,
+    job: &Job,
+    wanted: &Wanted,
+    file: &RelativePath,
+    node: &NodeName,
+    follow: bool,
+) -> Answer {
+    let errand = Errand::read(&job.record.value, wanted.errand(file, follow));
+    let answer = peers::ask(state, node, errand).await?;
+    peers::passed_on(node, answer).await
 }
 
 fn text(body: Body) -> Response {
@@ -91,7 +154,7 @@ fn text(body: Body) -> Response {
 }
 
 impl Wanted {
-    fn of(parameters: &Parameters) -> Result<Self, Problem> {
+    fn of(parameters: &Parameters, reach: Reach) -> Result<Self, Problem> {
         let given = |name: &str| parameters.get(name).filter(|text| !text.is_empty());
         let stream = match given("stream") {
             None | Some("stdout") => "stdout",
@@ -120,17 +183,34 @@ impl Wanted {
         Ok(Self {
             directory_id,
             source,
+            reach,
         })
     }
 
-    /// The path of the file; none while the plan that names it does not exist.
-    async fn file(&self, state: &ApiState, job: &Job) -> Result<Option<RelativePath>, ApiError> {
-        let (name, stream) = match &self.source {
-            Source::File(path) => return Ok(Some(path.clone())),
-            Source::Process { name, stream } => (name.as_deref(), *stream),
-        };
+    fn errand<'a>(&'a self, file: &'a RelativePath, follow: bool) -> LogErrand<'a> {
+        LogErrand {
+            directory: &self.directory_id,
+            file,
+            follow,
+        }
+    }
+
+    /// Which file it is; none while the plan that names it does not exist.
+    async fn aim(&self, state: &ApiState, job: &Job) -> Result<Option<Aim>, ApiError> {
         let attempt = job.status().map_or(0, |status| status.attempt);
         let plans = plan::stored(state, job, attempt).await?;
+        let (name, stream) = match &self.source {
+            Source::File(file) => {
+                let in_output = self.directory_id == STDOUTERR;
+                return Ok(Some(Aim {
+                    file: file.clone(),
+                    writer: in_output
+                        .then(|| writer(&plans, &file.to_string()))
+                        .flatten(),
+                }));
+            }
+            Source::Process { name, stream } => (name.as_deref(), *stream),
+        };
         if plans.is_empty() {
             return Ok(None);
         }
@@ -138,9 +218,107 @@ impl Wanted {
             .iter()
             .flat_map(|plan| &plan.launch.processes)
             .collect();
-        let file = output_file(stream, choose(&processes, name)?.output.as_deref());
-        Ok(RelativePath::parse(&file).ok())
+        let process = choose(&processes, name)?;
+        let file = output_file(stream, process.output.as_deref());
+        Ok(RelativePath::parse(&file).ok().map(|file| Aim {
+            file,
+            writer: member(&plans, process.node),
+        }))
     }
+
+    /// Where the file is; none while no node has told where its directory is.
+    async fn place(
+        &self,
+        state: &ApiState,
+        job: &Job,
+        aim: &Aim,
+    ) -> Result<Option<Place>, ApiError> {
+        let locations = output::locations(state, job, &self.directory_id).await?;
+        let here = output::here(state, job, &locations);
+        if self.reach == Reach::ThisNode {
+            return match (here, locations.first()) {
+                (Some(directory), _) => Ok(Some(Place::Here(directory))),
+                (None, Some(location)) => Err(elsewhere(&location.node)),
+                (None, None) => Ok(None),
+            };
+        }
+        let place = |location: &DirectoryLocation| match here.clone() {
+            Some(directory) if location.node == state.config.node => Place::Here(directory),
+            _ => Place::There(location.node.clone()),
+        };
+        match (&aim.writer, locations.as_slice()) {
+            (_, []) => Ok(None),
+            (_, [only]) => Ok(Some(place(only))),
+            (Some(writer), several) => {
+                let mut several = several.iter();
+                Ok(several.find(|location| location.node == *writer).map(place))
+            }
+            (None, several) => self
+                .search(state, job, &aim.file, several.iter().map(place))
+                .await
+                .map(Some),
+        }
+    }
+
+    /// The first of several places that has the file.
+    async fn search(
+        &self,
+        state: &ApiState,
+        job: &Job,
+        file: &RelativePath,
+        places: impl Iterator<Item = Place>,
+    ) -> Result<Place, ApiError> {
+        let mut silent = None;
+        for place in places {
+            let has = match &place {
+                Place::Here(directory) => {
+                    let (directory, file) = (directory.clone(), file.clone());
+                    blocking(move || directory.open_file(&file)).await.is_ok()
+                }
+                Place::There(node) => {
+                    let errand = Errand::read(&job.record.value, self.errand(file, false));
+                    match peers::ask(state, node, errand.with_method(Method::HEAD)).await {
+                        Ok(answer) => answer.status().is_success(),
+                        Err(error) if peers::is_unreachable(&error) => {
+                            silent = Some(error);
+                            false
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Place::Nowhere => false,
+            };
+            if has {
+                return Ok(place);
+            }
+        }
+        // It may be on the one that is silent.
+        silent.map_or(Ok(Place::Nowhere), Err)
+    }
+}
+
+/// The node of that rank.
+fn member(plans: &[NodePlan], rank: u32) -> Option<NodeName> {
+    let gang = &plans.first()?.gang;
+    Some(gang.get(rank as usize)?.node.clone())
+}
+
+/// The node that writes a file of that name for standard output and errors.
+fn writer(plans: &[NodePlan], file: &str) -> Option<NodeName> {
+    let writes = |plan: &&NodePlan| {
+        let preparation = preparation_output(plan);
+        let mut labels: Vec<Option<&str>> = vec![Some(&preparation)];
+        let processes = plan.launch.processes.iter();
+        labels.extend(processes.map(|process| process.output.as_deref()));
+        let of_stream = |stream| {
+            labels
+                .iter()
+                .any(|label| output_file(stream, *label) == file)
+        };
+        of_stream("stdout") || of_stream("stderr") || execution_log(plan) == file
+    };
+    let rank = plans.iter().find(writes)?.rank;
+    member(plans, rank)
 }
 
 /// The process of that name or output label, or else the first that decides.
@@ -168,12 +346,18 @@ async fn once(state: &ApiState, job: &Job, wanted: &Wanted) -> Answer {
         );
         ApiError::not_found("FileNotFound", message)
     };
-    let file = wanted.file(state, job).await?.ok_or_else(nothing)?;
-    let output = locate(state, job, &wanted.directory_id)
-        .await?
-        .ok_or_else(nothing)?;
-    let name = file.clone();
-    let opened = blocking(move || output.directory.open_file(&file)).await;
+    let aim = wanted.aim(state, job).await?.ok_or_else(nothing)?;
+    let place = wanted.place(state, job, &aim).await?.ok_or_else(nothing)?;
+    let name = aim.file.clone();
+    let directory = match place {
+        Place::Here(directory) => directory,
+        Place::There(node) => return fetch(state, job, wanted, &aim.file, &node, false).await,
+        Place::Nowhere => {
+            let message = format!("the file '{name}' is not there");
+            return Err(ApiError::not_found("FileNotFound", message));
+        }
+    };
+    let opened = blocking(move || directory.open_file(&aim.file)).await;
     let opened = opened.map_err(|error| refused(&error, &format!("the file '{name}'")))?;
     let length = opened
         .metadata()
@@ -220,7 +404,8 @@ impl Follower {
         let mut changes = self.watch().await?;
         self.refresh().await?;
         match self.wait_for_file(&mut changes).await? {
-            Some(file) => self.send_growing(file, &mut changes).await,
+            Some(Opened::File(file)) => self.send_growing(file, &mut changes).await,
+            Some(Opened::There(node, file)) => self.send_from(&node, &file).await,
             None => Ok(()),
         }
     }
@@ -244,20 +429,19 @@ impl Follower {
     }
 
     /// Waits until the file exists; none if the job ends without it.
-    async fn wait_for_file(&mut self, changes: &mut Changes) -> Result<Option<File>, ApiError> {
+    async fn wait_for_file(&mut self, changes: &mut Changes) -> Result<Option<Opened>, ApiError> {
         loop {
             // Asked before the look, so that a file made in between is found.
             let over = self.refresh().await?;
-            let directory = match self.look().await? {
-                Look::File(file) => return Ok(Some(file)),
-                Look::Directory(directory) => Some(directory),
-                Look::Nothing => None,
+            let (directory, pause) = match self.look().await? {
+                Look::Found(opened) => return Ok(Some(opened)),
+                Look::Directory(directory) => (Some(directory), LOOK_FOR),
+                Look::NotYet => (None, LOOK_FOR),
+                Look::Nothing => (None, LOOK_AGAIN),
             };
             if over {
                 return Ok(None);
             }
-            let known = self.wanted.file(&self.state, &self.job).await?.is_some();
-            let pause = if known { LOOK_FOR } else { LOOK_AGAIN };
             tokio::select! {
                 lost = heard(changes) => if lost? { *changes = self.watch().await? },
                 () = grown(directory.as_ref()) => {}
@@ -267,13 +451,28 @@ impl Follower {
     }
 
     async fn look(&self) -> Result<Look, ApiError> {
-        let Some(file) = self.wanted.file(&self.state, &self.job).await? else {
+        let Some(aim) = self.wanted.aim(&self.state, &self.job).await? else {
             return Ok(Look::Nothing);
         };
-        match locate(&self.state, &self.job, &self.wanted.directory_id).await? {
-            None => Ok(Look::Nothing),
-            Some(output) => look_for(output, file).await,
+        match self.wanted.place(&self.state, &self.job, &aim).await? {
+            None => Ok(Look::NotYet),
+            Some(Place::Here(directory)) => look_for(directory, aim.file).await,
+            Some(Place::There(node)) => Ok(Look::Found(Opened::There(node, aim.file))),
+            Some(Place::Nowhere) => Ok(Look::Nothing),
         }
+    }
+
+    /// Sends what the daemon of another node sends, until it ends.
+    async fn send_from(&self, node: &NodeName, file: &RelativePath) -> Result<(), ApiError> {
+        let answer = fetch(&self.state, &self.job, &self.wanted, file, node, true).await?;
+        let mut body = answer.into_body().into_data_stream();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| ApiError::internal(&error))?;
+            if self.sender.send(Ok(chunk)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn send_growing(&mut self, file: File, changes: &mut Changes) -> Result<(), ApiError> {
@@ -326,25 +525,35 @@ impl Follower {
     }
 }
 
+/// A file that can be read.
+enum Opened {
+    File(File),
+    /// By the daemon of that node.
+    There(NodeName, RelativePath),
+}
+
 /// What was found in place of a file.
 enum Look {
-    File(File),
+    Found(Opened),
     /// Its directory, watched since before the look.
     Directory(Growth),
+    /// It may be there any moment.
+    NotYet,
+    /// Nobody knows yet what to look for, or where.
     Nothing,
 }
 
-async fn look_for(output: OutputDirectory, file: RelativePath) -> Result<Look, ApiError> {
-    let parent = (output.directory.clone(), file.parent());
+async fn look_for(directory: Directory, file: RelativePath) -> Result<Look, ApiError> {
+    let parent = (directory.clone(), file.parent());
     let growth = blocking(move || parent.0.open_directory(&parent.1))
         .await
         .and_then(|directory| Growth::of(&directory))
         .ok();
     let name = file.clone();
-    match blocking(move || output.directory.open_file(&file)).await {
-        Ok(file) => Ok(Look::File(file)),
+    match blocking(move || directory.open_file(&file)).await {
+        Ok(file) => Ok(Look::Found(Opened::File(file))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(growth.map_or(Look::Nothing, Look::Directory))
+            Ok(growth.map_or(Look::NotYet, Look::Directory))
         }
         Err(error) => Err(refused(&error, &format!("the file '{name}'"))),
     }

@@ -64,6 +64,11 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST",   "WS/experiments/{experiment}/jobs/{job}/listremotelogininformation", "rrr--"),
     ("GET",    "/v1/nodes",                                              "rrrrr"),
     ("GET",    "/v1/nodes/{node}",                                       "rrrrr"),
+    ("DELETE", "/v1/nodes/{node}",                                       "a----"),
+    ("POST",   "/v1/nodes/{node}/drain",                                 "a----"),
+    ("POST",   "/v1/nodes/{node}/resume",                                "a----"),
+    // A token of another role than these: see `join`.
+    ("POST",   "/v1/join",                                               "-----"),
     ("GET",    "/v1/plugins",                                            "rrrrr"),
     ("GET",    "/v1/version",                                            "rrrrr"),
     ("GET",    "/v1/events",                                             "rrrrr"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use lote_api::{ApiConfig, ApiState, serve};
+use lote_api::{ApiConfig, ApiState, serve, serve_peers};
 use lote_model::framework::{
     Frameworks, PlanError, PlannedLaunch, PluginSummary, ValidatedSettings,
 };
@@ -25,7 +25,7 @@ use lote_model::state::ExecutionState;
 use lote_store::{Store, Transaction, get_json};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::described::Description;
 use crate::store::Breakable;
@@ -187,9 +187,17 @@ pub(crate) struct Daemon {
     pub(crate) runtime: Runtime,
     pub(crate) address: SocketAddr,
     now: Arc<Mutex<Timestamp>>,
-    server: Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
+    /// Where it answers other daemons, if it does.
+    pub(crate) peer_address: Option<SocketAddr>,
+    server: Option<Server>,
     agent: ureq::Agent,
     configure: Configure,
+}
+
+/// What serves, until it is told to stop.
+struct Server {
+    stop: CancellationToken,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// Changes the settings before a start.
@@ -205,12 +213,28 @@ impl Daemon {
         configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Breakable::open(folder.path()));
+        Self::start_over(folder, store, configure)
+    }
+
+    /// Another one over the same store, with a folder of its own.
+    pub(crate) fn beside(
+        other: &Self,
+        configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_over(tempfile::tempdir().unwrap(), other.store.clone(), configure)
+    }
+
+    fn start_over(
+        folder: tempfile::TempDir,
+        store: Arc<Breakable>,
+        configure: impl Fn(&mut ApiConfig) + Send + Sync + 'static,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let store = Arc::new(Breakable::open(folder.path()));
         let now = Arc::new(Mutex::new("2018-07-02T10:00:00Z".parse().unwrap()));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -224,6 +248,7 @@ impl Daemon {
             runtime,
             address,
             now,
+            peer_address: None,
             server: None,
             agent,
             configure: Box::new(configure),
@@ -236,6 +261,7 @@ impl Daemon {
         let mut config = ApiConfig::new(NodeName::new(NODE), [7; 32]);
         config.sealing_key = Some(lote_vault::SealingKey::new([9; 32]));
         (self.configure)(&mut config);
+        let peers = config.peers.clone();
         let now = self.now.clone();
         let clock = Arc::new(move || *now.lock().unwrap());
         let state = ApiState::new(self.store.clone(), Arc::new(Fake), config, clock);
@@ -245,18 +271,35 @@ impl Daemon {
             .block_on(tokio::net::TcpListener::bind(address))
             .unwrap();
         self.address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = self.runtime.spawn(async move {
-            let shutdown = async { drop(stopped.await) };
+        let stop = CancellationToken::new();
+        let mut tasks = Vec::new();
+        if let Some(peers) = peers {
+            let address = self
+                .peer_address
+                .unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+            let listener = self
+                .runtime
+                .block_on(tokio::net::TcpListener::bind(address))
+                .unwrap();
+            self.peer_address = Some(listener.local_addr().unwrap());
+            let (state, shutdown) = (state.clone(), stop.clone().cancelled_owned());
+            tasks.push(self.runtime.spawn(async move {
+                serve_peers(listener, state, peers, shutdown).await.unwrap();
+            }));
+        }
+        let shutdown = stop.clone().cancelled_owned();
+        tasks.push(self.runtime.spawn(async move {
             serve(listener, state, shutdown).await.unwrap();
-        });
-        self.server = Some((stop, server));
+        }));
+        self.server = Some(Server { stop, tasks });
     }
 
     pub(crate) fn stop(&mut self) {
-        if let Some((stop, server)) = self.server.take() {
-            drop(stop);
-            self.runtime.block_on(server).unwrap();
+        if let Some(Server { stop, tasks }) = self.server.take() {
+            stop.cancel();
+            for task in tasks {
+                self.runtime.block_on(task).unwrap();
+            }
         }
     }
 

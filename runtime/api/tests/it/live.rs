@@ -22,10 +22,10 @@ use crate::daemon::{
 use crate::files::with_directories;
 
 /// An answer that is read as it comes: chunk by chunk, without the framing.
-struct Live(BufReader<TcpStream>);
+pub(crate) struct Live(BufReader<TcpStream>);
 
 impl Live {
-    fn open(daemon: &Daemon, path: &str, headers: &str) -> Self {
+    pub(crate) fn open(daemon: &Daemon, path: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(daemon.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -58,7 +58,7 @@ impl Live {
     }
 
     /// Reads until as many bytes have come.
-    fn bytes(&mut self, count: usize) -> String {
+    pub(crate) fn bytes(&mut self, count: usize) -> String {
         let mut text = String::new();
         while text.len() < count {
             text.push_str(&self.chunk().expect("more output"));
@@ -66,7 +66,7 @@ impl Live {
         text
     }
 
-    fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         std::iter::from_fn(|| self.chunk()).collect()
     }
 
@@ -326,7 +326,7 @@ fn a_job_that_waits_is_followed_from_its_first_line() {
         .expect_error(404, "FileNotFound");
 }
 
-fn two_processes(record: &JobRecord) -> NodePlan {
+pub(crate) fn two_processes(record: &JobRecord) -> NodePlan {
     let process = |rank: u32| Process {
         name: format!("rank-{rank}"),
         node: 0,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lote_model::framework::{Frameworks, PlanError, PlannedLaunch};
+use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::job::ErrorRecord;
 use lote_store::{Commit, Revision, Store, StoreError, Transaction};
-use tokio::sync::Semaphore;
 
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX};
+use super::election::Mandate;
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, Tools};
 use crate::actions::{Action, Change, Start, Subject};
 use crate::launch;
 use crate::snapshot::Refusal;
@@ -22,30 +22,26 @@ pub(super) struct Outcome {
     pub(super) refusal: Option<Refusal>,
 }
 
-pub(super) async fn act(
-    store: Arc<dyn Store>,
-    frameworks: Arc<dyn Frameworks>,
-    planners: Arc<Semaphore>,
-    action: Action,
-) -> Outcome {
+pub(super) async fn act(tools: Tools, mandate: Arc<Mandate>, action: Action) -> Outcome {
+    let store = tools.store.as_ref();
     let subject = action.subject();
     let result = match action {
         Action::Change(Change {
             transactions, what, ..
         }) => {
             tracing::debug!(?subject, what, "decided");
-            commit_all(store.as_ref(), transactions)
+            commit_all(store, &mandate, transactions)
                 .await
                 .map_err(Obstacle::Store)
         }
-        Action::Start(start) => begin(store.as_ref(), frameworks, &planners, start).await,
+        Action::Start(start) => begin(&tools, &mandate, start).await,
     };
     let (revision, refusal) = match result {
         Ok(revision) => (revision, None),
         Err(Obstacle::Refused(refusal)) => (0, Some(refusal)),
         Err(Obstacle::Store(error)) => {
             tracing::warn!(?subject, %error, "the leader could not write a decision and will decide again");
-            (revision_after_failure(store.as_ref()).await, None)
+            (revision_after_failure(store).await, None)
         }
     };
     Outcome {
@@ -61,14 +57,9 @@ enum Obstacle {
     Store(StoreError),
 }
 
-async fn begin(
-    store: &dyn Store,
-    frameworks: Arc<dyn Frameworks>,
-    planners: &Semaphore,
-    start: Start,
-) -> Result<Revision, Obstacle> {
+async fn begin(tools: &Tools, mandate: &Mandate, start: Start) -> Result<Revision, Obstacle> {
     let start = Arc::new(start);
-    let planned = plan(frameworks, planners, start.clone())
+    let planned = plan(tools, start.clone())
         .await
         .map_err(Obstacle::Refused)?;
     let failed =
@@ -78,7 +69,7 @@ async fn begin(
         transaction.validate().map_err(failed)?;
     }
     tracing::debug!(job = %start.record.path, attempt = start.attempt, nodes = start.nodes.len(), "start");
-    commit_all(store, transactions)
+    commit_all(tools.store.as_ref(), mandate, transactions)
         .await
         .map_err(Obstacle::Store)
 }
@@ -92,12 +83,9 @@ fn cannot_store(start: &Start, error: &StoreError) -> ErrorRecord {
 }
 
 /// Asks the plugin, in a thread where it may take its time.
-async fn plan(
-    frameworks: Arc<dyn Frameworks>,
-    planners: &Semaphore,
-    start: Arc<Start>,
-) -> Result<PlannedLaunch, Refusal> {
-    let _turn = planners.acquire().await;
+async fn plan(tools: &Tools, start: Arc<Start>) -> Result<PlannedLaunch, Refusal> {
+    let _turn = tools.planners.acquire().await;
+    let frameworks = tools.frameworks.clone();
     let names: Vec<_> = start.node_names().cloned().collect();
     let call = move || {
         let member = &start.record.framework.member;
@@ -123,17 +111,23 @@ async fn plan(
     }
 }
 
-/// Commits in order. After a conflict the rest is left out; the snapshot will see what is new.
+/// Commits in order, as long as this daemon leads. After a conflict the rest is left out; the
+/// snapshot will see what is new.
 async fn commit_all(
     store: &dyn Store,
+    mandate: &Mandate,
     transactions: Vec<Transaction>,
 ) -> Result<Revision, StoreError> {
     let mut newest = 0;
     for transaction in transactions {
-        match store.commit(transaction).await? {
+        if !mandate.holds() {
+            return Ok(newest);
+        }
+        match store.commit(mandate.fence(transaction)).await? {
             Commit::Applied { revision } => newest = revision,
             Commit::Conflict { revision } => {
                 tracing::debug!(revision, "a decision was overtaken");
+                mandate.check(store).await;
                 return Ok(revision);
             }
         }

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use lote_model::key;
-use lote_store::{ListRequest, Revision, Store, StoreError, Watch, WatchBatch};
+use lote_store::{ListRequest, Revision, Store, StoreError, Transaction, Watch, WatchBatch};
 
+use super::SYNC_AFTER;
 use crate::config::Config;
 use crate::snapshot::Snapshot;
 
@@ -11,7 +12,7 @@ use crate::snapshot::Snapshot;
 const PAGE: usize = 500;
 
 /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-const PREFIXES: [&str; 10] = [
+const PREFIXES: [&str; 11] = [
     key::JOB_STATUS,
     key::JOBS,
     key::CLUSTERS,
@@ -19,6 +20,7 @@ const PREFIXES: [&str; 10] = [
     key::FILE_SERVERS,
     key::FILE_SERVER_STATUS,
     key::NODES,
+    key::DRAINS,
     key::ALIVE,
     key::ALLOCATIONS,
     key::REPORTS,
@@ -44,7 +46,11 @@ pub(super) async fn load(store: &dyn Store, config: Config) -> Result<Loaded, St
     let mut watch = store.watch("", first + 1).await?;
     let mut position = first;
     while position < last {
-        let batch = watch.next().await?;
+        let Ok(batch) = tokio::time::timeout(SYNC_AFTER, watch.next()).await else {
+            make_revision(store).await?;
+            continue;
+        };
+        let batch = batch?;
         apply_batch(&mut snapshot, &batch);
         position = batch.revision;
     }
@@ -57,6 +63,13 @@ pub(super) async fn load(store: &dyn Store, config: Config) -> Result<Loaded, St
         watch,
         position,
     })
+}
+
+/// Makes a revision that every watch of everything tells. The newest one may be of somebody else
+/// who shares the etcd, so that no watch would ever reach it.
+pub(super) async fn make_revision(store: &dyn Store) -> Result<(), StoreError> {
+    let transaction = Transaction::new().put(key::LEADER_SYNC, "null");
+    store.commit(transaction).await.map(drop)
 }
 
 async fn load_prefix(

@@ -7,10 +7,11 @@
 //! decided again.
 
 mod act;
+mod election;
 mod load;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::act::{Outcome, act};
+pub use self::election::Leadership;
+use self::election::{Candidate, Mandate};
 use crate::actions::Subject;
 use crate::config::Config;
 use crate::decide::decide;
@@ -33,6 +36,9 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// The longest time without a pass, should a clock jump.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
+
+/// How long the watch may be silent while a revision is waited for.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a leader that stops waits for what is under way: longer than a plugin call takes.
 const FINISH_MAX: Duration = Duration::from_secs(10);
@@ -47,7 +53,8 @@ pub enum LeaderError {
 }
 
 /// Leads until `stop` is cancelled; then lets what is under way finish, and returns. Dropping the
-/// future instead is like a crash, which is safe as well.
+/// future instead is like a crash, which is safe as well. Where others can lead, it waits until
+/// this daemon is elected, and again after it was not any more.
 ///
 /// Failures of the store are logged and tried again for ever.
 pub async fn run(
@@ -57,30 +64,67 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), LeaderError> {
     let planners = Arc::new(Semaphore::new(config.planners.max(1)));
+    let tools = Tools {
+        store: store.clone(),
+        frameworks,
+        planners,
+    };
+    let mut candidate = Candidate::new(store, config.leadership.clone());
+    loop {
+        let won = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            won = candidate.win() => won,
+        };
+        let reign = won.map_err(|_| LeaderError::StoreClosed)?;
+        let ended = reign_until_ended(&tools, &config, &reign.mandate, &stop).await;
+        candidate.resign(reign).await;
+        match ended {
+            Ended::Stopped => return Ok(()),
+            Ended::Closed => return Err(LeaderError::StoreClosed),
+            Ended::Behind | Ended::Deposed => {}
+        }
+    }
+}
+
+/// What decisions are carried out with.
+#[derive(Clone)]
+struct Tools {
+    store: Arc<dyn Store>,
+    frameworks: Arc<dyn Frameworks>,
+    planners: Arc<Semaphore>,
+}
+
+/// Leads under one mandate, from as many loads of the store as it takes.
+async fn reign_until_ended(
+    tools: &Tools,
+    config: &Config,
+    mandate: &Arc<Mandate>,
+    stop: &CancellationToken,
+) -> Ended {
     let mut pause = BACK_OFF_FIRST;
     loop {
         let loaded = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            loaded = load::load(store.as_ref(), config.clone()) => loaded,
+            () = stop.cancelled() => return Ended::Stopped,
+            () = mandate.ended() => return Ended::Deposed,
+            loaded = load::load(tools.store.as_ref(), config.clone()) => loaded,
         };
         match loaded {
             Ok(loaded) => {
                 pause = BACK_OFF_FIRST;
-                let mut leader =
-                    Leader::new(store.clone(), frameworks.clone(), planners.clone(), loaded);
-                match leader.lead(&stop).await {
-                    Ended::Stopped => return Ok(()),
-                    Ended::Closed => return Err(LeaderError::StoreClosed),
+                let mut leader = Leader::new(tools.clone(), Arc::clone(mandate), loaded);
+                match leader.lead(stop).await {
                     Ended::Behind => tracing::warn!(
                         "the leader fell behind the store's history and loads it again"
                     ),
+                    ended => return ended,
                 }
             }
-            Err(StoreError::Closed) => return Err(LeaderError::StoreClosed),
+            Err(StoreError::Closed) => return Ended::Closed,
             Err(error) => {
                 tracing::warn!(%error, "the leader cannot load the store yet");
                 tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
+                    () = stop.cancelled() => return Ended::Stopped,
+                    () = mandate.ended() => return Ended::Deposed,
                     () = tokio::time::sleep(pause) => {}
                 }
                 pause = (pause * 2).min(BACK_OFF_MAX);
@@ -94,12 +138,12 @@ enum Ended {
     Stopped,
     Closed,
     Behind,
+    Deposed,
 }
 
 struct Leader {
-    store: Arc<dyn Store>,
-    frameworks: Arc<dyn Frameworks>,
-    planners: Arc<Semaphore>,
+    tools: Tools,
+    mandate: Arc<Mandate>,
     snapshot: Snapshot,
     watch: Watch,
     /// The snapshot is the store at this revision.
@@ -107,15 +151,12 @@ struct Leader {
     tasks: JoinSet<Outcome>,
     /// Actions that are over, and the revision that the snapshot must have seen.
     settling: Vec<(Revision, Subject)>,
+    /// When the watch told something last, was made to, or began to be waited for.
+    heard_at: Instant,
 }
 
 impl Leader {
-    fn new(
-        store: Arc<dyn Store>,
-        frameworks: Arc<dyn Frameworks>,
-        planners: Arc<Semaphore>,
-        loaded: load::Loaded,
-    ) -> Self {
+    fn new(tools: Tools, mandate: Arc<Mandate>, loaded: load::Loaded) -> Self {
         let load::Loaded {
             snapshot,
             watch,
@@ -127,23 +168,27 @@ impl Leader {
             "the leader has loaded the store"
         );
         Self {
-            store,
-            frameworks,
-            planners,
+            tools,
+            mandate,
             snapshot,
             watch,
             position,
             tasks: JoinSet::new(),
             settling: Vec::new(),
+            heard_at: Instant::now(),
         }
     }
 
     async fn lead(&mut self, stop: &CancellationToken) -> Ended {
         loop {
+            if !self.mandate.holds() {
+                return Ended::Deposed;
+            }
             let sleep = self.pass();
             let next = tokio::select! {
                 biased;
                 () = stop.cancelled() => Err(Ended::Stopped),
+                () = self.mandate.ended() => return Ended::Deposed,
                 batch = self.watch.next() => self.follow(batch),
                 Some(outcome) = self.tasks.join_next() => {
                     self.note(outcome);
@@ -157,7 +202,22 @@ impl Leader {
                 return ended;
             }
             self.settle();
+            self.wake_watch();
         }
+    }
+
+    /// Makes the watch tell something if a revision is waited for that it may never tell.
+    fn wake_watch(&mut self) {
+        if self.settling.is_empty() || self.heard_at.elapsed() < SYNC_AFTER {
+            return;
+        }
+        self.heard_at = Instant::now();
+        let store = self.tools.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = load::make_revision(store.as_ref()).await {
+                tracing::debug!(%error, "the leader cannot make a revision");
+            }
+        });
     }
 
     /// Waits for what is under way. What does not end is like after a crash: decided again.
@@ -175,14 +235,18 @@ impl Leader {
         self.snapshot.begin(&decisions, now);
         let wake_at = decisions.wake_at;
         for action in decisions.actions {
-            let (store, frameworks) = (self.store.clone(), self.frameworks.clone());
             self.tasks
-                .spawn(act(store, frameworks, self.planners.clone(), action));
+                .spawn(act(self.tools.clone(), Arc::clone(&self.mandate), action));
         }
         let until = wake_at.map_or(SLEEP_MAX, |at| {
             Duration::try_from(at.duration_since(now)).unwrap_or_default()
         });
-        until.min(SLEEP_MAX)
+        let longest = if self.settling.is_empty() {
+            SLEEP_MAX
+        } else {
+            SYNC_AFTER
+        };
+        until.min(longest)
     }
 
     /// Takes everything that has happened meanwhile, so that a burst costs one pass.
@@ -201,6 +265,7 @@ impl Leader {
             Ok(batch) => {
                 load::apply_batch(&mut self.snapshot, &batch);
                 self.position = batch.revision;
+                self.heard_at = Instant::now();
                 Ok(())
             }
             Err(StoreError::Closed) => Err(Ended::Closed),
@@ -218,6 +283,9 @@ impl Leader {
             }) => {
                 if let (Some(refusal), Subject::Job(uid)) = (refusal, &subject) {
                     self.snapshot.refuse(uid, refusal);
+                }
+                if self.settling.is_empty() {
+                    self.heard_at = Instant::now();
                 }
                 self.settling.push((revision, subject));
             }

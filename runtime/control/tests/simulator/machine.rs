@@ -292,6 +292,9 @@ impl Machine {
             directories: Vec::new(),
             at: lote_control::testing::at_second(due),
         };
+        // A node writes its reports one after the other: a later one never arrives before.
+        let before = self.letters.iter().filter(|it| it.report.uid == *uid);
+        let due = before.map(|letter| letter.due).fold(due, i64::max);
         self.letters.push(Letter { due, report });
     }
 

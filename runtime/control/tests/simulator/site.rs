@@ -121,8 +121,8 @@ impl Site {
             }
             assert!(
                 self.now < deadline,
-                "these jobs never end: {:?}",
-                self.unfinished()
+                "these jobs never end: {:#?}",
+                self.unfinished_in_full()
             );
             self.step(false);
         }
@@ -163,6 +163,25 @@ impl Site {
         let is_open = |record: &&JobRecord| !checks::is_finished(&self.store.ledger, record);
         let open = self.jobs.values().filter(is_open);
         open.map(|record| &record.uid).collect()
+    }
+
+    /// What the store and the machines say of them, for whoever looks into a failure.
+    fn unfinished_in_full(&self) -> Vec<String> {
+        let describe = |uid: &JobUid| {
+            let record = &self.jobs[uid];
+            let status = checks::status(&self.store.ledger, record);
+            let here = |machine: &&Machine| machine.runs.contains_key(uid);
+            let runs = self.machines.iter().filter(here);
+            let runs: Vec<String> = runs
+                .map(|machine| format!("{}: {:?}", machine.name(), machine.runs[uid]))
+                .collect();
+            let nodes = record.properties.node_count;
+            format!(
+                "{uid} on {nodes} nodes of {}: {status:?} {runs:?}",
+                record.cluster.name
+            )
+        };
+        self.unfinished().into_iter().map(describe).collect()
     }
 
     fn is_clean(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::site::{SharedStore, Site};
 
 /// One seed in so many is a site of thousands of nodes.
-const LARGE_EVERY: u64 = 250;
+const LARGE_EVERY: u64 = 500;
 
 /// What a site consists of.
 pub(crate) struct Shape {

@@ -6,6 +6,7 @@
 //! * `frameworks` — the built-in plugins, and those of the operator's folder.
 //! * `limits` — what the system lets the daemon have at once.
 //! * `secret` — the key that signs links, and files of secrets.
+//! * `store` — the store, embedded or in etcd.
 
 mod bootstrap;
 mod certificate;
@@ -13,6 +14,7 @@ mod door;
 mod frameworks;
 mod limits;
 mod secret;
+mod store;
 
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
@@ -26,17 +28,16 @@ use jiff::Timestamp;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
-use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError, StoreKind};
+use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError, StoreSettings};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
 use lote_model::access::fingerprint::Fingerprint;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::problem::explain;
-use lote_node::agent::{Agent, AgentError, Isolation, NodeConfig};
+use lote_node::agent::{Agent, AgentError, FencingConfig, Isolation, NodeConfig};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
-use lote_store::{EmbeddedOptions, EmbeddedStore, OpenError, Store};
 use lote_vault::SealingKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +71,7 @@ enum StartError {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Store(#[from] store::StoreStartError),
     #[error(transparent)]
     Key(#[from] secret::KeyError),
     #[error(transparent)]
@@ -144,8 +145,11 @@ fn create_data_directory(path: &Path) -> Result<(), StartError> {
 }
 
 async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
-    let store = EmbeddedStore::open(&settings.data_dir, &EmbeddedOptions::default())?;
-    let store: Arc<dyn Store> = Arc::new(store);
+    let store = store::open(&settings).await?;
+    tokio::select! {
+        () = store::wait_until_ready(&*store) => {}
+        signal = wait_for_signal() => return signal,
+    }
     let sealing_key = lote_vault::sealing_key(&settings.data_dir)?;
     let config = node_config(&settings, sealing_key);
     let api = api_config(&settings, &config)?;
@@ -159,6 +163,10 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
         api,
         Arc::new(Timestamp::now),
     );
+    let leader_config = Config {
+        leadership: store::leadership(&settings, &config.name),
+        ..Config::default()
+    };
     let stop = CancellationToken::new();
     let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner)?;
@@ -167,12 +175,7 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
     // Requests that came before this wait in the listener's queue.
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
-    let leader = tokio::spawn(driver::run(
-        store,
-        frameworks,
-        Config::default(),
-        stop.clone(),
-    ));
+    let leader = tokio::spawn(driver::run(store, frameworks, leader_config, stop.clone()));
     let node = tokio::spawn(agent.run(stop.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping; running jobs go on");
@@ -221,7 +224,8 @@ fn node_config(settings: &NodeSettings, sealing_key: SealingKey) -> NodeConfig {
         labels: settings.labels.clone(),
         fencing: match settings.store {
             // Nobody else can be given this node's jobs.
-            StoreKind::Embedded => None,
+            StoreSettings::Embedded => None,
+            StoreSettings::Etcd(_) => Some(FencingConfig::default()),
         },
         peer_address: None,
     }

@@ -121,6 +121,10 @@ pub const OPERATIONS: &[Operation] = table! {
 
     Shared "/v1/nodes" => { GET NodesRead }
     Shared "/v1/nodes/{node}" => { GET NodesRead }
+    Installation "/v1/nodes/{node}" => { DELETE NodesDelete }
+    Installation "/v1/nodes/{node}/drain" => { POST NodesWrite }
+    Installation "/v1/nodes/{node}/resume" => { POST NodesWrite }
+    Installation "/v1/join" => { POST NodesJoin }
     Shared "/v1/plugins" => { GET PluginsRead }
     Shared "/v1/version" => { GET DescriptionsRead }
     Shared "/v1/events" => { GET JobsRead }

@@ -14,6 +14,8 @@ pub enum Kind {
     Change,
     /// Changing who may what, and the installation.
     Administer,
+    /// Becoming a part of the installation.
+    Join,
 }
 
 macro_rules! permissions {
@@ -112,6 +114,10 @@ permissions! {
     NodesRead = "nodes/read", Read;
     /// Drain and resume nodes.
     NodesWrite = "nodes/write", Administer;
+    /// Remove nodes that are gone.
+    NodesDelete = "nodes/delete", Administer;
+    /// Join the cluster as a node, and be given its secrets.
+    NodesJoin = "nodes/join/action", Join;
     /// Read the list of framework plugins.
     PluginsRead = "plugins/read", Read;
     /// See which tokens there are.
@@ -125,9 +131,10 @@ permissions! {
 }
 
 impl Permission {
-    /// The least role that has it.
+    /// The least role that has it; of [`Kind::Join`] the only one.
     pub fn needs(self) -> Role {
         match self.kind() {
+            Kind::Join => Role::Node,
             Kind::Read => Role::Reader,
             Kind::Change => Role::Contributor,
             Kind::Administer => Role::Admin,

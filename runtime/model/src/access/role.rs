@@ -1,4 +1,4 @@
-//! The roles of tokens. Each may what the one before it may.
+//! The roles of tokens. Each of those of people may what the one before it may.
 
 use std::fmt;
 
@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Lets a machine join the cluster, and nothing else. No other role may that:
+    /// whoever joins gets the cluster's secrets.
+    Node,
     /// Reads: resources, lists, plans, output. Changes nothing.
     Reader,
     /// Also creates, changes, terminates and deletes.
@@ -17,12 +20,13 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them, the least powerful first.
+    /// Those of people, the least powerful first.
     pub const ALL: [Self; 3] = [Self::Reader, Self::Contributor, Self::Admin];
 
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Node => "node",
             Self::Reader => "reader",
             Self::Contributor => "contributor",
             Self::Admin => "admin",

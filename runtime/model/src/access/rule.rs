@@ -1,6 +1,6 @@
 //! Whether a token may.
 
-use super::permission::Permission;
+use super::permission::{Kind, Permission};
 use super::role::Role;
 use super::scope::{Scope, Target};
 
@@ -47,10 +47,12 @@ pub enum Denied {
     },
 }
 
-/// The rule: the role has the permission, and the scope covers the target.
+/// The rule: the role has the permission, and the scope covers the target. Only a
+/// node's token may join, and it may nothing else.
 pub fn may(grant: &Grant, permission: Permission, target: &Target) -> Result<(), Denied> {
     let needs = permission.needs();
-    if grant.role < needs {
+    let joins = permission.kind() == Kind::Join;
+    if grant.role < needs || (joins && grant.role != needs) {
         let has = grant.role;
         return Err(Denied::Role {
             permission,
@@ -72,7 +74,6 @@ pub fn may(grant: &Grant, permission: Permission, target: &Target) -> Result<(),
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::permission::Kind;
     use super::*;
     use crate::name::{GroupName, ResourceName};
     use crate::path::WorkspacePath;
@@ -178,6 +179,31 @@ mod tests {
             if outer.contains(&inner) && inner.covers(&target) {
                 prop_assert!(outer.covers(&target));
             }
+        }
+    }
+
+    #[test]
+    fn a_machine_joins_and_does_nothing_else() {
+        let node = Grant {
+            role: Role::Node,
+            scope: Scope::Everything,
+        };
+        for permission in Permission::ALL {
+            let joins = *permission == Permission::NodesJoin;
+            for target in [Target::Shared, Target::Installation] {
+                assert_eq!(
+                    may(&node, *permission, &target).is_ok(),
+                    joins,
+                    "{permission}"
+                );
+            }
+        }
+        for role in Role::ALL {
+            let grant = Grant {
+                role,
+                scope: Scope::Everything,
+            };
+            assert!(may(&grant, Permission::NodesJoin, &Target::Installation).is_err());
         }
     }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fingerprint::Fingerprint;
 use super::role::Role;
 use super::rule::Grant;
 use super::scope::Scope;
@@ -21,6 +22,15 @@ const PREFIX: &str = "lote_";
 
 /// The length of a token's id: 64 random bits in hexadecimal digits.
 pub const ID_LENGTH: usize = 16;
+
+/// What the text of a token begins with that lets a machine join.
+const JOIN_PREFIX: &str = "lotejoin_";
+
+/// How long a token lasts that lets machines join, unless somebody says it.
+const JOIN_LIFE: Seconds = Seconds::days(1);
+
+/// The most uses a token may have.
+const USES_MAX: u32 = 10_000;
 
 /// The longest name of a token, in characters.
 const NAME_LENGTH_MAX: usize = 100;
@@ -100,6 +110,53 @@ impl fmt::Debug for TokenText<'_> {
     }
 }
 
+/// What a machine is given to join with: `lotejoin_{id}_{secret}`, and behind a dot
+/// the fingerprint of the certificate of the daemon that it is to ask, if that
+/// daemon encrypts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken {
+    /// The token as the daemon wants it.
+    pub bearer: String,
+    /// The one certificate that is believed.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl JoinToken {
+    /// Reads the text; none if it has another form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.trim().strip_prefix(JOIN_PREFIX)?;
+        let (token, fingerprint) = match rest.split_once('.') {
+            Some((token, digits)) => (token, Some(Fingerprint::parse(digits).ok()?)),
+            None => (rest, None),
+        };
+        let bearer = format!("{PREFIX}{token}");
+        TokenText::parse(&bearer)?;
+        Some(Self {
+            bearer,
+            fingerprint,
+        })
+    }
+
+    /// The text that [`Self::parse`] reads.
+    pub fn compose(&self) -> String {
+        let token = self.bearer.strip_prefix(PREFIX).unwrap_or(&self.bearer);
+        let mut text = format!("{JOIN_PREFIX}{token}");
+        if let Some(fingerprint) = &self.fingerprint {
+            let shown = fingerprint.to_string();
+            text.push('.');
+            text.push_str(shown.rsplit(':').next().unwrap_or_default());
+        }
+        text
+    }
+}
+
+/// Never the secret.
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinToken").finish_non_exhaustive()
+    }
+}
+
 /// What a client puts after `Bearer`. Clients that insist on the shape of a JSON
 /// Web Token send three parts with dots between them; the last one is ours. Our
 /// own tokens have no dots.
@@ -133,6 +190,9 @@ pub struct TokenRecord {
     pub created_at: Timestamp,
     /// Who made it: a token's id and name, or `open`.
     pub created_by: String,
+    /// How often it can still be used; without a limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
     /// From when on it is void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -149,6 +209,8 @@ pub enum TokenState {
     Active,
     /// Its time is over.
     Expired,
+    /// It was used as often as it could be.
+    Used,
     /// Somebody took it back.
     Revoked,
 }
@@ -160,6 +222,8 @@ impl TokenRecord {
             TokenState::Revoked
         } else if self.expires_at.is_some_and(|end| end <= now) {
             TokenState::Expired
+        } else if self.uses_left == Some(0) {
+            TokenState::Used
         } else {
             TokenState::Active
         }
@@ -198,6 +262,8 @@ pub struct TokenRequest {
     pub scope: Scope,
     /// How long it lasts; for ever if absent.
     pub expires_in: Option<Seconds>,
+    /// How often it can be used; without a limit if absent.
+    pub uses: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -210,6 +276,8 @@ struct Properties {
     scope: Option<ScopeProperties>,
     #[serde(default)]
     expires_in: Option<Seconds>,
+    #[serde(default)]
+    uses: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -225,12 +293,20 @@ impl TokenRequest {
     pub fn parse(request_body: &[u8]) -> Result<Self, Problem> {
         let members = body::properties(request_body, &[])?;
         let properties: Properties = body::typed(Value::Object(members), "/properties")?;
+        let joins = properties.role == Role::Node;
+        if joins && properties.scope.is_some() {
+            let message =
+                "a token for nodes has no scope: machines belong to the whole installation";
+            return Err(Problem::invalid("/properties/scope", message));
+        }
         let scope = properties.scope.map_or(Scope::Everything, Into::into);
+        let life = properties.expires_in.or(joins.then_some(JOIN_LIFE));
         Ok(Self {
+            uses: checked_uses(properties.uses, joins)?,
             name: checked_name(properties.display_name)?,
             role: properties.role,
             scope,
-            expires_in: checked_life(properties.expires_in)?,
+            expires_in: checked_life(life)?,
         })
     }
 
@@ -260,6 +336,21 @@ fn checked_name(name: Option<String>) -> Result<String, Problem> {
         return Err(Problem::invalid("/properties/displayName", message));
     }
     Ok(name.to_owned())
+}
+
+/// Only what happens seldom is counted: every use of a token is a write.
+fn checked_uses(uses: Option<u32>, joins: bool) -> Result<Option<u32>, Problem> {
+    match uses {
+        Some(_) if !joins => {
+            let message = "only tokens with the role node have a number of uses";
+            Err(Problem::invalid("/properties/uses", message))
+        }
+        Some(uses) if uses == 0 || uses > USES_MAX => {
+            let message = format!("uses must be 1 to {USES_MAX}");
+            Err(Problem::invalid("/properties/uses", message))
+        }
+        uses => Ok(uses),
+    }
 }
 
 fn checked_life(life: Option<Seconds>) -> Result<Option<Seconds>, Problem> {
@@ -341,6 +432,52 @@ mod tests {
     }
 
     #[test]
+    fn a_machines_token_ends_soon_and_reaches_nothing_else() {
+        let request = parse(&json!({"role": "node"})).unwrap();
+        assert_eq!((request.expires_in, request.uses), (Some(JOIN_LIFE), None));
+        let request = parse(&json!({"role": "node", "uses": 3, "expiresIn": "P7D"})).unwrap();
+        assert_eq!(request.uses, Some(3));
+        assert_eq!(request.expires_in, Some(Seconds::days(7)));
+        for (properties, target) in [
+            (json!({"role": "node", "uses": 0}), "/properties/uses"),
+            (json!({"role": "admin", "uses": 1}), "/properties/uses"),
+            (
+                json!({"role": "node", "scope": {"group": "lab"}}),
+                "/properties/scope",
+            ),
+        ] {
+            let problem = parse(&properties).unwrap_err();
+            assert_eq!(problem.target.as_deref(), Some(target), "{properties}");
+        }
+    }
+
+    #[test]
+    fn a_token_to_join_with_says_whom_to_believe() {
+        let bearer = TokenText::compose(&TokenId::from_bits(5), "s3cr-_t");
+        for fingerprint in [None, Some(Fingerprint([0xab; 32]))] {
+            let token = JoinToken {
+                bearer: bearer.clone(),
+                fingerprint,
+            };
+            let text = token.compose();
+            assert!(
+                text.starts_with("lotejoin_0000000000000005_s3cr-_t"),
+                "{text}"
+            );
+            assert_eq!(JoinToken::parse(&text), Some(token.clone()));
+            assert!(!format!("{token:?}").contains("s3cr"));
+        }
+        for bad in [
+            "",
+            "lote_0000000000000005_x",
+            "lotejoin_5_x",
+            "lotejoin_0000000000000005_x.ab",
+        ] {
+            assert_eq!(JoinToken::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn wrappers_of_old_clients_are_taken_off() {
         assert_eq!(unwrapped("a.b.lote_1_2"), "lote_1_2");
         for other in ["lote_1_2", "a.b", "a.b.c.d", "", "a.b.c.lote_1_2"] {
@@ -369,6 +506,7 @@ mod tests {
             last_four: String::new(),
             created_at: second(0),
             created_by: "open".into(),
+            uses_left: None,
             expires_at: Some(second(100)),
             revoked_at: None,
         };

@@ -8,7 +8,8 @@ use crate::openapi::parameters::{self, header, query};
 use crate::openapi::schemas::daemon::{LoteHealth, LotePluginListResult, LoteVersion};
 use crate::openapi::schemas::group::{LoteGroup, LoteGroupCreateParameters, LoteGroupListResult};
 use crate::openapi::schemas::installation_events::{LoteChangeEvent, LoteGoneEvent, LoteWishEvent};
-use crate::openapi::schemas::node::{LoteNode, LoteNodeListResult};
+use crate::openapi::schemas::join::{LoteJoinGrant, LoteJoinParameters};
+use crate::openapi::schemas::node::{LoteDrainParameters, LoteNode, LoteNodeListResult};
 
 pub(crate) fn all() -> Vec<Described> {
     let mut all = groups();
@@ -54,6 +55,34 @@ fn daemon() -> Vec<Described> {
                 .lists::<LoteNodeListResult>(),
             Described::get("Nodes_Get", "/v1/nodes/{nodeName}", "Reads a node")
                 .answers::<LoteNode>("The node."),
+            Described::new(
+                HttpMethod::Delete,
+                "Nodes_Remove",
+                "/v1/nodes/{nodeName}",
+                "Forgets a node that is lost, switched off, or drained and empty",
+            )
+            .empty("200", "It is forgotten.")
+            .empty("204", "There was none."),
+            Described::post(
+                "Nodes_Drain",
+                "/v1/nodes/{nodeName}/drain",
+                "Has a node take no new jobs; those that it has go on",
+            )
+            .may_take::<LoteDrainParameters>()
+            .answers::<LoteNode>("The node."),
+            Described::post(
+                "Nodes_Resume",
+                "/v1/nodes/{nodeName}/resume",
+                "Has a node take jobs again",
+            )
+            .answers::<LoteNode>("The node."),
+            Described::post(
+                "Nodes_Join",
+                "/v1/join",
+                "Lets a machine join as a node; needs a token that was made for it",
+            )
+            .takes::<LoteJoinParameters>()
+            .answers::<LoteJoinGrant>("The secrets of the cluster."),
             Described::get("Plugins_List", "/v1/plugins", "Lists the framework plugins")
                 .answers::<LotePluginListResult>("The plugins."),
             events(),

@@ -28,6 +28,7 @@ pub(crate) mod group;
 pub(crate) mod installation_events;
 pub(crate) mod job;
 pub(crate) mod job_lote;
+pub(crate) mod join;
 pub(crate) mod login;
 pub(crate) mod mounts;
 pub(crate) mod node;

@@ -26,6 +26,21 @@ pub(crate) struct LoteNodeProperties {
     vm_size: String,
     /// Whether it takes jobs.
     state: LoteNodeState,
+    /// Since when it is in that state, if that is known.
+    #[schema(format = DateTime)]
+    state_since: Option<String>,
+    /// The cluster that holds it, as `group/workspace/cluster`.
+    cluster: Option<String>,
+    /// That it is to take no new jobs.
+    drain: Option<LoteDrain>,
+    /// What was done about its power.
+    power: Option<LoteNodePower>,
+    /// What the operator says of its place.
+    labels: Option<std::collections::BTreeMap<String, String>>,
+    /// Where its daemon answers other daemons.
+    peer_address: Option<String>,
+    /// The hardware address that wakes it.
+    mac_address: Option<String>,
     /// How many jobs it runs.
     jobs: i64,
     /// The address other nodes reach it by.
@@ -59,13 +74,65 @@ pub(crate) struct LoteNodeProperties {
     conditions: Vec<LoteCondition>,
 }
 
-/// Whether a node takes jobs: `unhealthy` for the reasons in its conditions, `lost` when its daemon is silent.
+/// That a node is to take no new jobs.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteDrain {
+    /// Why, in the operator's words.
+    reason: Option<String>,
+    /// Since when.
+    #[schema(format = DateTime)]
+    requested_at: String,
+}
+
+/// What was done about a machine's power.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteNodePower {
+    /// What was done last.
+    state: LotePowerState,
+    /// When.
+    #[schema(format = DateTime)]
+    since: String,
+    /// Why it did not work, if it did not.
+    error: Option<String>,
+}
+
+/// Whether a machine was switched off, or on and has not come back yet.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) enum LotePowerState {
+    Off,
+    Starting,
+}
+
+/// How a node is drained.
+#[derive(ToSchema)]
+pub(crate) struct LoteDrainParameters {
+    /// What there is to say about it.
+    properties: LoteDrainRequest,
+}
+
+/// What there is to say about a drain.
+#[derive(ToSchema)]
+pub(crate) struct LoteDrainRequest {
+    /// Why.
+    #[schema(max_length = 500)]
+    reason: Option<String>,
+}
+
+/// Whether a node takes jobs: `unhealthy` for the reasons in its conditions, `draining` and `drained` when an operator
+/// wants it to take no new ones, `lost` when its daemon is silent, `off` and `starting` when that was to be expected.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub(crate) enum LoteNodeState {
     Ready,
+    Draining,
+    Drained,
     Unhealthy,
     Lost,
+    Off,
+    Starting,
 }
 
 /// A GPU of a node.

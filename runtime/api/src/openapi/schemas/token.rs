@@ -35,6 +35,8 @@ pub(crate) struct LoteTokenProperties {
     created_at: String,
     /// By whom.
     created_by: String,
+    /// How often it can still be used, if that is limited.
+    uses_left: Option<i32>,
     /// From when on it is void.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
@@ -63,9 +65,12 @@ pub(crate) struct LoteTokenRequest {
     role: LoteRole,
     /// Where; everywhere when absent.
     scope: Option<LoteScope>,
-    /// How long it lasts, as `P30D`, at most ten years; for ever when absent.
+    /// How long it lasts, as `P30D`, at most ten years. When absent a `node`'s lasts a day, others for ever.
     #[schema(format = Duration)]
     expires_in: Option<String>,
+    /// How often it can be used; for the role `node` only, and without a limit when absent.
+    #[schema(minimum = 1, maximum = 10000)]
+    uses: Option<i32>,
 }
 
 /// A group, or one workspace of it.
@@ -82,10 +87,12 @@ pub(crate) struct LoteScope {
     workspace: Option<String>,
 }
 
-/// Each role may what the one before it may: read; change; administer.
+/// A `node` lets machines join the cluster and does nothing else. Of the others each may what the one before it may:
+/// read; change; administer.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub(crate) enum LoteRole {
+    Node,
     Reader,
     Contributor,
     Admin,
@@ -97,6 +104,7 @@ pub(crate) enum LoteRole {
 pub(crate) enum LoteTokenState {
     Active,
     Expired,
+    Used,
     Revoked,
 }
 
