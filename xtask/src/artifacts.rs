@@ -31,8 +31,8 @@ pub(crate) struct TestProgram {
     pub(crate) program: PathBuf,
 }
 
-/// What compiles the parts in C: the allocator and the cryptography.
-const COMPILER: &[&str] = &["gcc", "make"];
+/// What compiles the parts in C, the allocator and the cryptography, and the messages of etcd.
+const COMPILER: &[&str] = &["gcc", "libprotobuf-dev", "make", "protobuf-compiler"];
 
 /// Builds the framework plugins and answers the components.
 pub(crate) fn plugins(workspace: &Workspace) -> Result<Vec<PathBuf>, Error> {

@@ -9,6 +9,7 @@
 //! * `libtest` — reads what a test program printed.
 //! * `stage` — the stages of `cargo xtask test` and the summary.
 //! * `hosts` — builds and starts a site of many hosts.
+//! * `planted` — plants faults in the leader, which the simulator must find.
 //! * `fuzz` — builds the fuzz targets and runs each for some seconds.
 //! * `architecture` — the rules of ARCHITECTURE.md, checked.
 //! * `supply` — licences, sources and advisories of the dependencies.
@@ -29,6 +30,7 @@ mod fuzz;
 mod hosts;
 mod install;
 mod libtest;
+mod planted;
 mod plugins;
 mod stage;
 mod supply;

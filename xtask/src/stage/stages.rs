@@ -8,6 +8,7 @@ use crate::demo;
 use crate::error::Error;
 use crate::fuzz;
 use crate::install;
+use crate::planted;
 use crate::stage::{Session, Stage, Tally};
 use crate::{architecture, supply};
 
@@ -38,8 +39,16 @@ pub(super) const STAGES: &[Stage] = &[
         name: "unit",
         checks: "the tests of every crate, and the examples in the documentation",
         needs_root: false,
-        packages: &[],
+        // The back end in etcd is tested against a real one.
+        packages: &["etcd-client", "etcd-server"],
         run: unit,
+    },
+    Stage {
+        name: "simulation",
+        checks: "the simulator of the leader, which `unit` runs, finds faults that are planted",
+        needs_root: false,
+        packages: &["libprotobuf-dev", "protobuf-compiler"],
+        run: planted::run,
     },
     Stage {
         name: "end-to-end",
