@@ -35,8 +35,6 @@ pub(crate) struct LoteNodeProperties {
     drain: Option<LoteDrain>,
     /// What was done about its power.
     power: Option<LoteNodePower>,
-    /// What the operator says of its place.
-    labels: Option<std::collections::BTreeMap<String, String>>,
     /// Where its daemon answers other daemons.
     peer_address: Option<String>,
     /// The hardware address that wakes it.
