@@ -22,8 +22,8 @@ use crate::fake::{FakeFrameworks, Runs, serve_nodes};
 use crate::invariants::check_node;
 use crate::slow::SlowWatches;
 
-struct Bench {
-    store: Arc<dyn Store>,
+pub(crate) struct Bench {
+    pub(crate) store: Arc<dyn Store>,
     runs: Runs,
     nodes: JoinHandle<()>,
     _folder: tempfile::TempDir,
@@ -36,7 +36,7 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    async fn new(node_count: u32) -> Self {
+    pub(crate) async fn new(node_count: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(
             EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).expect("a store"),
@@ -64,19 +64,22 @@ impl Bench {
         self.store.commit(transaction).await.expect("a commit");
     }
 
-    async fn submit(&self, job: JobBuilder) -> JobUid {
+    pub(crate) async fn submit(&self, job: JobBuilder) -> JobUid {
         let mut record = job.0;
         record.created_at = Timestamp::now();
         self.put(&key::job(&record.path), &record).await;
         record.uid
     }
 
-    fn lead(&self, stop: &CancellationToken) -> JoinHandle<Result<(), driver::LeaderError>> {
+    pub(crate) fn lead(
+        &self,
+        stop: &CancellationToken,
+    ) -> JoinHandle<Result<(), driver::LeaderError>> {
         lead(self.store.clone(), stop)
     }
 
     /// Follows all statuses until so many jobs have ended; how often each was written as ended.
-    async fn until_ended(&self, count: usize) -> BTreeMap<JobUid, (JobStatus, u32)> {
+    pub(crate) async fn until_ended(&self, count: usize) -> BTreeMap<JobUid, (JobStatus, u32)> {
         let mut ended: BTreeMap<JobUid, (JobStatus, u32)> = BTreeMap::new();
         let mut watch = self.store.watch(key::JOB_STATUS, 1).await.expect("a watch");
         while ended.len() < count {
@@ -93,7 +96,7 @@ impl Bench {
     }
 
     /// Replays everything that happened; no node may have been over-committed at any revision.
-    async fn check_history(&self) {
+    pub(crate) async fn check_history(&self) {
         let newest = self.store.revision().await.expect("a revision");
         let mut watch = self.store.watch("", 1).await.expect("a watch");
         let mut running: BTreeMap<NodeName, BTreeMap<JobUid, Allocation>> = BTreeMap::new();
@@ -164,7 +167,7 @@ fn pair<'a>(key: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
 const JOBS: usize = 300;
 
 /// Fails rather than hangs; far longer than anything here takes.
-async fn soon<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_mins(1), work)
         .await
         .expect("it does not take for ever")

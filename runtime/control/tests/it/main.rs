@@ -10,7 +10,9 @@
 
 mod backfill;
 mod driver;
+mod election;
 mod fake;
+mod held;
 mod invariants;
 mod simulation;
 mod slow;

@@ -28,14 +28,14 @@ use jiff::Timestamp;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
-use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError, StoreKind};
+use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError, StoreSettings};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
 use lote_model::access::fingerprint::Fingerprint;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::problem::explain;
-use lote_node::agent::{Agent, AgentError, Isolation, NodeConfig};
+use lote_node::agent::{Agent, AgentError, FencingConfig, Isolation, NodeConfig};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
 use lote_vault::SealingKey;
@@ -224,7 +224,8 @@ fn node_config(settings: &NodeSettings, sealing_key: SealingKey) -> NodeConfig {
         labels: settings.labels.clone(),
         fencing: match settings.store {
             // Nobody else can be given this node's jobs.
-            StoreKind::Embedded => None,
+            StoreSettings::Embedded => None,
+            StoreSettings::Etcd(_) => Some(FencingConfig::default()),
         },
         peer_address: None,
     }
