@@ -516,6 +516,7 @@ pub(crate) fn running(record: &JobRecord, now: Timestamp) -> JobStatus {
         state_since: now,
         attempt: 1,
         nodes: vec![NodeName::new(NODE)],
+        previous_nodes: vec![],
         start_time: Some(now),
         end_time: None,
         exit_code: None,
