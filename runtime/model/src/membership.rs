@@ -98,7 +98,10 @@ impl JoinGrant {
 
     /// A key as text.
     pub fn key_text(key: &[u8; 32]) -> String {
-        key.iter().map(|byte| format!("{byte:02x}")).collect()
+        key.iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::seal::{SealError, Sealed};
 const AUTHORITY_LIFE: Duration = Duration::days(20 * 365);
 
 /// How long a node's certificate lasts.
-pub const NODE_LIFE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+pub const NODE_LIFE: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
 /// Clocks of a cluster may differ by so much.
 const CLOCK_SKEW: Duration = Duration::days(1);

@@ -61,7 +61,8 @@ impl SealingKey {
         let digest = self.derive(FINGERPRINT);
         digest[..16]
             .iter()
-            .map(|byte| format!("{byte:02x}"))
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
             .collect()
     }
 

@@ -143,15 +143,16 @@ fn target(job: &JobRecord, what: &str, query: &[(&str, &str)]) -> String {
         path.job.as_str(),
     ];
     let segments: Vec<String> = segments.into_iter().map(escaped).collect();
-    let mut target = format!(
-        "/peer/v1/jobs/{}/{what}?uid={}",
+    let uid = ("uid", job.uid.as_str());
+    let query: Vec<String> = std::iter::once(&uid)
+        .chain(query)
+        .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+        .collect();
+    format!(
+        "/peer/v1/jobs/{}/{what}?{}",
         segments.join("/"),
-        escaped(job.uid.as_str())
-    );
-    for (name, value) in query {
-        target.push_str(&format!("&{}={}", escaped(name), escaped(value)));
-    }
-    target
+        query.join("&")
+    )
 }
 
 /// Why a node could not be asked.

@@ -77,13 +77,11 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%address, "no peer: {error}"),
         Err(_) => return tracing::debug!(%address, "no peer: the handshake took too long"),
     };
-    match shown_by(&stream) {
-        Some(node) => {
-            let router = router.layer(axum::Extension(FromNode(node)));
-            server::requests(stream, Peer(address), router, &state).await;
-        }
-        None => tracing::warn!(%address, "a certificate of this cluster names no node"),
-    }
+    let Some(node) = shown_by(&stream) else {
+        return tracing::warn!(%address, "a certificate of this cluster names no node");
+    };
+    let router = router.layer(axum::Extension(FromNode(node)));
+    server::requests(stream, Peer(address), router, &state).await;
 }
 
 fn shown_by(stream: &TlsStream<TcpStream>) -> Option<NodeName> {
