@@ -30,11 +30,8 @@ impl Load {
     pub(crate) fn new(lab: &Lab) -> Self {
         let client = lab.client();
         cluster(&client, CLUSTER, lab.daemons.len());
-        let folder = lab.folder().join("shared");
-        fs::create_dir(&folder).unwrap();
-        fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
         Self {
-            folder,
+            folder: shared_folder(lab),
             experiment: client.experiment("load"),
             jobs: Vec::new(),
         }
@@ -172,6 +169,14 @@ pub(crate) fn assert_nothing_left(daemons: &[HostDaemon]) {
             (processes.is_empty() && runs == 0).then_some(())
         });
     }
+}
+
+/// A folder that the jobs of all hosts can write to, as on a shared file system.
+pub(crate) fn shared_folder(lab: &Lab) -> PathBuf {
+    let folder = lab.folder().join("shared");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+    folder
 }
 
 /// Makes a cluster that grows to `nodes` nodes as it has work.
