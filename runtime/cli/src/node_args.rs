@@ -38,7 +38,7 @@ pub struct NodeArgs {
     /// Where the cluster's state is kept [default: embedded]
     #[arg(long, value_enum)]
     pub store: Option<StoreKind>,
-    /// The members of etcd, all of them, such as https://10.0.0.1:2379
+    /// The URLs of all members of etcd, with scheme and port
     #[arg(long, value_name = "URL,…", value_delimiter = ',')]
     pub etcd: Vec<String>,
     /// The authority that signed the members' certificates, in PEM form

@@ -50,6 +50,11 @@ struct Pair {
     record: JobRecord,
 }
 
+/// Where the standard output of the job lies on a daemon's node.
+fn output_of(daemon: &Daemon) -> PathBuf {
+    daemon.folder.path().join("out")
+}
+
 impl Pair {
     fn start() -> Self {
         let authority = Arc::new(authority(1));
@@ -74,7 +79,7 @@ impl Pair {
         for (rank, daemon) in (0..).zip([&pair.one, &pair.two]) {
             let name = pair.name_of(daemon);
             pair.register(name, daemon.peer_address.unwrap());
-            fs::create_dir_all(pair.out(daemon)).unwrap();
+            fs::create_dir_all(output_of(daemon)).unwrap();
             pair.report(daemon, rank);
             pair.one
                 .write(&key::plan(&pair.record.uid, 1, rank), &pair.plan(rank));
@@ -96,11 +101,6 @@ impl Pair {
         self.one.write(&key::node(&NodeName::new(name)), &record);
     }
 
-    /// Where the standard output of the job lies on a daemon's node.
-    fn out(&self, daemon: &Daemon) -> PathBuf {
-        daemon.folder.path().join("out")
-    }
-
     fn report(&self, daemon: &Daemon, rank: u32) {
         let node = self.name_of(daemon);
         let report = Report {
@@ -109,7 +109,7 @@ impl Pair {
             attempt: 1,
             rank,
             phase: ReportPhase::Prepared,
-            directories: vec![location(STDOUTERR, node, &self.out(daemon))],
+            directories: vec![location(STDOUTERR, node, &output_of(daemon))],
             at: self.one.now(),
         };
         self.one.write(
@@ -156,8 +156,8 @@ fn names(page: &Value) -> Vec<&str> {
 #[test]
 fn every_daemon_lists_and_reads_the_files_of_all_nodes() {
     let pair = Pair::start();
-    fs::write(pair.out(&pair.one).join("stdout-0.txt"), "zero").unwrap();
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), "0123456789").unwrap();
+    fs::write(output_of(&pair.one).join("stdout-0.txt"), "zero").unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), "0123456789").unwrap();
     for daemon in pair.both() {
         let page = list(daemon, "");
         assert_eq!(names(&page), ["stdout-0.txt", "stdout-1.txt"]);
@@ -195,8 +195,8 @@ fn every_daemon_lists_and_reads_the_files_of_all_nodes() {
 #[test]
 fn a_file_that_no_plan_names_is_looked_for_on_all_nodes() {
     let pair = Pair::start();
-    fs::create_dir(pair.out(&pair.two).join("deep")).unwrap();
-    fs::write(pair.out(&pair.two).join("deep/own.csv"), "1,2").unwrap();
+    fs::create_dir(output_of(&pair.two).join("deep")).unwrap();
+    fs::write(output_of(&pair.two).join("deep/own.csv"), "1,2").unwrap();
     for daemon in pair.both() {
         assert_eq!(daemon.get(&logs("file=deep/own.csv")).text(), "1,2");
         daemon
@@ -215,7 +215,7 @@ fn pages_go_through_the_files_of_all_nodes() {
         } else {
             &pair.two
         };
-        fs::write(pair.out(daemon).join(format!("f{number}")), "x").unwrap();
+        fs::write(output_of(daemon).join(format!("f{number}")), "x").unwrap();
     }
     for daemon in pair.both() {
         let mut page = list(daemon, "&maxresults=2");
@@ -238,7 +238,7 @@ fn large_files_come_whole() {
     let content: Vec<u8> = (0..3_000_000_u32)
         .map(|index| (index % 251) as u8)
         .collect();
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), &content).unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), &content).unwrap();
     let page = list(&pair.one, "");
     let url = page["value"][0]["downloadUrl"].as_str().unwrap();
     assert_eq!(pair.one.get(url).bytes, content);
@@ -249,7 +249,7 @@ fn followed_output_streams_through() {
     let pair = Pair::start();
     // From before the file is there, until the job is over.
     let mut live = Live::open(&pair.one, &logs("follow=true&process=rank-1"), "");
-    let mut file = File::create(pair.out(&pair.two).join("stdout-1.txt")).unwrap();
+    let mut file = File::create(output_of(&pair.two).join("stdout-1.txt")).unwrap();
     file.write_all(b"first\n").unwrap();
     assert_eq!(live.bytes(6), "first\n");
     file.write_all(b"second\n").unwrap();
@@ -271,7 +271,7 @@ fn output_is_followed_from_before_the_job_has_a_node() {
             .delete_prefix(plans),
     );
     let mut live = Live::open(&pair.one, &logs("follow=true"), "");
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), "hello\n").unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), "hello\n").unwrap();
     let mut plan = pair.plan(1);
     plan.rank = 0;
     plan.gang.remove(0);
@@ -299,7 +299,7 @@ fn connections_to(address: SocketAddr) -> usize {
 #[test]
 fn a_client_that_goes_away_ends_the_request_to_the_peer() {
     let pair = Pair::start();
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), "x").unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), "x").unwrap();
     let peer = pair.two.peer_address.unwrap();
     let mut live = Live::open(&pair.one, &logs("follow=true&process=rank-1"), "");
     assert_eq!(live.bytes(1), "x");
@@ -311,8 +311,8 @@ fn a_client_that_goes_away_ends_the_request_to_the_peer() {
 #[test]
 fn a_silent_node_is_named_and_hides_nothing_else() {
     let mut pair = Pair::start();
-    fs::write(pair.out(&pair.one).join("stdout-0.txt"), "zero").unwrap();
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), "one").unwrap();
+    fs::write(output_of(&pair.one).join("stdout-0.txt"), "zero").unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), "one").unwrap();
     let page = list(&pair.one, "");
     let far = page["value"][1]["downloadUrl"].as_str().unwrap().to_owned();
     pair.two.stop();
@@ -353,14 +353,14 @@ fn a_silent_node_is_named_and_hides_nothing_else() {
 #[test]
 fn after_its_end_a_jobs_files_are_found_where_the_leader_says() {
     let pair = Pair::start();
-    fs::write(pair.out(&pair.one).join("stdout-0.txt"), "zero").unwrap();
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), "one").unwrap();
+    fs::write(output_of(&pair.one).join("stdout-0.txt"), "zero").unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), "one").unwrap();
     pair.one
         .commit(Transaction::new().delete_prefix(key::reports_of(&pair.record.uid)));
     let ended = JobStatus {
         directories: vec![
-            location(STDOUTERR, "one", &pair.out(&pair.one)),
-            location(STDOUTERR, "two", &pair.out(&pair.two)),
+            location(STDOUTERR, "one", &output_of(&pair.one)),
+            location(STDOUTERR, "two", &output_of(&pair.two)),
         ],
         ..succeeded(&pair.record, pair.one.now())
     };
@@ -418,7 +418,7 @@ fn knock(
 #[test]
 fn the_peer_door_opens_for_nodes_of_the_cluster_only() {
     let pair = Pair::start();
-    fs::write(pair.out(&pair.two).join("stdout-1.txt"), "one").unwrap();
+    fs::write(output_of(&pair.two).join("stdout-1.txt"), "one").unwrap();
     let door = pair.two.peer_address.unwrap();
     let uid = &pair.record.uid;
     let read = format!(
@@ -439,7 +439,7 @@ fn the_peer_door_opens_for_nodes_of_the_cluster_only() {
     let stranger = authority(2).certify("one", &[], SystemTime::now()).unwrap();
     let forged = Some((stranger.certificate.as_str(), stranger.private_key.as_str()));
     knock(door, &pair.authority, forged, &read).unwrap_err();
-    let old = SystemTime::now() - Duration::from_secs(60 * 24 * 3600);
+    let old = SystemTime::now() - Duration::from_hours(60 * 24);
     let expired = pair.authority.certify("one", &[], old).unwrap();
     let expired = Some((expired.certificate.as_str(), expired.private_key.as_str()));
     knock(door, &pair.authority, expired, &read).unwrap_err();
@@ -483,7 +483,7 @@ fn the_peer_door_opens_for_nodes_of_the_cluster_only() {
 #[test]
 fn a_request_of_a_peer_goes_no_further() {
     let pair = Pair::start();
-    fs::write(pair.out(&pair.one).join("stdout-0.txt"), "zero").unwrap();
+    fs::write(output_of(&pair.one).join("stdout-0.txt"), "zero").unwrap();
     let door = pair.two.peer_address.unwrap();
     let member = pair
         .authority

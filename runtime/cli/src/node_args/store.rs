@@ -93,8 +93,8 @@ fn tls(
 mod tests {
     use super::*;
 
-    fn settings(text: &str, line: NodeArgs) -> Result<StoreSettings, NodeSettingsError> {
-        resolve(&line, &toml::from_str(text).unwrap())
+    fn settings(text: &str, line: &NodeArgs) -> Result<StoreSettings, NodeSettingsError> {
+        resolve(line, &toml::from_str(text).unwrap())
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             etcd_prefix: Some("/x/".to_owned()),
             ..NodeArgs::default()
         };
-        let StoreSettings::Etcd(etcd) = settings(text, line).unwrap() else {
+        let StoreSettings::Etcd(etcd) = settings(text, &line).unwrap() else {
             panic!("not etcd")
         };
         assert_eq!(etcd.endpoints, ["https://c"]);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        let of = |text: &str| settings(text, NodeArgs::default());
+        let of = |text: &str| settings(text, &NodeArgs::default());
         assert_eq!(of("").unwrap(), StoreSettings::Embedded);
         assert!(matches!(
             of("store = 'etcd'"),

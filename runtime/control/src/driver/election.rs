@@ -285,12 +285,11 @@ async fn keep(store: Arc<dyn Store>, lease: LeaseId, mandate: Arc<Mandate>) {
                 mandate.prolong(asked + TERM - MARGIN);
                 pause = RENEWAL;
             }
-            Ok((_, Err(StoreError::LeaseNotFound { .. } | StoreError::Closed))) => break,
+            Ok((_, Err(StoreError::LeaseNotFound { .. } | StoreError::Closed))) | Err(_) => break,
             Ok((_, Err(error))) => {
                 tracing::warn!(%error, "the leader cannot renew its lease yet");
                 pause = RENEWAL_AGAIN;
             }
-            Err(_) => break,
         }
     }
     tracing::warn!("this daemon leads no more: it could not renew its lease in time");

@@ -82,7 +82,8 @@ impl Snapshot {
             Ok(())
         } else if let Some((uid, node)) = pair(key, key::REPORTS) {
             let report: Report = decode(versioned)?;
-            if cfg!(feature = "planted-forget-report") && versioned.mod_revision % 16 == 0 {
+            if cfg!(feature = "planted-forget-report") && versioned.mod_revision.is_multiple_of(16)
+            {
                 return Ok(());
             }
             self.with_part(&JobUid::new(uid), &NodeName::new(node), now, |part| {

@@ -1,5 +1,6 @@
 //! What goes wrong, and that it ends.
 
+use crate::daemon::Daemon;
 use crate::site::Site;
 
 /// Faults are this rare for each second and site.
@@ -29,7 +30,7 @@ fn begin(site: &mut Site) {
         3 => site.daemons[daemon].crash(),
         // The one who leads is the one whose sleep matters.
         _ => {
-            let leader = site.daemons.iter().position(|daemon| daemon.leads());
+            let leader = site.daemons.iter().position(Daemon::leads);
             let until = site.now + site.random.between(2, 40);
             site.daemons[leader.unwrap_or(daemon)].sleeps_until = until;
         }

@@ -94,7 +94,7 @@ impl Site {
             site.machines.push(machine);
         }
         for cluster in &shape.clusters {
-            site.trace.put_cluster(&mut site.store, cluster);
+            Trace::put_cluster(&mut site.store, cluster);
         }
         site
     }

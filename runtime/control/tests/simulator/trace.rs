@@ -64,7 +64,7 @@ impl Trace {
         }
     }
 
-    pub(crate) fn put_cluster(&self, store: &mut SharedStore, cluster: &ClusterBuilder) {
+    pub(crate) fn put_cluster(store: &mut SharedStore, cluster: &ClusterBuilder) {
         let write = Write::put_json(key::cluster(&cluster.0.path), &cluster.0).unwrap();
         store.commit(&Transaction::new().write(write));
     }
@@ -195,7 +195,7 @@ pub(crate) fn terminate_waiting(site: &mut Site) {
         .collect();
     for record in waiting {
         change(site, &record, |record| {
-            record.terminate_requested_at = Some(now)
+            record.terminate_requested_at = Some(now);
         });
     }
 }

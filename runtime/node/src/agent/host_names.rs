@@ -29,7 +29,7 @@ pub(super) fn gang_hosts(machine: &str, host_name: &str, gang: &[GangMember], ra
         let machine_name = (of == rank && member.node.as_str() != host_name).then_some(host_name);
         let names = std::iter::once(member.node.as_str()).chain(machine_name);
         let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-        text.push_str(&format!("{address}\t{}\n", names.join(" ")));
+        text.push_str(&[&address.to_string(), "\t", &names.join(" "), "\n"].concat());
     }
     text
 }

@@ -153,10 +153,10 @@ fn meaning_of_answer(code: Code, message: &str) -> Meaning {
         (Code::NotFound, "requested lease not found") => Meaning::LeaseNotFound,
         (_, "mvcc: database space exceeded") => Meaning::Full,
         (_, "mvcc: required revision has been compacted") => Meaning::Compacted,
-        // A learner has no vote and answers nothing.
-        (Code::Unavailable, "no leader" | "rpc not supported for learner") => Meaning::NotDone,
-        // From before the request became part of the log.
-        (_, "too many requests") => Meaning::NotDone,
+        // All from before a request becomes part of the log. A learner has no vote and answers
+        // nothing.
+        (Code::Unavailable, "no leader" | "rpc not supported for learner")
+        | (_, "too many requests") => Meaning::NotDone,
         (
             Code::InvalidArgument
             | Code::NotFound

@@ -12,7 +12,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use lote_test_hosts::{Lab, LabOptions};
+use lote_test_hosts::{HostDaemon, Lab, LabOptions};
 use lote_tests::client::{Client, DEFAULT_WORKSPACE, shell_job_with};
 use lote_tests::{processes, wait_for};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let lab = Lab::start(&LabOptions::hosts(4));
-    let clients: Vec<Client> = lab.daemons.iter().map(|daemon| daemon.client()).collect();
+    let clients: Vec<Client> = lab.daemons.iter().map(HostDaemon::client).collect();
     let experiment = lab.client().experiment("bench");
     make_cluster(&lab);
     run(&clients, &experiment, "warm-up", 20);
