@@ -91,7 +91,7 @@ fn faults_at_random_lose_nothing_and_double_nothing() {
     let mut lab = Lab::start(&LabOptions::hosts(4));
     let mut load = Load::new(&lab);
     while Instant::now() < until {
-        load.submit(&lab.daemons, 6, 1.0 + dice.roll(5) as f64);
+        load.submit(&lab.daemons, 6, [1.0, 2.0, 3.0, 4.0, 5.0][dice.roll(5)]);
         let fault = Fault::begin(&mut dice, &mut lab);
         println!("{}", fault.name());
         std::thread::sleep(Duration::from_millis(500 + 500 * dice.roll(30) as u64));
