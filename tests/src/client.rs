@@ -152,14 +152,6 @@ impl Client {
         self.send("DELETE", path, None)
     }
 
-    /// The listed nodes, once there are any: a daemon answers before its node has registered.
-    pub fn nodes(&self) -> Value {
-        wait_for("a node to register", PATIENCE, || {
-            let nodes = self.get("/v1/nodes").json["value"].clone();
-            nodes.get(0).is_some().then_some(nodes)
-        })
-    }
-
     /// Makes an experiment in the default workspace; gives its path.
     pub fn experiment(&self, name: &str) -> String {
         let path = format!("{DEFAULT_WORKSPACE}/experiments/{name}");

@@ -32,8 +32,9 @@ fn daemon_that_starts_nothing() -> Daemon {
     } else {
         Daemon::start(&[])
     };
-    let nodes = daemon.client().nodes();
-    let nodes = nodes.as_array().expect("a list of nodes").clone();
+    let nodes = daemon.client().get("/v1/nodes").json;
+    let nodes = nodes["value"].as_array().expect("a list of nodes").clone();
+    assert!(!nodes.is_empty(), "the node has registered");
     for node in &nodes {
         assert_eq!(node["properties"]["state"], "unhealthy", "{node}");
         let conditions = node["properties"]["conditions"].as_array().expect("a list");

@@ -73,8 +73,8 @@ fn a_workspace_takes_its_file_servers_along() {
 fn nodes_are_told_while_a_job_has_them() {
     let daemon = Daemon::start(&["--ssh-port", "2222", "--address", "127.0.0.9"]);
     let client = daemon.client();
-    let nodes = client.nodes();
-    let node = nodes[0]["name"].as_str().unwrap();
+    let nodes = client.get("/v1/nodes").json;
+    let node = nodes["value"][0]["name"].as_str().unwrap();
     let experiment = client.experiment("e");
     let wait = "until [ -e $AZ_BATCHAI_MOUNT_ROOT/go ]; do sleep 0.02; done";
     let job = client.submit(&experiment, "waits", &shell_job(wait));

@@ -20,8 +20,8 @@ fn without_root_no_job_is_started_and_the_node_says_why() {
     }
     let daemon = Daemon::start_wrapped(&AS_NOBODY, &[]);
     let client = daemon.client();
-    let nodes = client.nodes();
-    let conditions = &nodes[0]["properties"]["conditions"];
+    let nodes = client.get("/v1/nodes");
+    let conditions = &nodes.json["value"][0]["properties"]["conditions"];
     assert_eq!(conditions[0]["code"], "IsolationUnavailable", "{nodes:?}");
     assert!(
         conditions[0]["message"]

@@ -5,7 +5,7 @@
 //! * `door` — who may reach the daemon: tokens of a file, addresses, the audit log.
 //! * `frameworks` — the built-in plugins, and those of the operator's folder.
 //! * `limits` — what the system lets the daemon have at once.
-//! * `secret` — the key that signs links, and files of secrets.
+//! * `secret` — the key that signs links.
 //! * `store` — the store, embedded or in etcd.
 
 mod bootstrap;
@@ -23,6 +23,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lote_api::server::serve;
@@ -44,6 +45,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Threads for calls that block: plugins, directories of jobs, output files.
 const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How long requests wait for this machine to be known as a node, which takes longer where it
+/// must first end what it has lost.
+const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
 
 /// The daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -173,10 +178,15 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
     announce(&settings, &agent, fingerprint);
     door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
-    // Requests that came before this wait in the listener's queue.
+    let mut registered = agent.registered();
+    let node = tokio::spawn(agent.run(stop.clone()));
+    // Who asks for nodes first finds this one. Requests that came before this wait in the
+    // listener's queue.
+    tokio::time::timeout(REGISTRATION_WAIT, registered.wait_for(|is| *is))
+        .await
+        .ok();
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
     let leader = tokio::spawn(driver::run(store, frameworks, leader_config, stop.clone()));
-    let node = tokio::spawn(agent.run(stop.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping; running jobs go on");
     stop.cancel();

@@ -120,6 +120,7 @@ pub enum AgentError {
 #[derive(Debug)]
 pub struct Agent {
     node: Arc<Node>,
+    registered: watch::Sender<bool>,
 }
 
 /// What every task of the node needs.
@@ -190,7 +191,15 @@ impl Agent {
             fence,
             tasks: Tasks::default(),
         });
-        Ok(Self { node })
+        Ok(Self {
+            node,
+            registered: watch::Sender::new(false),
+        })
+    }
+
+    /// Becomes true once the node is known to the cluster.
+    pub fn registered(&self) -> watch::Receiver<bool> {
+        self.registered.subscribe()
     }
 
     /// The node's record as it registers.
@@ -201,9 +210,9 @@ impl Agent {
     /// Makes the node known to the cluster and works until `stop` is cancelled. While the store
     /// is away it waits for it. Jobs go on without the daemon.
     pub async fn run(self, stop: CancellationToken) {
-        let (registered, is_registered) = watch::channel(false);
+        let is_registered = self.registered();
         let node = self.node;
-        let heartbeat = registration::stay_alive(Arc::clone(&node), registered, stop.clone());
+        let heartbeat = registration::stay_alive(Arc::clone(&node), self.registered, stop.clone());
         let work = allocations::follow(Arc::clone(&node), is_registered, stop.clone());
         tokio::join!(heartbeat, node.fence.keep(stop), work);
     }
