@@ -173,13 +173,18 @@ fn lint(session: &mut Session) -> Result<Tally, Error> {
 /// The crate of the tests that need the whole program.
 const INTEGRATION_PACKAGE: &str = "tests";
 
+/// The crate of the tests that need many hosts.
+const HOSTS_PACKAGE: &str = "tests/hosts";
+
+/// What the test program of these crates is called.
+const INTEGRATION: &str = "it";
+
 fn unit(session: &mut Session) -> Result<Tally, Error> {
     let artifacts = session.artifacts()?;
-    let integration = session.workspace.root.join(INTEGRATION_PACKAGE);
+    let own_stages = [INTEGRATION_PACKAGE, HOSTS_PACKAGE].map(|it| session.workspace.root.join(it));
     let mut total = Tally::default();
     for (number, program) in artifacts.tests.iter().enumerate() {
-        let is_integration = program.package == integration && program.target == "it";
-        let is_own_stage = is_integration || program.target == HOSTS;
+        let is_own_stage = own_stages.contains(&program.package) && program.target == INTEGRATION;
         if !is_own_stage {
             let log_name = format!("unit-{number:02}-{}", program.target);
             let tally = session.run_tests(program, &log_name, |command| {
@@ -209,22 +214,12 @@ const OWN_STAGES: [&str; 6] = [
     "hostile_clients::",
 ];
 
-/// The test program of many hosts.
-const HOSTS: &str = "hosts";
-
 /// How many labs are up at once. Most of their time is waiting: for leases to end, for hosts that
 /// are away for a minute.
 const LABS_AT_ONCE: &str = "--test-threads=3";
 
 fn hosts(session: &mut Session) -> Result<Tally, Error> {
-    let artifacts = session.artifacts()?;
-    let found = artifacts.tests.iter().find(|it| it.target == HOSTS);
-    let program = found.ok_or_else(|| Error::Other("there is no test program `hosts`".into()))?;
-    session.run_tests(program, HOSTS, |command| {
-        command
-            .arg(LABS_AT_ONCE)
-            .env("LOTE_BINARY", &artifacts.lote);
-    })
+    integration_of(session, HOSTS_PACKAGE, "hosts", &[LABS_AT_ONCE], |_| {})
 }
 
 /// Everything that is no stage of its own, so that no test escapes.
@@ -257,15 +252,30 @@ fn integration(
     filter: &[&str],
     configure: impl FnOnce(&mut Command),
 ) -> Result<Tally, Error> {
+    integration_of(session, INTEGRATION_PACKAGE, log_name, filter, configure)
+}
+
+/// Runs the test program of a crate that needs the whole program.
+fn integration_of(
+    session: &mut Session,
+    package: &str,
+    log_name: &str,
+    arguments: &[&str],
+    configure: impl FnOnce(&mut Command),
+) -> Result<Tally, Error> {
     let artifacts = session.artifacts()?;
-    let folder = session.workspace.root.join(INTEGRATION_PACKAGE);
+    let folder = session.workspace.root.join(package);
     let program = artifacts
         .tests
         .iter()
-        .find(|program| program.package == folder && program.target == "it")
-        .ok_or_else(|| Error::Other("there is no test program `it` in tests/".into()))?;
+        .find(|program| program.package == folder && program.target == INTEGRATION)
+        .ok_or_else(|| {
+            Error::Other(format!(
+                "there is no test program `{INTEGRATION}` in {package}/"
+            ))
+        })?;
     session.run_tests(program, log_name, |command| {
-        command.args(filter).env("LOTE_BINARY", &artifacts.lote);
+        command.args(arguments).env("LOTE_BINARY", &artifacts.lote);
         configure(command);
     })
 }

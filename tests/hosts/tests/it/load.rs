@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 /// The cluster that the jobs run on.
 pub(crate) const CLUSTER: &str = "c";
 
+/// Processors that each part of a job takes: so many that a host with two holds two, and the jobs
+/// of a load need every host.
+const CORES: f64 = 0.7;
+
 /// Longer than any loss takes to be noticed and made good.
 pub(crate) const RECOVERY: Duration = Duration::from_mins(4);
 
@@ -21,8 +25,6 @@ pub(crate) const RECOVERY: Duration = Duration::from_mins(4);
 /// the same job and rank finds it taken, and says so in a file.
 pub(crate) struct Load {
     folder: PathBuf,
-    /// Processors that each part of a job takes.
-    cores: f64,
     experiment: String,
     jobs: Vec<String>,
 }
@@ -30,16 +32,10 @@ pub(crate) struct Load {
 impl Load {
     /// Makes the cluster with room for every host, and a folder that all jobs can write to.
     pub(crate) fn new(lab: &Lab) -> Self {
-        Self::of_cores(lab, 0.2)
-    }
-
-    /// The same, of jobs that take so many processors: the more, the more hosts they need.
-    pub(crate) fn of_cores(lab: &Lab, cores: f64) -> Self {
         let client = lab.client();
         cluster(&client, CLUSTER, lab.daemons.len());
         Self {
             folder: shared_folder(lab),
-            cores,
             experiment: client.experiment("load"),
             jobs: Vec::new(),
         }
@@ -59,7 +55,7 @@ impl Load {
             "nodeCount": nodes,
             "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT",
             "customToolkitSettings": {"commandLine": line},
-            "lote": {"resources": {"cpusPerNode": self.cores, "memory": "64m"}, "gracePeriod": "PT2S",
+            "lote": {"resources": {"cpusPerNode": CORES, "memory": "64m"}, "gracePeriod": "PT2S",
                      "attemptsMax": 20},
         }})
     }

@@ -7,8 +7,7 @@ use crate::load::{Load, assert_nothing_left};
 #[test]
 fn running_jobs_survive_a_rolling_restart_of_everything() {
     let mut lab = Lab::start(&LabOptions::hosts(4));
-    // Two on each host with two processors, so that every host has some.
-    let mut load = Load::of_cores(&lab, 0.7);
+    let mut load = Load::new(&lab);
     load.submit(&lab.daemons, 12, 25.0);
     for daemon in &lab.daemons {
         load.wait_until_running_on(daemon);
