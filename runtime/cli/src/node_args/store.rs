@@ -4,9 +4,6 @@ use std::path::PathBuf;
 
 use super::{NodeArgs, NodeSettingsError, StoreKind};
 
-/// What keys in etcd start with unless told otherwise.
-const ETCD_PREFIX_DEFAULT: &str = "/lote/";
-
 /// `--store`, with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSettings {
@@ -23,8 +20,8 @@ pub struct EtcdSettings {
     pub endpoints: Vec<String>,
     /// The certificates, if connections are encrypted.
     pub tls: Option<EtcdTlsFiles>,
-    /// What all keys start with.
-    pub prefix: String,
+    /// What all keys start with, if it was given.
+    pub prefix: Option<String>,
 }
 
 /// Files in PEM form.
@@ -64,7 +61,7 @@ pub(super) fn resolve(
         StoreKind::Etcd => Ok(StoreSettings::Etcd(EtcdSettings {
             endpoints: endpoints.clone(),
             tls: tls(authority, certificate, key)?,
-            prefix: prefix.map_or_else(|| ETCD_PREFIX_DEFAULT.to_owned(), Clone::clone),
+            prefix: prefix.cloned(),
         })),
     }
 }
@@ -110,7 +107,7 @@ mod tests {
             panic!("not etcd")
         };
         assert_eq!(etcd.endpoints, ["https://c"]);
-        assert_eq!(etcd.prefix, "/x/");
+        assert_eq!(etcd.prefix.as_deref(), Some("/x/"));
         let tls = etcd.tls.unwrap();
         assert_eq!(tls.identity, Some(("cert".into(), "key".into())));
     }

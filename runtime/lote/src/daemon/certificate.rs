@@ -10,8 +10,6 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
 
-use super::secret;
-
 /// How long a certificate that is made here lasts: as long as the machine, since
 /// clients know it by its fingerprint.
 const LIFE: time::Duration = time::Duration::days(3_650);
@@ -46,7 +44,7 @@ pub(super) fn load(
         move |source| CertificateError::File { path, source }
     };
     let chain = std::fs::read(&certificate).map_err(file(&certificate))?;
-    let key = secret::read(&key).map_err(file(&key))?;
+    let key = lote_vault::file::read(&key).map_err(file(&key))?;
     let tls = Tls::from_pem(&chain, &key).map_err(|source| CertificateError::Tls {
         path: certificate,
         source,
@@ -93,9 +91,11 @@ fn made(data_directory: &Path, names: &[String]) -> Result<(PathBuf, PathBuf), C
     if !(certificate.exists() && key.exists()) {
         let (chain, secret_key) = make(names)?;
         for (path, content) in [(&key, secret_key), (&certificate, chain)] {
-            secret::write(path, content.as_bytes()).map_err(|source| CertificateError::File {
-                path: path.clone(),
-                source,
+            lote_vault::file::write(path, content.as_bytes()).map_err(|source| {
+                CertificateError::File {
+                    path: path.clone(),
+                    source,
+                }
             })?;
         }
         tracing::info!(names = names.join(", "), "made a certificate");

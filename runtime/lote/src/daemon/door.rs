@@ -9,8 +9,7 @@ use lote_api::{AuditLog, OperatorTokens, OperatorTokensError, Rotation};
 use lote_cli::node_args::NodeSettings;
 use lote_model::key;
 use lote_store::{Store, StoreError};
-
-use super::secret;
+use lote_vault::file;
 
 /// The daemon may not be reached that way.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +50,7 @@ pub(super) fn operator_tokens(file: Option<&Path>) -> Result<OperatorTokens, Doo
     let Some(path) = file else {
         return Ok(OperatorTokens::default());
     };
-    let content = secret::read(path).map_err(|source| DoorError::TokenFile {
+    let content = file::read(path).map_err(|source| DoorError::TokenFile {
         path: path.to_owned(),
         source,
     })?;

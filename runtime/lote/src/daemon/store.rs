@@ -13,8 +13,6 @@ use lote_store::{
     EtcdTls, OpenError, Store,
 };
 
-use super::secret;
-
 /// The pauses between two attempts to reach a store that is away.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -84,7 +82,10 @@ fn etcd_options(settings: &EtcdSettings) -> Result<EtcdOptions, StoreStartError>
     Ok(EtcdOptions {
         endpoints: settings.endpoints.clone(),
         tls: settings.tls.as_ref().map(tls).transpose()?,
-        prefix: settings.prefix.clone(),
+        prefix: settings
+            .prefix
+            .clone()
+            .unwrap_or_else(|| EtcdOptions::PREFIX_DEFAULT.to_owned()),
     })
 }
 
@@ -96,7 +97,9 @@ fn tls(files: &EtcdTlsFiles) -> Result<EtcdTls, StoreStartError> {
         None => None,
         Some((certificate, key)) => Some(EtcdIdentity {
             certificate: read("etcd-cert", certificate)?,
-            key: secret::read(key).map_err(|source| file_error("etcd-key", key, source))?,
+            key: lote_vault::file::read(key)
+                .map_err(|source| file_error("etcd-key", key, source))?
+                .to_vec(),
         }),
     };
     Ok(EtcdTls {
