@@ -11,21 +11,6 @@ use crate::snapshot::Snapshot;
 /// Keys per list: bounds the memory that ten thousand finished jobs take while they are skipped.
 const PAGE: usize = 500;
 
-/// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-const PREFIXES: [&str; 11] = [
-    key::JOB_STATUS,
-    key::JOBS,
-    key::CLUSTERS,
-    key::CLUSTER_STATUS,
-    key::FILE_SERVERS,
-    key::FILE_SERVER_STATUS,
-    key::NODES,
-    key::DRAINS,
-    key::ALIVE,
-    key::ALLOCATIONS,
-    key::REPORTS,
-];
-
 /// A store taken over.
 pub(super) struct Loaded {
     pub(super) snapshot: Snapshot,
@@ -40,7 +25,7 @@ pub(super) async fn load(store: &dyn Store, config: Config) -> Result<Loaded, St
     snapshot.start_loading();
     let first = store.revision().await?;
     let mut last = first;
-    for prefix in PREFIXES {
+    for prefix in Snapshot::PREFIXES {
         last = last.max(load_prefix(store, &mut snapshot, prefix).await?);
     }
     let mut watch = store.watch("", first + 1).await?;

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use lote_model::id::JobUid;
 use lote_model::job::JobStatus;
+use lote_model::key;
 use lote_store::{Event, Revision, StoreError, Versioned};
 
 use super::Snapshot;
@@ -23,6 +24,21 @@ pub struct Loading {
 }
 
 impl Snapshot {
+    /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
+    pub const PREFIXES: [&str; 11] = [
+        key::JOB_STATUS,
+        key::JOBS,
+        key::CLUSTERS,
+        key::CLUSTER_STATUS,
+        key::FILE_SERVERS,
+        key::FILE_SERVER_STATUS,
+        key::NODES,
+        key::DRAINS,
+        key::ALIVE,
+        key::ALLOCATIONS,
+        key::REPORTS,
+    ];
+
     /// Starts to load: statuses of jobs come before the jobs. Nothing may be decided until
     /// [`Snapshot::end_loading`].
     pub fn start_loading(&mut self) {

@@ -14,6 +14,7 @@ use lote_model::job::{
 use lote_model::name::{GroupName, ResourceName};
 use lote_model::node::{Condition, Gpu, NodeRecord};
 use lote_model::path::{ChildPath, JobPath, WorkspacePath};
+use lote_model::plan::{Command, GpuShare, OnFailure, Part, Process};
 use lote_model::state::Priority;
 
 #[expect(clippy::expect_used, reason = "names in tests are literals")]
@@ -107,6 +108,22 @@ impl NodeBuilder {
             since: Timestamp::UNIX_EPOCH,
         });
         self
+    }
+}
+
+/// The process that decides on the node of this rank.
+pub fn worker(rank: u32) -> Process {
+    Process {
+        name: format!("worker-{rank}"),
+        node: rank,
+        command: Command::Argv(vec!["true".into()]),
+        variables: Vec::new(),
+        working_directory: None,
+        output: Some(rank.to_string()),
+        gpus: GpuShare::All,
+        part: Part::Primary,
+        on_failure: OnFailure::FailJob,
+        stage: 0,
     }
 }
 

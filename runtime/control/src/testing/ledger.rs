@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use jiff::Timestamp;
+use lote_model::key;
 use lote_store::{Event, Revision, StoreError, Transaction, Versioned, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::snapshot::Snapshot;
 
 /// Keys and values with revisions.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +36,18 @@ impl Ledger {
     /// A value, if the key is there and the value fits the type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_slice(&self.items.get(key)?.value).ok()
+    }
+
+    /// What a leader knows that takes it over.
+    pub fn load(&self, config: Config, now: Timestamp) -> Result<Snapshot, StoreError> {
+        let mut snapshot = Snapshot::new(config);
+        snapshot.start_loading();
+        let prefixes = Snapshot::PREFIXES.into_iter().chain([key::PLANS]);
+        for item in prefixes.flat_map(|prefix| self.list(prefix)) {
+            snapshot.load(item.clone(), now)?;
+        }
+        snapshot.end_loading();
+        Ok(snapshot)
     }
 
     /// Puts one value.

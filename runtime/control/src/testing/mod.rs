@@ -3,10 +3,12 @@
 
 mod build;
 mod file_server;
+mod fits;
 mod ledger;
 mod world;
 
-pub use build::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node, workspace};
+pub use build::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node, worker, workspace};
 pub use file_server::file_server;
+pub use fits::assert_fits;
 pub use ledger::Ledger;
 pub use world::{World, at_second};

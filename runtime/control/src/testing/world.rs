@@ -11,12 +11,12 @@ use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord, JobStatus};
 use lote_model::key;
-use lote_model::plan::{Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
+use lote_model::plan::{LaunchPlan, Part, Process};
 use lote_model::plan_check::CheckedPlan;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{Event, Transaction};
 
-use super::{ClusterBuilder, JobBuilder, Ledger, NodeBuilder};
+use super::{ClusterBuilder, JobBuilder, Ledger, NodeBuilder, worker};
 use crate::actions::{Action, Decisions, Start};
 use crate::config::Config;
 use crate::decide::decide;
@@ -311,24 +311,19 @@ impl World {
                 .as_ref()
                 .is_none_or(|ranks| ranks.contains(rank))
         };
-        let process = |rank| Process {
-            name: format!("worker-{rank}"),
-            node: rank,
-            command: Command::Argv(vec!["true".into()]),
-            variables: Vec::new(),
-            working_directory: None,
-            output: Some(rank.to_string()),
-            gpus: GpuShare::All,
-            part: if is_primary(&rank) {
+        let part = |rank| {
+            if is_primary(&rank) {
                 Part::Primary
             } else {
                 Part::Supporting
-            },
-            on_failure: OnFailure::FailJob,
-            stage: 0,
+            }
+        };
+        let worker = |rank| Process {
+            part: part(rank),
+            ..worker(rank)
         };
         CheckedPlan::trusted_from_store(LaunchPlan {
-            processes: ranks.map(process).collect(),
+            processes: ranks.map(worker).collect(),
             ..LaunchPlan::default()
         })
     }
@@ -349,29 +344,10 @@ impl World {
 
     /// The leader starts anew: everything is read from the store again.
     pub fn restart(&mut self) {
-        let mut snapshot = Snapshot::new(self.snapshot.config().clone());
-        snapshot.start_loading();
-        let order = [
-            key::JOB_STATUS,
-            key::JOBS,
-            key::CLUSTERS,
-            key::CLUSTER_STATUS,
-            key::FILE_SERVERS,
-            key::FILE_SERVER_STATUS,
-            key::NODES,
-            key::DRAINS,
-            key::ALIVE,
-            key::ALLOCATIONS,
-            key::REPORTS,
-            key::PLANS,
-        ];
-        for item in order.iter().flat_map(|prefix| self.ledger.list(prefix)) {
-            if let Err(error) = snapshot.load(item.clone(), self.now) {
-                tracing::error!(%error, "the snapshot refused a record");
-            }
+        match self.ledger.load(self.snapshot.config().clone(), self.now) {
+            Ok(snapshot) => self.snapshot = snapshot,
+            Err(error) => tracing::error!(%error, "the snapshot refused a record"),
         }
-        snapshot.end_loading();
-        self.snapshot = snapshot;
     }
 }
 

@@ -71,6 +71,19 @@ impl Bench {
         record.uid
     }
 
+    /// Submits so many jobs, one after the other; each tenth of them is a gang of two.
+    pub(crate) async fn submit_mixed(&self, count: usize) {
+        for number in 0..count {
+            let job = job(&format!("j{number:03}"));
+            let job = if number % 10 == 0 {
+                job.nodes(2)
+            } else {
+                job.share(0, 1.0, None)
+            };
+            self.submit(job).await;
+        }
+    }
+
     pub(crate) fn lead(
         &self,
         stop: &CancellationToken,
@@ -173,6 +186,17 @@ pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
         .expect("it does not take for ever")
 }
 
+/// Every job succeeded with its first start, and that was concluded once.
+pub(crate) fn assert_each_ran_once(ended: &BTreeMap<JobUid, (JobStatus, u32)>) {
+    for (uid, (status, times)) in ended {
+        assert_eq!(
+            (status.state, status.attempt, *times),
+            (ExecutionState::Succeeded, 1, 1),
+            "{uid}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_run_to_their_end_and_leave_nothing() {
     let bench = Bench::new(4).await;
@@ -215,17 +239,7 @@ async fn jobs_run_to_their_end_and_leave_nothing() {
 async fn a_leader_that_is_dropped_again_and_again_runs_every_job_once() {
     let bench = Bench::new(3).await;
     let stop = CancellationToken::new();
-    let submitting = async {
-        for number in 0..JOBS {
-            let job = job(&format!("j{number:03}"));
-            let job = if number % 10 == 0 {
-                job.nodes(2)
-            } else {
-                job.share(0, 1.0, None)
-            };
-            bench.submit(job).await;
-        }
-    };
+    let submitting = bench.submit_mixed(JOBS);
     let crashing = async {
         // Times without a pattern, from a tenth of a pass to many passes.
         for round in 0..40_u64 {
@@ -242,13 +256,7 @@ async fn a_leader_that_is_dropped_again_and_again_runs_every_job_once() {
     })
     .await;
     stop.cancel();
-    for (uid, (status, times)) in &ended {
-        assert_eq!(
-            (status.state, status.attempt, *times),
-            (ExecutionState::Succeeded, 1, 1),
-            "{uid}"
-        );
-    }
+    assert_each_ran_once(&ended);
     let runs = bench.runs.lock().expect("a lock");
     assert_eq!(runs.len(), JOBS, "every job was run in one attempt only");
     for ((uid, _), nodes) in runs.iter() {

@@ -10,12 +10,11 @@ use lote_control::testing::job;
 use lote_model::id::NodeName;
 use lote_model::key;
 use lote_model::leader::LeaderRecord;
-use lote_model::state::ExecutionState;
 use lote_store::{Event, Store, Transaction, Write, get_json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::{Bench, soon};
+use crate::driver::{Bench, assert_each_ran_once, soon};
 use crate::fake::FakeFrameworks;
 use crate::held::Held;
 
@@ -143,13 +142,7 @@ async fn a_paused_leader_can_change_nothing() {
     bench.store.revoke_lease(lease).await.expect("a lease");
     let next = Daemon::start(bench.store.clone(), "next");
     let ended = soon(bench.until_ended(2)).await;
-    for (uid, (status, times)) in &ended {
-        assert_eq!(
-            (status.state, status.attempt, *times),
-            (ExecutionState::Succeeded, 1, 1),
-            "{uid}"
-        );
-    }
+    assert_each_ran_once(&ended);
     soon(bench.check_history()).await;
     next.stop().await;
     paused.stop().await;
@@ -192,17 +185,7 @@ async fn leaders_that_change_all_the_time_run_every_job_once() {
     const JOBS: usize = 100;
     let bench = Bench::new(3).await;
     let daemons = ["a", "b", "c"];
-    let submitting = async {
-        for number in 0..JOBS {
-            let job = job(&format!("j{number:03}"));
-            let job = if number % 10 == 0 {
-                job.nodes(2)
-            } else {
-                job.share(0, 1.0, None)
-            };
-            bench.submit(job).await;
-        }
-    };
+    let submitting = bench.submit_mixed(JOBS);
     let changing = async {
         let mut running: Vec<_> = daemons
             .iter()
@@ -221,13 +204,7 @@ async fn leaders_that_change_all_the_time_run_every_job_once() {
         (running, ended)
     })
     .await;
-    for (uid, (status, times)) in &ended {
-        assert_eq!(
-            (status.state, status.attempt, *times),
-            (ExecutionState::Succeeded, 1, 1),
-            "{uid}"
-        );
-    }
+    assert_each_ran_once(&ended);
     soon(bench.check_history()).await;
     for daemon in running {
         daemon.stop().await;

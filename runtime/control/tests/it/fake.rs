@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use lote_control::testing::worker;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase};
 use lote_model::framework::{Frameworks, PlanError, PlannedLaunch, ValidatedSettings};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::key;
-use lote_model::plan::{
-    AllocationInput, Command, GpuShare, JobInput, LaunchPlan, OnFailure, Part, Process,
-};
+use lote_model::plan::{AllocationInput, JobInput, LaunchPlan};
 use lote_model::plan_check;
 use lote_model::problem::Problem;
 use lote_model::report::{Outcome, Report, ReportPhase};
@@ -42,22 +41,10 @@ impl Frameworks for FakeFrameworks {
         _: &JobInput,
         allocation: &AllocationInput,
     ) -> Result<PlannedLaunch, PlanError> {
-        let process = |rank: u32| Process {
-            name: format!("worker-{rank}"),
-            node: rank,
-            command: Command::Argv(vec!["true".into()]),
-            variables: Vec::new(),
-            working_directory: None,
-            output: Some(rank.to_string()),
-            gpus: GpuShare::All,
-            part: Part::Primary,
-            on_failure: OnFailure::FailJob,
-            stage: 0,
-        };
         let processes = allocation
             .nodes
             .iter()
-            .map(|node| process(node.rank))
+            .map(|node| worker(node.rank))
             .collect();
         let plan = LaunchPlan {
             processes,

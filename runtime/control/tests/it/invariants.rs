@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lote_control::actions::{Action, Decisions};
-use lote_control::room::{Amount, Request};
+use lote_control::room::Request;
 use lote_control::snapshot::{ClusterState, Hindrance, NodeState, Snapshot};
-use lote_control::testing::World;
+use lote_control::testing::{World, assert_fits};
 use lote_model::allocation::{Allocation, AllocationPhase, Grant};
 use lote_model::cluster::ClusterStatus;
 use lote_model::id::{JobUid, NodeName};
@@ -48,51 +48,8 @@ pub(crate) fn check(world: &World) {
 
 /// Nothing of one node is granted twice.
 pub(crate) fn check_node(node: &NodeRecord, allocations: &[Allocation]) {
-    let grants: Vec<&Grant> = allocations
-        .iter()
-        .map(|allocation| &allocation.grant)
-        .collect();
-    let sum = grants.iter().fold(Amount::default(), |sum, grant| {
-        sum.plus(&Amount::granted(grant))
-    });
-    assert!(
-        sum.is_within(&Amount::whole(node)),
-        "{} is over-committed: {sum:?}",
-        node.name
-    );
-    assert!(
-        grants.len() == 1 || !grants.iter().any(|grant| grant.exclusive),
-        "something beside an exclusive job"
-    );
-    let gpus: Vec<&str> = grants
-        .iter()
-        .flat_map(|grant| &grant.gpus)
-        .map(|gpu| gpu.uuid.as_str())
-        .collect();
-    assert_eq!(
-        gpus.iter().collect::<BTreeSet<_>>().len(),
-        gpus.len(),
-        "two jobs on one GPU"
-    );
-    assert!(
-        gpus.iter()
-            .all(|uuid| node.gpus.iter().any(|gpu| gpu.uuid == **uuid)),
-        "a GPU of another node"
-    );
-    let ports: Vec<u16> = grants
-        .iter()
-        .flat_map(|grant| grant.ports.clone())
-        .collect();
-    assert_eq!(
-        ports.iter().collect::<BTreeSet<_>>().len(),
-        ports.len(),
-        "two jobs on one port"
-    );
-    let range = node.ports_first..node.ports_first + node.ports_count;
-    assert!(
-        ports.iter().all(|port| range.contains(port)),
-        "a port that is not to lease"
-    );
+    let grants = allocations.iter().map(|allocation| &allocation.grant);
+    assert_fits(node, &grants.collect::<Vec<_>>());
 }
 
 fn check_gangs(world: &World) {

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lote_control::room::Amount;
-use lote_control::testing::Ledger;
+use lote_control::testing::{Ledger, assert_fits};
 use lote_model::allocation::{Allocation, Grant};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{JobRecord, JobStatus};
 use lote_model::key;
-use lote_model::node::{Drain, NodeRecord};
+use lote_model::node::Drain;
 use lote_model::state::ExecutionState;
 use lote_store::{Event, Revision, Versioned};
 
@@ -151,28 +150,7 @@ fn nothing_runs_twice(machines: &[Machine]) {
 fn fits(machine: &Machine) {
     let active = machine.runs.values().filter(|run| run.is_active());
     let grants: Vec<&Grant> = active.map(|run| &run.allocation.grant).collect();
-    let node: &NodeRecord = &machine.builder.0;
-    let sum = grants.iter().fold(Amount::default(), |sum, grant| {
-        sum.plus(&Amount::granted(grant))
-    });
-    assert!(
-        sum.is_within(&Amount::whole(node)),
-        "{} is over-committed",
-        node.name
-    );
-    assert!(
-        grants.len() <= 1 || !grants.iter().any(|grant| grant.exclusive),
-        "something runs beside an exclusive job on {}",
-        node.name
-    );
-    let gpus = || grants.iter().flat_map(|grant| &grant.gpus);
-    let distinct: BTreeSet<&str> = gpus().map(|gpu| gpu.uuid.as_str()).collect();
-    assert_eq!(
-        distinct.len(),
-        gpus().count(),
-        "two jobs on one GPU of {}",
-        node.name
-    );
+    assert_fits(&machine.builder.0, &grants);
 }
 
 /// A job that runs has all its nodes.

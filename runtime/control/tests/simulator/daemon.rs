@@ -5,11 +5,12 @@ use lote_control::config::Config;
 use lote_control::decide::decide;
 use lote_control::launch;
 use lote_control::snapshot::Snapshot;
+use lote_control::testing::worker;
 use lote_model::framework::PlannedLaunch;
 use lote_model::id::NodeName;
 use lote_model::key;
 use lote_model::leader::LeaderRecord;
-use lote_model::plan::{Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
+use lote_model::plan::LaunchPlan;
 use lote_model::plan_check::CheckedPlan;
 use lote_store::{Commit, Revision, Transaction, Write};
 
@@ -18,23 +19,6 @@ use crate::site::{SharedStore, Site};
 
 /// A leader that could not renew for this long leads no more.
 const LEASE: i64 = 10;
-
-/// In which order a leader loads the store.
-const PREFIXES: [&str; 13] = [
-    key::JOB_STATUS,
-    key::JOBS,
-    key::CLUSTERS,
-    key::CLUSTER_STATUS,
-    key::FILE_SERVERS,
-    key::FILE_SERVER_STATUS,
-    key::NODES,
-    key::DRAINS,
-    key::POWER,
-    key::ALIVE,
-    key::ALLOCATIONS,
-    key::REPORTS,
-    key::PLANS,
-];
 
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -154,17 +138,9 @@ fn revision_of(store: &SharedStore, key: &str) -> Option<Revision> {
 
 impl Reign {
     fn begin(store: &SharedStore, elected: Revision, time: jiff::Timestamp) -> Self {
-        let mut snapshot = Snapshot::new(config());
-        snapshot.start_loading();
-        for item in PREFIXES.iter().flat_map(|prefix| store.ledger.list(prefix)) {
-            snapshot
-                .load(item.clone(), time)
-                .expect("a readable record");
-        }
-        snapshot.end_loading();
         Self {
             elected,
-            snapshot,
+            snapshot: store.ledger.load(config(), time).expect("readable records"),
             position: store.revision(),
             under_way: Vec::new(),
             settling: Vec::new(),
@@ -234,21 +210,9 @@ fn config() -> Config {
 /// One process per node, all of which decide.
 fn planned(start: &Start) -> PlannedLaunch {
     let ranks = 0..u32::try_from(start.nodes.len()).unwrap();
-    let process = |rank: u32| Process {
-        name: format!("worker-{rank}"),
-        node: rank,
-        command: Command::Argv(vec!["true".into()]),
-        variables: Vec::new(),
-        working_directory: None,
-        output: Some(rank.to_string()),
-        gpus: GpuShare::All,
-        part: Part::Primary,
-        on_failure: OnFailure::FailJob,
-        stage: 0,
-    };
     PlannedLaunch {
         plan: CheckedPlan::trusted_from_store(LaunchPlan {
-            processes: ranks.map(process).collect(),
+            processes: ranks.map(worker).collect(),
             ..LaunchPlan::default()
         }),
         plugin: "test 0.1.0".into(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lote_control::testing::NodeBuilder;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase};
+use lote_model::fencing;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::ErrorRecord;
 use lote_model::key;
@@ -14,13 +15,13 @@ use lote_store::{Transaction, Write};
 use crate::site::{SharedStore, Site};
 
 /// A lease ends this long after it was renewed.
-const LEASE: i64 = 15;
+const LEASE: i64 = fencing::LEASE.as_secs().cast_signed();
 
 /// How often it is renewed.
 const RENEWAL: i64 = 5;
 
 /// A machine that could not renew for this long ends its jobs.
-const FENCED_AFTER: i64 = 30;
+const FENCED_AFTER: i64 = fencing::FENCED_AFTER.as_secs().cast_signed();
 
 /// One job's part on a machine.
 #[derive(Clone, Debug)]
