@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -201,8 +200,7 @@ impl Daemon {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("process ids are small");
-        kill(Pid::from_raw(pid), signal).expect("it can be signalled");
+        processes::signal(&self.child, signal).expect("it can be signalled");
     }
 }
 

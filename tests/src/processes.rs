@@ -1,6 +1,7 @@
 //! What the kernel says about processes and control groups.
 
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -30,6 +31,17 @@ pub fn kill_all_mentioning(marker: &str) {
     for pid in mentioning(marker) {
         kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
     }
+}
+
+/// Sends a signal to a child that has not been waited for.
+pub fn signal(child: &Child, signal: Signal) -> nix::Result<()> {
+    let pid = i32::try_from(child.id()).expect("process ids are small");
+    kill(Pid::from_raw(pid), signal)
+}
+
+/// Whether a child was started and has not ended.
+pub fn is_running(child: Option<&mut Child>) -> bool {
+    child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
 }
 
 /// The processor time of a process so far, in seconds.

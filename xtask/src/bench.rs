@@ -41,23 +41,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         .current_dir(&workspace.root)
         .env("LOTE_BINARY", &lote)
         .env("LOTE_PLUGIN_DIR", workspace.plugins());
-    end_as(&mut bench)
+    command::end_as(&mut bench)
 }
 
 fn hosts(workspace: &Workspace) -> Result<ExitCode, Error> {
     install::debian_packages(crate::hosts::PACKAGES)?;
     let lote = artifacts::programs(workspace)?;
-    end_as(Command::new(lote.with_file_name(HOSTS.1)).env("LOTE_BINARY", &lote))
-}
-
-/// Runs a program and ends as it does.
-fn end_as(program: &mut Command) -> Result<ExitCode, Error> {
-    let status = program.status().map_err(|source| Error::Start {
-        command: command::line(program),
-        source,
-    })?;
-    Ok(match status.code() {
-        Some(0) => ExitCode::SUCCESS,
-        code => ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
-    })
+    command::end_as(Command::new(lote.with_file_name(HOSTS.1)).env("LOTE_BINARY", &lote))
 }

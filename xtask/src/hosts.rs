@@ -17,13 +17,5 @@ pub(crate) fn run(workspace: &Workspace, count: u8) -> Result<ExitCode, Error> {
     let lote = artifacts::programs(workspace)?;
     let mut hosts = Command::new(lote.with_file_name("hosts"));
     hosts.arg(count.to_string()).env("LOTE_BINARY", &lote);
-    let status = hosts.status().map_err(|source| Error::Start {
-        command: command::line(&hosts),
-        source,
-    })?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    command::end_as(&mut hosts)
 }

@@ -8,9 +8,8 @@ use std::time::Instant;
 
 use lote_tests::client::Client;
 use lote_tests::daemon::binary;
-use lote_tests::{PATIENCE, wait_for};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use lote_tests::{PATIENCE, processes, wait_for};
+use nix::sys::signal::Signal;
 
 use crate::host::Host;
 
@@ -125,9 +124,7 @@ impl HostDaemon {
 
     /// Whether its process is there.
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        processes::is_running(self.child.as_mut())
     }
 
     /// SIGKILL; jobs go on.
@@ -160,8 +157,7 @@ impl HostDaemon {
 
     fn signal(&self, signal: Signal) {
         if let Some(child) = &self.child {
-            let pid = i32::try_from(child.id()).expect("process ids are small");
-            kill(Pid::from_raw(pid), signal).expect("it can be signalled");
+            processes::signal(child, signal).expect("it can be signalled");
         }
     }
 

@@ -3,9 +3,8 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use lote_tests::{PATIENCE, wait_for};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use lote_tests::{PATIENCE, processes, wait_for};
+use nix::sys::signal::Signal;
 
 use crate::host::Host;
 
@@ -79,9 +78,7 @@ impl Member {
 
     /// Whether its process is there.
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        processes::is_running(self.child.as_mut())
     }
 
     /// Whether it can write, which needs a majority.
@@ -115,8 +112,7 @@ impl Member {
 
     fn end(&mut self, signal: Signal) {
         if let Some(mut child) = self.child.take() {
-            let pid = i32::try_from(child.id()).expect("process ids are small");
-            kill(Pid::from_raw(pid), signal).ok();
+            processes::signal(&child, signal).ok();
             child.wait().expect("it can be waited for");
         }
     }
