@@ -136,6 +136,23 @@ impl Daemon {
         });
     }
 
+    /// Removes what is in its data folder, but for some files. It must not run.
+    pub fn empty_data_but(&self, kept: &[&str]) {
+        for entry in std::fs::read_dir(self.data()).expect("its data folder") {
+            let path = entry.expect("an entry of it").path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| kept.contains(&name)) {
+                continue;
+            }
+            let removed = if path.is_dir() {
+                std::fs::remove_dir_all(&path)
+            } else {
+                std::fs::remove_file(&path)
+            };
+            removed.expect("it can be removed");
+        }
+    }
+
     /// Starts it again with the same data, without waiting for it.
     pub fn start_again(&mut self) {
         self.child = spawn(

@@ -23,6 +23,7 @@
 //! * `neighbours` — other services that unmodified clients call; can be switched off.
 //! * `openapi` — the description of all of it, `/v1/openapi.json`.
 //! * `operation` — long-running operations, computed from the store.
+//! * `archive` — writes down finished jobs and has them deleted; `export` — the whole state as lines.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
 //! * `secrets` — sealed beside the record that they belong to.
@@ -36,6 +37,7 @@
 //! based on, and nothing but the store survives a request. Only this crate
 //! names axum.
 
+mod archive;
 mod audit;
 mod auth;
 mod catalogue;
@@ -43,6 +45,7 @@ mod clusters;
 mod error;
 mod events;
 mod experiments;
+mod export;
 mod file_servers;
 mod files;
 mod fleet;
@@ -81,6 +84,7 @@ mod usages;
 mod watches;
 mod workspaces;
 
+pub use archive::Retention;
 pub use audit::{AuditLog, AuditSink, Rotation};
 pub use auth::{OperatorTokens, OperatorTokensError};
 pub use join::JoinOffer;

@@ -10,8 +10,8 @@ use crate::front::{self, Front};
 use crate::jobs::{create, events as job_events, logs, plan};
 use crate::state::ApiState;
 use crate::{
-    catalogue, clusters, events, experiments, file_servers, groups, jobs, join, meta, neighbours,
-    nodes, openapi, operation, remote_login, tokens, usages, workspaces,
+    catalogue, clusters, events, experiments, export, file_servers, groups, jobs, join, meta,
+    neighbours, nodes, openapi, operation, remote_login, tokens, usages, workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.
@@ -161,6 +161,7 @@ fn daemon() -> Routes {
         .route("/v1/nodes/{node}/drain", post(nodes::drain))
         .route("/v1/nodes/{node}/resume", post(nodes::resume))
         .route("/v1/join", post(join::join))
+        .route("/v1/export", post(export::export))
         .route("/v1/plugins", get(meta::plugins))
         .route("/v1/version", get(meta::version))
         .route("/v1/events", get(events::get))

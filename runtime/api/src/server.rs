@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::archive;
 use crate::auth::seats;
 use crate::janitor;
 use crate::routes::router;
@@ -59,6 +60,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let router = router(state.clone());
     let janitor = tokio::spawn(janitor::run(state.clone()));
+    let archive = tokio::spawn(archive::run(state.clone()));
     let seats = tokio::spawn(seats::run(state.clone()));
     let connect =
         |stream, address| connection(stream, Peer(address), router.clone(), state.clone());
@@ -69,7 +71,7 @@ pub async fn serve(
     drop(listener);
     state.stopping.cancel();
     finish(&connections).await;
-    let _ = tokio::join!(janitor, seats);
+    let _ = tokio::join!(janitor, archive, seats);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use lote_store::Store;
 use lote_vault::SealingKey;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::Retention;
 use crate::audit::AuditLog;
 use crate::auth::{Door, OperatorTokens};
 use crate::join::JoinOffer;
@@ -58,6 +59,8 @@ pub struct ApiConfig {
     pub audit: Option<AuditLog>,
     /// Whether reads are written there as well.
     pub audit_reads: bool,
+    /// How long finished jobs are kept. None: until they are deleted.
+    pub retention: Option<Retention>,
     /// How much users may create.
     pub quotas: Quotas,
     /// Whether the services beside Batch AI that its clients call are there.
@@ -84,6 +87,7 @@ impl ApiConfig {
             operator_tokens: OperatorTokens::default(),
             audit: None,
             audit_reads: false,
+            retention: None,
             quotas: Quotas::default(),
             neighbours: true,
             storage_accounts: StorageAccounts::default(),

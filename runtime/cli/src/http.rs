@@ -138,6 +138,13 @@ impl Client {
         Ok(Box::new(response.into_body().into_reader()))
     }
 
+    /// Opens a stream that is asked for with POST.
+    pub fn stream_by_post(&self, action: &str, path: &str) -> Result<Stream, Failure> {
+        let response = self.send(action, Method::POST, path, None, Some("*/*"))?;
+        let response = self.accepted(action, response)?;
+        Ok(Box::new(response.into_body().into_reader()))
+    }
+
     /// Waits until an operation has ended.
     pub fn wait(&self, action: &str, operation: &str) -> Result<(), Failure> {
         let mut pause = POLL_FIRST;

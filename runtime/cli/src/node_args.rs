@@ -12,9 +12,11 @@ use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
 pub use quotas::QuotaArgs;
+pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
 mod quotas;
+mod retention;
 mod store;
 
 /// The options of `lote node`, all optional. The TOML file of `--config` has the
@@ -114,6 +116,9 @@ pub struct NodeArgs {
     /// How much users may create.
     #[command(flatten)]
     pub quotas: QuotaArgs,
+    /// How long finished jobs stay.
+    #[command(flatten)]
+    pub retention: RetentionArgs,
 }
 
 /// `--store`.
@@ -175,6 +180,8 @@ pub struct NodeSettings {
     pub isolation: Isolation,
     /// How much users may create.
     pub quotas: Quotas,
+    /// How long finished jobs stay.
+    pub retention: RetentionSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -236,6 +243,9 @@ pub enum NodeSettingsError {
          needs none of them"
     )]
     EtcdTls,
+    /// Finished jobs cannot be kept so long.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -271,12 +281,14 @@ impl NodeArgs {
         let mut labels = file.labels;
         labels.extend(self.label);
         label::check(&labels)?;
+        let data_dir = self
+            .data_dir
+            .or(file.data_dir)
+            .or(default_data_dir)
+            .ok_or(NodeSettingsError::NoDataDirectory)?;
+        let retention = self.retention.resolve(file.retention, &data_dir)?;
         Ok(NodeSettings {
-            data_dir: self
-                .data_dir
-                .or(file.data_dir)
-                .or(default_data_dir)
-                .ok_or(NodeSettingsError::NoDataDirectory)?,
+            data_dir,
             listen: listen
                 .parse()
                 .map_err(|_| NodeSettingsError::Listen(listen))?,
@@ -295,6 +307,7 @@ impl NodeArgs {
             audit_reads: self.audit_reads || file.audit_reads,
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
             quotas: self.quotas.resolve(file.quotas),
+            retention,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })

@@ -1,6 +1,7 @@
 //! The binary of Lote: `lote node` is the daemon, everything else its client.
 
 mod daemon;
+mod import;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     }
     match Cli::parse().into_invocation() {
         Invocation::Daemon(args) => daemon::run(*args),
+        Invocation::Import(args) => import::run(*args),
         Invocation::Client(client) => lote_cli::run(*client),
     }
 }

@@ -9,6 +9,7 @@
 //! * [`transaction`]: what can be committed, and the limits that hold for every back end.
 //! * [`error`]: what can go wrong.
 //! * [`json`]: typed reads and writes on top of the trait.
+//! * [`dump`]: the whole state as lines of JSON, and back.
 //! * [`embedded`]: the back end for one machine, one file of `redb`.
 //! * [`etcd`]: the back end for many machines.
 //! * `conformance` (feature of the same name): the tests that every back end must pass.
@@ -22,6 +23,7 @@
 pub mod api;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod dump;
 pub mod embedded;
 pub mod error;
 pub mod etcd;

@@ -21,6 +21,7 @@ mod plugins;
 mod requests;
 mod resources;
 mod sdk;
+mod state;
 mod unprivileged;
 
 /// Says aloud that a test cannot run here. `cargo xtask test` counts these lines.

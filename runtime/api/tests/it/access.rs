@@ -69,6 +69,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST",   "/v1/nodes/{node}/resume",                                "a----"),
     // A token of another role than these: see `join`.
     ("POST",   "/v1/join",                                               "-----"),
+    ("POST",   "/v1/export",                                             "a----"),
     ("GET",    "/v1/plugins",                                            "rrrrr"),
     ("GET",    "/v1/version",                                            "rrrrr"),
     ("GET",    "/v1/events",                                             "rrrrr"),

@@ -168,7 +168,7 @@ pub struct EndArgs {
 }
 
 /// Reads `90`, `30s`, `10m`, `2h`, `1d` or an ISO 8601 duration.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a time such as 30s, 10m, 2h or PT1H30M".to_owned();
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

@@ -4,6 +4,7 @@ pub mod file_server;
 pub mod job;
 pub mod resources;
 pub mod run;
+pub mod state;
 pub mod token;
 
 use std::path::PathBuf;
@@ -112,6 +113,10 @@ pub enum Command {
     /// Tokens: who may do what
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Write the whole state into a file of JSON lines, for `lote import`
+    Export(state::ExportArgs),
+    /// Fill the empty store of a daemon that does not run yet
+    Import(state::ImportArgs),
 }
 
 /// `lote node`: the daemon without a subcommand, a client with one.
@@ -150,6 +155,8 @@ pub enum PluginCommand {
 pub enum Invocation {
     /// Run the daemon.
     Daemon(Box<NodeArgs>),
+    /// Fill a daemon's store.
+    Import(Box<state::ImportArgs>),
     /// Talk to a daemon.
     Client(Box<ClientArgs>),
 }
@@ -186,6 +193,8 @@ pub enum ClientCommand {
     Plugin(PluginCommand),
     /// `lote token`.
     Token(token::TokenCommand),
+    /// `lote export`.
+    Export(state::ExportArgs),
 }
 
 impl Cli {
@@ -208,6 +217,8 @@ impl Cli {
             Command::Usage => ClientCommand::Usage,
             Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
             Command::Token(token) => ClientCommand::Token(token),
+            Command::Export(export) => ClientCommand::Export(export),
+            Command::Import(import) => return Invocation::Import(Box::new(import)),
         };
         Invocation::Client(Box::new(ClientArgs {
             global: self.global,

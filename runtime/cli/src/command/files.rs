@@ -1,7 +1,8 @@
 //! `lote job files`.
 
-use std::fs::File as OpenFile;
-use std::io::{self, Read, Write as _};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lote_model::path::JobPath;
@@ -13,6 +14,9 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::follow::{files_url, list_files};
 use crate::show;
+
+/// As programs make files; the user's mask takes away from it.
+const MODE: u32 = 0o666;
 
 pub(super) fn run(context: &Context<'_>, args: FilesArgs) -> Outcome {
     match args.get {
@@ -58,7 +62,7 @@ fn get(
     if to == Path::new("-") {
         copy_out(context, &mut stream).map_err(broken)?;
     } else {
-        let length = copy_to(&mut stream, &to)?;
+        let length = copy_to(&mut stream, &to, MODE)?;
         context.say(&format!(
             "wrote {} ({})",
             to.display(),
@@ -98,7 +102,8 @@ fn missing(file: &str, job: &JobPath, place: &FilePlace, files: &[File]) -> Fail
     ))
 }
 
-fn copy_out(context: &Context<'_>, stream: &mut dyn Read) -> io::Result<()> {
+/// Writes to the standard output.
+pub(super) fn copy_out(context: &Context<'_>, stream: &mut dyn Read) -> io::Result<()> {
     let mut piece = vec![0; 64 << 10];
     loop {
         match stream.read(&mut piece)? {
@@ -110,7 +115,7 @@ fn copy_out(context: &Context<'_>, stream: &mut dyn Read) -> io::Result<()> {
 
 /// Writes beside the target first, so that a broken connection leaves no file
 /// that looks whole.
-fn copy_to(stream: &mut dyn Read, to: &Path) -> Result<u64, Failure> {
+pub(super) fn copy_to(stream: &mut dyn Read, to: &Path, mode: u32) -> Result<u64, Failure> {
     let failed = |source| Failure::File {
         action: "write",
         path: to.to_owned(),
@@ -119,9 +124,11 @@ fn copy_to(stream: &mut dyn Read, to: &Path) -> Result<u64, Failure> {
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let copied = OpenFile::create(&partial).and_then(|mut file| {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    let copied = options.open(&partial).and_then(|mut file| {
         let length = io::copy(stream, &mut file)?;
-        file.flush()?;
+        file.sync_all()?;
         std::fs::rename(&partial, to)?;
         Ok(length)
     });

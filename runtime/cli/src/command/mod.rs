@@ -3,6 +3,7 @@
 mod cluster;
 mod context;
 mod experiment;
+mod export;
 mod file_server;
 mod files;
 mod job;
@@ -36,5 +37,6 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::Usage => usage::run(context),
         ClientCommand::Plugin(command) => node::plugins(context, &command),
         ClientCommand::Token(command) => token::run(context, command),
+        ClientCommand::Export(export) => export::run(context, &export),
     }
 }

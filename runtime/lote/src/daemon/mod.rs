@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lote_api::Retention;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
@@ -43,6 +44,8 @@ use lote_vault::SealingKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::store::{StoreStartError, open as open_store};
+
 /// Threads for calls that block: plugins, directories of jobs, output files.
 const BLOCKING_THREADS_MAX: usize = 64;
 
@@ -55,11 +58,8 @@ const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
 enum StartError {
     #[error(transparent)]
     Settings(#[from] NodeSettingsError),
-    #[error("cannot create the data directory {path}; choose another with --data-dir")]
-    DataDirectory {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    DataDirectory(#[from] DataDirectoryError),
     #[error("cannot start the threads of the daemon")]
     Runtime(#[source] std::io::Error),
     #[error("cannot drop the supplementary groups of root")]
@@ -97,6 +97,14 @@ enum StartError {
     Task(#[source] tokio::task::JoinError),
 }
 
+/// There is no place for data.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create the data directory {path}; choose another with --data-dir")]
+pub(crate) struct DataDirectoryError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(crate) fn run(args: NodeArgs) -> ExitCode {
     start_log();
@@ -121,12 +129,8 @@ fn start_log() {
 }
 
 fn try_run(args: NodeArgs) -> Result<(), StartError> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let is_root = nix::unistd::geteuid().is_root();
-    let default =
-        node_args::default_data_dir(is_root, variable("XDG_STATE_HOME"), variable("HOME"));
-    let settings = args.resolve(default)?;
-    if is_root {
+    let settings = resolve(args)?;
+    if nix::unistd::geteuid().is_root() {
         // Files of jobs are read with the rights of their user; root's own
         // groups would come along. Before any other thread exists.
         FsIdentity::drop_supplementary_groups().map_err(StartError::Groups)?;
@@ -141,9 +145,19 @@ fn try_run(args: NodeArgs) -> Result<(), StartError> {
     runtime.block_on(serve_until_stopped(settings))
 }
 
-fn create_data_directory(path: &Path) -> Result<(), StartError> {
+/// The options with their file and defaults.
+pub(crate) fn resolve(args: NodeArgs) -> Result<NodeSettings, NodeSettingsError> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let is_root = nix::unistd::geteuid().is_root();
+    let default =
+        node_args::default_data_dir(is_root, variable("XDG_STATE_HOME"), variable("HOME"));
+    args.resolve(default)
+}
+
+/// Makes the data directory, which users may pass through and nobody may list.
+pub(crate) fn create_data_directory(path: &Path) -> Result<(), DataDirectoryError> {
     let created = DirBuilder::new().recursive(true).mode(0o711).create(path);
-    created.map_err(|source| StartError::DataDirectory {
+    created.map_err(|source| DataDirectoryError {
         path: path.to_owned(),
         source,
     })
@@ -155,6 +169,7 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
         () = store::wait_until_ready(&*store) => {}
         signal = wait_for_signal() => return signal,
     }
+    store::refuse_half_import(&*store).await?;
     let sealing_key = lote_vault::sealing_key(&settings.data_dir)?;
     let config = node_config(&settings, sealing_key);
     let api = api_config(&settings, &config)?;
@@ -252,6 +267,12 @@ fn node_name(text: &str) -> String {
 fn api_config(settings: &NodeSettings, node: &NodeConfig) -> Result<ApiConfig, StartError> {
     let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
     config.quotas = settings.quotas;
+    config.retention = Some(Retention {
+        jobs_max: settings.retention.jobs_max,
+        age_max: settings.retention.age_max,
+        directory: settings.retention.directory.clone(),
+        is_elected: settings.store != StoreSettings::Embedded,
+    });
     config.neighbours = settings.neighbours;
     config.storage_accounts = settings.storage_accounts.clone();
     config.sealing_key.clone_from(&node.sealing_key);

@@ -8,9 +8,10 @@ use lote_cli::node_args::{EtcdSettings, EtcdTlsFiles, NodeSettings, StoreSetting
 use lote_control::config::Leadership;
 use lote_model::id::NodeName;
 use lote_model::problem::explain;
+use lote_store::dump::is_half_imported;
 use lote_store::{
     EmbeddedOptions, EmbeddedStore, EtcdIdentity, EtcdOptions, EtcdOptionsError, EtcdStore,
-    EtcdTls, OpenError, Store,
+    EtcdTls, OpenError, Store, StoreError,
 };
 
 /// The pauses between two attempts to reach a store that is away.
@@ -19,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// There is no store.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StoreStartError {
+pub(crate) enum StoreStartError {
     #[error(transparent)]
     Embedded(#[from] OpenError),
     #[error(transparent)]
@@ -30,10 +31,14 @@ pub(super) enum StoreStartError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("the store holds half an import: run `lote import` again, with the same options")]
+    HalfImported,
+    #[error("the store does not answer any more")]
+    Silent(#[from] StoreError),
 }
 
 /// Opens the store; etcd may still be away.
-pub(super) async fn open(settings: &NodeSettings) -> Result<Arc<dyn Store>, StoreStartError> {
+pub(crate) async fn open(settings: &NodeSettings) -> Result<Arc<dyn Store>, StoreStartError> {
     match &settings.store {
         StoreSettings::Embedded => {
             let options = EmbeddedOptions::default();
@@ -68,6 +73,14 @@ pub(super) async fn wait_until_ready(store: &dyn Store) {
     if waited {
         tracing::info!("the store answers");
     }
+}
+
+/// A daemon must not work with half a state.
+pub(super) async fn refuse_half_import(store: &dyn Store) -> Result<(), StoreStartError> {
+    if is_half_imported(store).await? {
+        return Err(StoreStartError::HalfImported);
+    }
+    Ok(())
 }
 
 /// Whether others can lead.

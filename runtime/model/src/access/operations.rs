@@ -125,6 +125,7 @@ pub const OPERATIONS: &[Operation] = table! {
     Installation "/v1/nodes/{node}/drain" => { POST NodesWrite }
     Installation "/v1/nodes/{node}/resume" => { POST NodesWrite }
     Installation "/v1/join" => { POST NodesJoin }
+    Installation "/v1/export" => { POST StateExport }
     Shared "/v1/plugins" => { GET PluginsRead }
     Shared "/v1/version" => { GET DescriptionsRead }
     Shared "/v1/events" => { GET JobsRead }

@@ -118,6 +118,8 @@ permissions! {
     NodesDelete = "nodes/delete", Administer;
     /// Join the cluster as a node, and be given its secrets.
     NodesJoin = "nodes/join/action", Join;
+    /// Read the whole state, hashes of tokens and sealed secrets included.
+    StateExport = "export/action", Administer;
     /// Read the list of framework plugins.
     PluginsRead = "plugins/read", Read;
     /// See which tokens there are.

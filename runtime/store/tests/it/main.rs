@@ -9,6 +9,7 @@
 
 mod conformance;
 mod crash;
+mod dump;
 mod etcd;
 mod file;
 mod full_disk;

@@ -11,6 +11,11 @@ use crate::openapi::schemas::installation_events::{LoteChangeEvent, LoteGoneEven
 use crate::openapi::schemas::join::{LoteJoinGrant, LoteJoinParameters};
 use crate::openapi::schemas::node::{LoteDrainParameters, LoteNode, LoteNodeListResult};
 
+/// The answer of an export.
+const EXPORT: &str = "First a line about the export, then `{\"key\", \"value\"}` for every key and `{\"key\", \
+    \"deleted\": true}` for what was deleted meanwhile, in order, and last `{\"end\"}` with the number of lines between. \
+    Without the last line it is not complete.";
+
 pub(crate) fn all() -> Vec<Described> {
     let mut all = groups();
     all.extend(daemon());
@@ -83,6 +88,12 @@ fn daemon() -> Vec<Described> {
             )
             .takes::<LoteJoinParameters>()
             .answers::<LoteJoinGrant>("The secrets of the cluster."),
+            Described::post(
+                "State_Export",
+                "/v1/export",
+                "Reads the whole state as lines of JSON, for `lote import`",
+            )
+            .sends("200", &["application/jsonl"], EXPORT),
             Described::get("Plugins_List", "/v1/plugins", "Lists the framework plugins")
                 .answers::<LotePluginListResult>("The plugins."),
             events(),
