@@ -9,7 +9,7 @@ use lote_model::problem::explain;
 use lote_store::StoreError;
 use lote_store::dump::{Header, ImportError, ImportPlan};
 
-use crate::daemon::{self, DataDirectoryError, StoreStartError};
+use crate::daemon::{self, DataDirectoryError, OpenStoreError};
 
 /// Nothing was imported, or not everything.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ enum Error {
     #[error(transparent)]
     Key(#[from] lote_vault::KeyError),
     #[error(transparent)]
-    Store(#[from] StoreStartError),
+    Store(#[from] OpenStoreError),
     #[error("the store does not answer")]
     Silent(#[source] StoreError),
     #[error(transparent)]
