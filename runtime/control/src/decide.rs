@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use lote_model::allocation::{AllocationPhase, Grant};
+use lote_model::cluster::Withdrawal;
 use lote_model::id::{JobUid, NodeName};
 use lote_store::{StoreError, Transaction};
 
@@ -26,12 +27,9 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
     let mut pass = Pass::new(snapshot, now);
     pass.step_jobs();
     pass.erase_finished();
-    for key in pass.open_clusters() {
-        scaling::fill(&mut pass, &key);
-    }
-    for key in pass.clusters_with_waiting() {
-        placement::place_waiting(&mut pass, &key);
-    }
+    pass.supply_clusters(false);
+    scaling::preemption::withdraw(&mut pass);
+    pass.supply_clusters(true);
     for key in snapshot.clusters().keys() {
         scaling::settle(&mut pass, key);
     }
@@ -55,6 +53,10 @@ pub(crate) struct Pass<'a> {
     pub(crate) taken_by_any: BTreeSet<&'a NodeName>,
     /// Jobs that this pass starts, or ends because they cannot be started.
     pub(crate) started: BTreeSet<&'a JobUid>,
+    /// Nodes that clusters lose though they would rather keep them, and why.
+    pub(crate) withdrawn: BTreeMap<ClusterKey, BTreeMap<&'a NodeName, Withdrawal>>,
+    /// Nodes of the pool that dedicated clusters need, which those of low priority leave alone.
+    pub(crate) claimed: BTreeSet<&'a NodeName>,
     /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
     pub(crate) short: BTreeSet<(String, ClusterKey)>,
 }
@@ -70,9 +72,12 @@ impl<'a> Pass<'a> {
             taken: BTreeMap::new(),
             taken_by_any: BTreeSet::new(),
             started: BTreeSet::new(),
+            withdrawn: BTreeMap::new(),
+            claimed: BTreeSet::new(),
             short: BTreeSet::new(),
         };
         pass.find_lost_nodes();
+        pass.withdraw_drained_nodes();
         pass
     }
 
@@ -85,6 +90,35 @@ impl<'a> Pass<'a> {
                 self.wake_at(lost_at);
             }
         }
+    }
+
+    fn withdraw_drained_nodes(&mut self) {
+        for (name, node) in self.snapshot.drained_nodes() {
+            if let Some(key) = &node.cluster {
+                self.withdraw(key, name, Withdrawal::Drained);
+            }
+        }
+    }
+
+    /// A cluster loses a node. The first reason stays, except that a drained node whose jobs
+    /// may end is taken from these for any other reason.
+    pub(crate) fn withdraw(&mut self, key: &ClusterKey, name: &'a NodeName, why: Withdrawal) {
+        let withdrawn = self.withdrawn.entry(key.clone()).or_default();
+        let reason = withdrawn.entry(name).or_insert(why);
+        if *reason == Withdrawal::Drained {
+            *reason = why;
+        }
+    }
+
+    /// Why a cluster loses a node in this pass.
+    pub(crate) fn withdrawal(&self, key: &ClusterKey, name: &NodeName) -> Option<Withdrawal> {
+        self.withdrawn.get(key)?.get(name).copied()
+    }
+
+    /// Whether the cluster of a node loses it in this pass.
+    pub(crate) fn is_withdrawn(&self, name: &NodeName) -> bool {
+        let key = self.node(name).and_then(|node| node.cluster.as_ref());
+        key.is_some_and(|key| self.withdrawal(key, name).is_some())
     }
 
     /// Asks for another pass at this time, which lies in the future.
@@ -147,6 +181,24 @@ impl<'a> Pass<'a> {
                 self.decisions.actions.push(Action::Change(change));
             }
             Err(error) => tracing::error!(?subject, what, %error, "a decision cannot be written"),
+        }
+    }
+
+    /// Gives clusters of one priority nodes, and their jobs places.
+    fn supply_clusters(&mut self, low_priority: bool) {
+        let is_of_these = |pass: &Self, key: &ClusterKey| {
+            pass.cluster(key)
+                .is_some_and(|cluster| cluster.is_low_priority() == low_priority)
+        };
+        for key in self.open_clusters() {
+            if is_of_these(self, &key) {
+                scaling::fill(self, &key);
+            }
+        }
+        for key in self.clusters_with_waiting() {
+            if is_of_these(self, &key) {
+                placement::place_waiting(self, &key);
+            }
         }
     }
 
@@ -228,7 +280,7 @@ impl<'a> Pass<'a> {
                 match step {
                     Step::Erase => self.change(subject, "erase", Ok(change::erase(job, gang))),
                     Step::Conclude(verdict) => {
-                        let what = if verdict == Verdict::Requeued {
+                        let what = if matches!(verdict, Verdict::Requeued(_)) {
                             "requeue"
                         } else {
                             "conclude"

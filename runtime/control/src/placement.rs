@@ -217,16 +217,17 @@ impl<'a> Walk<'a> {
             }
         }
         pass.started.insert(&job.record.uid);
+        let status = job.status.as_ref();
         pass.decisions.actions.push(Action::Start(Start {
             record: Arc::clone(&job.record),
             record_revision: job.record_revision,
             status_revision: job.status_revision,
             attempt: job.attempt() + 1,
-            previous_nodes: job
-                .status
-                .as_ref()
+            previous_nodes: status
                 .map(|status| status.previous_nodes.clone())
                 .unwrap_or_default(),
+            requeued: status.and_then(|status| status.requeued.clone()),
+            uncounted_attempts: status.map_or(0, |status| status.uncounted_attempts),
             nodes: start_nodes,
         }));
     }
@@ -248,7 +249,10 @@ fn grant(
     name: &NodeName,
     node: &NodeState,
 ) -> Option<Grant> {
-    let record = node.record.as_deref()?;
+    let record = node
+        .record
+        .as_deref()
+        .filter(|_| !pass.is_withdrawn(name))?;
     // Sums first: most nodes of a busy cluster are refused here, without making lists.
     if !amount
         .plus(&pass.held_on(name, node))

@@ -4,11 +4,13 @@
 //! automatically takes nodes only as placement finds whole gangs for them, so that no cluster
 //! holds a part of what it needs while another holds the rest.
 
-use std::collections::BTreeSet;
+pub(crate) mod preemption;
+mod shortage;
 
-use lote_model::cluster::{ClusterRecord, ClusterStatus, ScaleSettings};
+use std::collections::{BTreeMap, BTreeSet};
+
+use lote_model::cluster::{ClusterRecord, ClusterStatus, ScaleSettings, Withdrawal};
 use lote_model::id::NodeName;
-use lote_model::job::ErrorRecord;
 use lote_model::node_setup::NodeSetup;
 use lote_model::state::AllocationState;
 
@@ -16,8 +18,8 @@ use crate::actions::{Action, Change, Subject};
 use crate::change;
 use crate::decide::Pass;
 use crate::reservation::Reservation;
-use crate::snapshot::{ClusterKey, ClusterState};
-use crate::time::after;
+use crate::snapshot::{ClusterKey, ClusterState, Hindrance};
+use crate::time::{after, after_seconds};
 
 /// How many waiting jobs are asked whether they need an idle node before it is released.
 const CLAIMANTS_MAX: usize = 16;
@@ -28,11 +30,16 @@ struct Moves {
     dropped: BTreeSet<NodeName>,
     leaving: BTreeSet<NodeName>,
     returning: BTreeSet<NodeName>,
+    /// Those that leave, or leave already, though the cluster would rather keep them.
+    withdrawn: BTreeMap<NodeName, Withdrawal>,
 }
 
 impl Moves {
     fn are_none(&self) -> bool {
-        self.dropped.is_empty() && self.leaving.is_empty() && self.returning.is_empty()
+        self.dropped.is_empty()
+            && self.leaving.is_empty()
+            && self.returning.is_empty()
+            && self.withdrawn.is_empty()
     }
 }
 
@@ -45,9 +52,10 @@ pub(crate) fn pool<'a>(
         .record
         .as_ref()
         .map_or("", |record| &record.properties.vm_size);
-    pass.snapshot
-        .pool(size)
-        .filter(|name| !pass.taken_by_any.contains(name))
+    let yields = cluster.is_low_priority();
+    pass.snapshot.pool(size).filter(move |name| {
+        !pass.taken_by_any.contains(name) && !(yields && pass.claimed.contains(name))
+    })
 }
 
 /// How many nodes of the pool placement may take for the cluster.
@@ -59,16 +67,28 @@ pub(crate) fn free_in_pool(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterS
     let Some(ScaleSettings::AutoScale(_)) = scale.filter(|_| !cluster.in_flight) else {
         return 0;
     };
-    let room = (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster));
+    let room = room(pass, key, cluster);
     pool(pass, cluster).take(room).count()
 }
 
-/// How many nodes the cluster has, those it takes in this pass included.
+/// How many more nodes the cluster may have.
+fn room(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+    (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster))
+}
+
+/// How many nodes the cluster has, those it takes in this pass included and those that are
+/// taken from it left out.
 fn size(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let own = cluster
-        .effective_status()
-        .map_or(0, |status| status.nodes.len());
-    own + pass.taken.get(key).map_or(0, BTreeSet::len)
+    let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
+    let Some(status) = cluster.effective_status() else {
+        return taken;
+    };
+    let withdrawn = pass.withdrawn.get(key).into_iter().flatten();
+    let withdrawn = withdrawn.filter(|(name, _)| {
+        status.nodes.contains(**name) && !status.withdrawn.contains_key(**name)
+    });
+    let lost = status.withdrawn.len() + withdrawn.count();
+    status.nodes.len().saturating_sub(lost) + taken
 }
 
 /// Moves a node from the pool into the cluster.
@@ -114,23 +134,71 @@ fn wanted(record: &ClusterRecord, is_new: bool) -> usize {
     count as usize
 }
 
-/// Nodes that stay, and those that were to leave and are well.
-fn staying(pass: &Pass<'_>, status: &ClusterStatus) -> (usize, Vec<NodeName>) {
-    let is_lost = |name: &&NodeName| pass.lost.contains(*name);
-    let lost = pass
-        .lost
-        .iter()
-        .filter(|name| status.nodes.contains(**name) && !status.leaving.contains(**name));
-    let leaving = status
-        .leaving
-        .iter()
-        .filter(|name| !is_lost(name))
-        .cloned()
-        .collect();
-    (
-        (status.nodes.len() - status.leaving.len()).saturating_sub(lost.count()),
-        leaving,
-    )
+/// How the nodes of a cluster stand before a pass moves any.
+#[derive(Debug, Default)]
+struct Standing {
+    /// How many stay.
+    staying: usize,
+    /// Those that were to leave, are well and could stay as well.
+    leaving: Vec<NodeName>,
+    /// Those that were to leave because they were drained, and are so no more.
+    resumed: Vec<NodeName>,
+}
+
+fn standing(pass: &Pass<'_>, key: &ClusterKey, status: &ClusterStatus) -> Standing {
+    let stays = |name: &NodeName| status.nodes.contains(name) && !status.leaving.contains(name);
+    let withdrawn = pass.withdrawn.get(key);
+    let withdrawn = withdrawn.into_iter().flat_map(BTreeMap::keys).copied();
+    let lost = pass.lost.iter().copied();
+    let gone: BTreeSet<&NodeName> = withdrawn.chain(lost).filter(|name| stays(name)).collect();
+    let mut standing = Standing {
+        staying: (status.nodes.len() - status.leaving.len()).saturating_sub(gone.len()),
+        ..Standing::default()
+    };
+    for name in &status.leaving {
+        if pass.lost.contains(name) || pass.withdrawal(key, name).is_some() {
+            continue;
+        }
+        match status.withdrawn.get(name) {
+            None => standing.leaving.push(name.clone()),
+            Some(Withdrawal::Drained) => standing.resumed.push(name.clone()),
+            Some(Withdrawal::Preempted | Withdrawal::BudgetSpent) => {}
+        }
+    }
+    standing
+}
+
+/// How many nodes the cluster lacks of those that it shall have in any case.
+fn missing(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+    let Some(record) = &cluster.record else {
+        return 0;
+    };
+    let status = cluster.effective_status();
+    let is_new = status.is_none();
+    let standing = status.map_or_else(Standing::default, |status| standing(pass, key, status));
+    let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
+    let present = standing.staying + standing.leaving.len() + standing.resumed.len() + taken;
+    wanted(record, is_new).saturating_sub(present)
+}
+
+/// How many nodes the cluster has beyond those that it shall have in any case.
+fn surplus_over_wanted(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+    let wanted = cluster
+        .record
+        .as_ref()
+        .map_or(0, |record| wanted(record, false));
+    let status = cluster.effective_status();
+    let staying = status.map_or(0, |status| standing(pass, key, status).staying);
+    let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
+    (staying + taken).saturating_sub(wanted)
+}
+
+/// Whether jobs wait for nodes of the cluster.
+fn waits(pass: &Pass<'_>, cluster: &ClusterState) -> bool {
+    let mut queue = cluster.queue.iter();
+    queue.any(|(queue_key, waiting)| {
+        waiting.hindrance != Hindrance::Starting && !pass.started.contains(&queue_key.uid)
+    })
 }
 
 /// Takes what a cluster shall have in any case.
@@ -141,9 +209,7 @@ pub(crate) fn fill(pass: &mut Pass<'_>, key: &ClusterKey) {
     let Some(record) = &cluster.record else {
         return;
     };
-    let status = cluster.effective_status();
-    let (staying, leaving) = status.map_or_else(Default::default, |status| staying(pass, status));
-    let missing = wanted(record, status.is_none()).saturating_sub(staying + leaving.len());
+    let missing = missing(pass, key, cluster);
     let joining: Vec<_> = pool(pass, cluster).take(missing).collect();
     if joining.len() < missing {
         pass.short
@@ -217,16 +283,20 @@ fn moves(
             .filter(|name| status.nodes.contains(**name))
             .map(|name| (*name).clone()),
     );
+    withdraw(pass, key, status, &mut moves);
     let is_empty = |name: &&NodeName| pass.node(name).is_none_or(|node| node.holds.is_empty());
-    let (staying, leaving) = staying(pass, status);
+    let standing = standing(pass, key, status);
+    let staying = standing.staying;
     let joining = pass.taken.get(key).map_or(0, BTreeSet::len);
     let wanted = wanted(record, false);
     let most = (cluster.nodes_max() as usize).max(wanted);
-    moves.returning.extend(
-        leaving
-            .into_iter()
-            .take(wanted.saturating_sub(staying + joining)),
-    );
+    let leaving = standing.leaving.into_iter();
+    let leaving = leaving.take(wanted.saturating_sub(staying + joining));
+    moves.returning.extend(leaving);
+    // One that was drained comes back to whoever still has a place for it.
+    let places = most.saturating_sub(staying + joining + moves.returning.len());
+    let resumed = standing.resumed.into_iter().take(places);
+    moves.returning.extend(resumed);
     let gone = status
         .leaving
         .iter()
@@ -234,7 +304,7 @@ fn moves(
         .filter(is_empty);
     moves.dropped.extend(gone.cloned());
     let surplus = (staying + moves.returning.len() + joining).saturating_sub(most);
-    shrink(pass, status, surplus, &mut moves);
+    shrink(pass, key, status, surplus, &mut moves);
     let spare = (staying + joining).saturating_sub(wanted + surplus);
     if spare > 0 && moves.returning.is_empty() {
         release_idle(pass, key, cluster, record, spare, &mut moves);
@@ -242,19 +312,51 @@ fn moves(
     moves
 }
 
+/// Gives up the nodes that are taken from the cluster.
+fn withdraw(pass: &Pass<'_>, key: &ClusterKey, status: &ClusterStatus, moves: &mut Moves) {
+    let withdrawn = pass.withdrawn.get(key).into_iter().flatten();
+    let is_here = |name: &NodeName| status.nodes.contains(name) && !pass.lost.contains(name);
+    for (name, why) in withdrawn.filter(|(name, _)| is_here(name)) {
+        if !is_in_use(pass, name) {
+            moves.dropped.insert((*name).clone());
+            continue;
+        }
+        // What leaves already for another reason goes on as it does, unless it can no longer
+        // wait for its jobs.
+        let known = status.withdrawn.get(*name);
+        let is_news = match (known, why) {
+            (None, Withdrawal::Drained) => !status.leaving.contains(*name),
+            (None | Some(Withdrawal::Drained), why) => known != Some(why),
+            _ => false,
+        };
+        if is_news {
+            moves.withdrawn.insert((*name).clone(), *why);
+        }
+    }
+}
+
+/// Whether something is held of a node, by this pass too.
+fn is_in_use(pass: &Pass<'_>, name: &NodeName) -> bool {
+    pass.placed.contains_key(name) || pass.node(name).is_some_and(|node| !node.holds.is_empty())
+}
+
 /// Gives up nodes beyond what the cluster may have: empty ones at once, others when their jobs
 /// are done or stopped.
-fn shrink(pass: &Pass<'_>, status: &ClusterStatus, surplus: usize, moves: &mut Moves) {
+fn shrink(
+    pass: &Pass<'_>,
+    key: &ClusterKey,
+    status: &ClusterStatus,
+    surplus: usize,
+    moves: &mut Moves,
+) {
     if surplus == 0 {
         return;
     }
-    let is_in_use = |name: &NodeName| {
-        pass.placed.contains_key(name) || pass.node(name).is_some_and(|node| !node.holds.is_empty())
-    };
-    let staying = status.nodes.iter().rev();
-    let staying =
-        staying.filter(|name| !status.leaving.contains(*name) && !moves.dropped.contains(*name));
-    let (in_use, empty): (Vec<_>, Vec<_>) = staying.partition(|name| is_in_use(name));
+    let staying = status.nodes.iter().rev().filter(|name| {
+        let is_leaving = status.leaving.contains(*name) || moves.dropped.contains(*name);
+        !is_leaving && pass.withdrawal(key, name).is_none()
+    });
+    let (in_use, empty): (Vec<_>, Vec<_>) = staying.partition(|name| is_in_use(pass, name));
     let to_drop: Vec<_> = empty.into_iter().take(surplus).cloned().collect();
     let rest = surplus - to_drop.len();
     moves.dropped.extend(to_drop);
@@ -284,7 +386,10 @@ fn release_idle(
         let Some(node) = pass.node(name).filter(|_| !pass.placed.contains_key(name)) else {
             continue;
         };
-        let release_at = after(node.idle_since, pass.snapshot.config().idle_delay);
+        let release_at = match record.properties.lote.idle_delay {
+            Some(delay) => after_seconds(node.idle_since, delay),
+            None => after(node.idle_since, pass.snapshot.config().idle_delay),
+        };
         if release_at <= pass.now || is_wanted_elsewhere {
             due.push(name);
         } else {
@@ -334,7 +439,10 @@ fn new_status(
             .filter(|name| !moves.dropped.contains(*name))
             .count()
     });
-    let leaving = (left_leaving + moves.leaving.len()).saturating_sub(moves.returning.len());
+    let withdrawn = moves.withdrawn.keys();
+    let withdrawn = withdrawn.filter(|name| old.is_some_and(|old| !old.leaving.contains(*name)));
+    let leaving = (left_leaving + moves.leaving.len() + withdrawn.count())
+        .saturating_sub(moves.returning.len());
     let missing = wanted(record, false).saturating_sub(nodes.saturating_sub(leaving));
     let state = if missing > 0 || leaving > 0 {
         AllocationState::Resizing
@@ -343,7 +451,7 @@ fn new_status(
     };
     let set_up = record.properties.node_setup.as_ref();
     let mut errors = set_up.map(NodeSetup::errors).unwrap_or_default();
-    errors.extend((missing > 0).then(|| too_few_nodes(record, missing)));
+    errors.extend(shortage::errors(pass, record, missing));
     let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors);
     if is_same && joining.is_none_or(BTreeSet::is_empty) && moves.are_none() {
         return None;
@@ -354,26 +462,24 @@ fn new_status(
         .extend(joining.into_iter().flatten().map(|name| (*name).clone()));
     status.nodes.retain(|name| !moves.dropped.contains(name));
     status.leaving.extend(moves.leaving.iter().cloned());
+    status.leaving.extend(moves.withdrawn.keys().cloned());
+    let withdrawn = moves.withdrawn.iter();
+    status
+        .withdrawn
+        .extend(withdrawn.map(|(name, why)| (name.clone(), *why)));
     status
         .leaving
         .retain(|name| !moves.dropped.contains(name) && !moves.returning.contains(name));
+    let ClusterStatus {
+        leaving, withdrawn, ..
+    } = &mut status;
+    withdrawn.retain(|name, _| leaving.contains(name));
     if status.allocation_state != state || status.allocation_state_since.is_none() {
         status.allocation_state_since = Some(pass.now);
     }
     status.allocation_state = state;
     status.errors = errors;
     Some(status)
-}
-
-fn too_few_nodes(record: &ClusterRecord, missing: usize) -> ErrorRecord {
-    let size = &record.properties.vm_size;
-    ErrorRecord::new(
-        "NotEnoughNodes",
-        format!(
-            "the pool has no more free nodes of size '{size}', {missing} are missing: add machines, \
-             or scale another cluster of this size down"
-        ),
-    )
 }
 
 #[cfg(test)]

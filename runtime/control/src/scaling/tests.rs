@@ -267,3 +267,129 @@ fn a_lost_node_is_replaced() {
     world.settle();
     assert_eq!(nodes(&world, &cluster), ["n2"]);
 }
+
+fn leaving(world: &World, cluster: &ClusterBuilder) -> Vec<String> {
+    let status = world.cluster_status(cluster).unwrap();
+    status.leaving.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_drained_node_is_replaced_and_leaves_when_its_jobs_are_done() {
+    let mut world = world(2);
+    let cluster = cluster("c").manual(1);
+    world.put_cluster(&cluster);
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.drain("n1");
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), ["n1", "n2"]);
+    assert_eq!(leaving(&world, &cluster), ["n1"]);
+    assert_eq!(state(&world, &uid), ExecutionState::Running);
+    let phase = world.allocation(&uid, &NodeName::new("n1")).unwrap().phase;
+    assert_eq!(phase, AllocationPhase::Run, "its job may end");
+    world.restart();
+    world.end(&uid, "n1", Outcome::Completed);
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), ["n2"]);
+    assert_eq!(state(&world, &uid), ExecutionState::Succeeded);
+    assert_eq!(world.snapshot.pool("cpu").count(), 0);
+    world.resume("n1");
+    world.settle();
+    assert_eq!(world.snapshot.pool("cpu").count(), 1);
+}
+
+#[test]
+fn a_cluster_says_that_a_drained_node_could_help() {
+    let mut world = world(1);
+    world.add_node(&node("other").size("gpu"));
+    world.drain("other");
+    let cluster = cluster("c").manual(1);
+    world.put_cluster(&cluster);
+    world.settle();
+    world.drain("n1");
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), [""; 0]);
+    let status = world.cluster_status(&cluster).unwrap();
+    let errors = status.errors.iter();
+    let said: Vec<_> = errors
+        .map(|error| (error.code.as_str(), &error.message))
+        .collect();
+    assert_eq!(said[0].0, "NotEnoughNodes");
+    assert_eq!(said[1].0, "NodeDrained");
+    assert!(said[1].1.starts_with("1 node of size"), "{}", said[1].1);
+    assert!(said[1].1.contains("resume n1"), "{}", said[1].1);
+    world.resume("n1");
+    world.settle();
+    let status = world.cluster_status(&cluster).unwrap();
+    assert_eq!((status.nodes.len(), status.errors.len()), (1, 0));
+}
+
+#[test]
+fn a_node_that_is_resumed_in_time_stays() {
+    for cluster in [cluster("c").manual(1), cluster("c").auto(0, 1)] {
+        let mut world = world(1);
+        world.put_cluster(&cluster);
+        let uid = world.submit(job("j").share(0, 1.0, None));
+        world.settle();
+        world.drain("n1");
+        world.settle();
+        assert_eq!(leaving(&world, &cluster), ["n1"]);
+        let second = world.submit(job("second").share(0, 1.0, None));
+        world.settle();
+        assert_eq!(state(&world, &second), ExecutionState::Queued);
+        world.resume("n1");
+        world.settle();
+        assert_eq!(leaving(&world, &cluster), [""; 0]);
+        assert_eq!(state(&world, &second), ExecutionState::Running);
+        assert_eq!(state(&world, &uid), ExecutionState::Running);
+    }
+}
+
+#[test]
+fn a_full_automatic_cluster_grows_past_a_drained_node() {
+    let mut world = world(2);
+    let cluster = cluster("c").auto(0, 1);
+    world.put_cluster(&cluster);
+    world.submit(job("j"));
+    world.settle();
+    world.drain("n1");
+    let second = world.submit(job("second"));
+    world.settle();
+    assert_eq!(state(&world, &second), ExecutionState::Running);
+}
+
+#[test]
+fn a_cluster_without_nodes_does_not_wait_for_a_drained_one() {
+    let mut world = world(1);
+    let cluster = cluster("c").manual(1);
+    world.put_cluster(&cluster);
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.drain("n1");
+    world.settle();
+    world.put_cluster(&cluster.clone().manual(0));
+    world.settle();
+    let phase = world.allocation(&uid, &NodeName::new("n1")).unwrap().phase;
+    assert_eq!(phase, AllocationPhase::Stop);
+}
+
+#[test]
+fn a_cluster_may_keep_idle_nodes_as_long_as_it_says() {
+    let mut world = world(1);
+    let cluster = cluster("c").auto(0, 1).idle_delay_seconds(300);
+    world.put_cluster(&cluster);
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.end(&uid, "n1", Outcome::Completed);
+    world.settle();
+    world.advance_seconds(299);
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), ["n1"]);
+    assert_eq!(
+        world.decide().wake_at,
+        Some(crate::testing::at_second(1300))
+    );
+    world.advance_seconds(1);
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), [""; 0]);
+}

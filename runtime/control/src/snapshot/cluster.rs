@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use lote_model::cluster::{ClusterRecord, ClusterStatus, NodeDeallocationOption, ScaleSettings};
+use lote_model::cluster::{
+    ClusterRecord, ClusterStatus, NodeDeallocationOption, ScaleSettings, Withdrawal,
+};
 use lote_model::duration::Seconds;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::state::Priority;
@@ -123,21 +125,42 @@ impl ClusterState {
         self.record.is_none() && self.status.is_none() && self.live_jobs == 0 && !self.in_flight
     }
 
-    /// The nodes that are its own, and whether each takes no new job. One that is being given up
-    /// stays its own until that is stored, so that no node is ever stored in two clusters.
-    fn members(&self) -> BTreeMap<NodeName, bool> {
+    /// Whether its nodes may be taken for dedicated clusters.
+    pub fn is_low_priority(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.properties.is_low_priority())
+    }
+
+    /// The nodes that are its own. One that is being given up stays its own until that is
+    /// stored, so that no node is ever stored in two clusters.
+    fn members(&self) -> BTreeMap<NodeName, Membership> {
+        let given_up = Membership {
+            leaving: true,
+            withdrawal: None,
+        };
         let stored = self.status.iter().flat_map(|status| &status.nodes);
-        let mut members: BTreeMap<_, _> = stored.map(|name| (name.clone(), true)).collect();
+        let mut members: BTreeMap<_, _> = stored.map(|name| (name.clone(), given_up)).collect();
         if let Some(status) = self.effective_status() {
-            members.extend(
-                status
-                    .nodes
-                    .iter()
-                    .map(|name| (name.clone(), status.leaving.contains(name))),
-            );
+            members.extend(status.nodes.iter().map(|name| {
+                let membership = Membership {
+                    leaving: status.leaving.contains(name),
+                    withdrawal: status.withdrawn.get(name).copied(),
+                };
+                (name.clone(), membership)
+            }));
         }
         members
     }
+}
+
+/// How a node stands in its cluster.
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    /// It takes no new job.
+    leaving: bool,
+    /// Why, if the cluster would rather keep it.
+    withdrawal: Option<Withdrawal>,
 }
 
 impl Snapshot {
@@ -157,13 +180,15 @@ impl Snapshot {
             if node.cluster.as_ref() == Some(key) {
                 node.cluster = None;
                 node.leaving = false;
+                node.withdrawal = None;
             }
             self.refresh_node(name);
         }
-        for (name, leaving) in members {
+        for (name, membership) in members {
             let node = self.node_mut(&name, now);
             node.cluster = Some(key.clone());
-            node.leaving = leaving;
+            node.leaving = membership.leaving;
+            node.withdrawal = membership.withdrawal;
             self.refresh_node(&name);
         }
         self.drop_needless_cluster(key);

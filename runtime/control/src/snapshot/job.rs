@@ -107,6 +107,13 @@ impl LiveJob {
         self.status.as_ref().map_or(0, |status| status.attempt)
     }
 
+    /// How many of its starts count among those that it has.
+    pub fn counted_attempts(&self) -> u32 {
+        let uncounted = |status: &JobStatus| status.uncounted_attempts;
+        self.attempt()
+            .saturating_sub(self.status.as_ref().map_or(0, uncounted))
+    }
+
     /// When it reaches its limit, while it runs and nothing ends it yet.
     fn deadline(&self) -> Option<Timestamp> {
         let status = self.status.as_ref()?;

@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::id::{JobUid, NodeName};
+use lote_model::job::RequeueCause;
 
 pub use cluster::{ClusterState, Hindrance, QueueKey, Waiting};
 pub use file_server::{FileServerPlace, FileServerState};
@@ -49,6 +51,8 @@ pub struct Snapshot {
     nodes: BTreeMap<NodeName, NodeState>,
     /// Nodes without a lease.
     absent: BTreeSet<NodeName>,
+    /// Nodes on which the operator wants no new jobs.
+    drained: BTreeSet<NodeName>,
     /// Nodes that can join a cluster, by their size in lower case.
     pool: BTreeMap<String, BTreeSet<NodeName>>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
@@ -97,6 +101,13 @@ impl Snapshot {
         self.absent
             .iter()
             .filter_map(move |name| Some((name, since(name)?)))
+    }
+
+    /// Nodes on which the operator wants no new jobs.
+    pub fn drained_nodes(&self) -> impl Iterator<Item = (&NodeName, &NodeState)> {
+        let drained = self.drained.iter();
+        let known = drained.filter_map(|name| Some((name, self.nodes.get(name)?)));
+        known.filter(|(_, node)| node.is_drained())
     }
 
     /// The nodes of a size that can join a cluster.
@@ -172,10 +183,18 @@ impl Snapshot {
             return NodeFate::Well;
         }
         let cluster = node.cluster.as_ref().and_then(|key| self.clusters.get(key));
-        NodeFate::Leaving(
-            cluster
-                .map(ClusterState::deallocation_option)
-                .unwrap_or_default(),
-        )
+        match node.withdrawal {
+            // A cluster that shall have no nodes at all does not keep this one for its jobs.
+            Some(Withdrawal::Drained) if cluster.is_some_and(|cluster| cluster.nodes_max() > 0) => {
+                NodeFate::Leaving(NodeDeallocationOption::WaitForJobCompletion)
+            }
+            None | Some(Withdrawal::Drained) => NodeFate::Leaving(
+                cluster
+                    .map(ClusterState::deallocation_option)
+                    .unwrap_or_default(),
+            ),
+            Some(Withdrawal::Preempted) => NodeFate::Withdrawn(RequeueCause::Preempted),
+            Some(Withdrawal::BudgetSpent) => NodeFate::Withdrawn(RequeueCause::BudgetSpent),
+        }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use lote_model::cluster::NodeDeallocationOption;
+use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::id::{JobUid, NodeName};
+use lote_model::job::RequeueCause;
 use lote_model::node::NodeRecord;
 
 use super::{ClusterKey, InFlight, Snapshot};
@@ -25,6 +26,8 @@ pub struct NodeState {
     pub cluster: Option<ClusterKey>,
     /// Whether it takes no new job because its cluster gives it up.
     pub leaving: bool,
+    /// Why, if the cluster would rather keep it.
+    pub withdrawal: Option<Withdrawal>,
     /// Since when nothing is held of it.
     pub idle_since: Timestamp,
     /// What jobs hold of it, starts in progress included.
@@ -53,18 +56,24 @@ pub enum NodeFate {
     Lost,
     /// Its cluster gives it up, in this way.
     Leaving(NodeDeallocationOption),
+    /// It is taken from its cluster, which is not to wait for its jobs.
+    Withdrawn(RequeueCause),
 }
 
 impl NodeState {
     /// Whether it can take jobs: alive, well and not drained.
     pub fn is_usable(&self) -> bool {
-        let is_drained = self.drained && !cfg!(feature = "planted-ignore-drain");
         self.absent_since.is_none()
-            && !is_drained
+            && !self.is_drained()
             && self
                 .record
                 .as_ref()
                 .is_some_and(|record| record.is_schedulable())
+    }
+
+    /// Whether the operator wants no new jobs on it.
+    pub fn is_drained(&self) -> bool {
+        self.drained && !cfg!(feature = "planted-ignore-drain")
     }
 
     /// Whether it has been without a lease for too long.
@@ -134,6 +143,11 @@ impl Snapshot {
 
     pub(super) fn set_node_drained(&mut self, name: &NodeName, drained: bool, now: Timestamp) {
         self.node_mut(name, now).drained = drained;
+        if drained {
+            self.drained.insert(name.clone());
+        } else {
+            self.drained.remove(name);
+        }
         self.refresh_node(name);
     }
 
