@@ -27,6 +27,7 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
     let mut pass = Pass::new(snapshot, now);
     pass.step_jobs();
     pass.erase_finished();
+    scaling::budget::hold(&mut pass);
     pass.supply_clusters(false);
     scaling::preemption::withdraw(&mut pass);
     pass.supply_clusters(true);
@@ -57,6 +58,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) withdrawn: BTreeMap<ClusterKey, BTreeMap<&'a NodeName, Withdrawal>>,
     /// Nodes of the pool that dedicated clusters need, which those of low priority leave alone.
     pub(crate) claimed: BTreeSet<&'a NodeName>,
+    /// How many nodes clusters with a budget can pay for long enough.
+    pub(crate) affordable: BTreeMap<ClusterKey, usize>,
     /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
     pub(crate) short: BTreeSet<(String, ClusterKey)>,
 }
@@ -74,6 +77,7 @@ impl<'a> Pass<'a> {
             started: BTreeSet::new(),
             withdrawn: BTreeMap::new(),
             claimed: BTreeSet::new(),
+            affordable: BTreeMap::new(),
             short: BTreeSet::new(),
         };
         pass.find_lost_nodes();

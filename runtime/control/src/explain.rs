@@ -10,6 +10,7 @@ use crate::decide::Pass;
 use crate::placement;
 use crate::reservation::Reservation;
 use crate::room::Request;
+use crate::scaling::budget;
 use crate::snapshot::{ClusterKey, ClusterState, Hindrance, LiveJob};
 use crate::time::after;
 
@@ -94,6 +95,9 @@ fn has_waited(pass: &Pass<'_>, job: &LiveJob) -> bool {
 
 fn why(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState, job: &LiveJob) -> String {
     let request = &job.request;
+    if let Some(text) = budget::why_it_waits(pass, key, cluster, request.node_count) {
+        return text;
+    }
     never(pass, cluster, request).unwrap_or_else(|| {
         let name = cluster.name();
         let free = placement::count_free(pass, key, cluster, request);

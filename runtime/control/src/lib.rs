@@ -11,7 +11,7 @@
 //! * [`room`], [`placement`], [`reservation`]: what fits where, in which order, and what may
 //!   overtake.
 //! * [`obstacle`]: what a job asks for and cannot have yet.
-//! * [`scaling`]: nodes of the pool for clusters.
+//! * [`scaling`]: nodes of the pool for clusters, and what they may cost.
 //! * [`file_server`]: what becomes of file servers.
 //! * [`explain`]: why a job waits.
 //! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.

@@ -4,6 +4,7 @@
 //! automatically takes nodes only as placement finds whole gangs for them, so that no cluster
 //! holds a part of what it needs while another holds the rest.
 
+pub(crate) mod budget;
 pub(crate) mod preemption;
 mod shortage;
 
@@ -73,7 +74,12 @@ pub(crate) fn free_in_pool(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterS
 
 /// How many more nodes the cluster may have.
 fn room(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster))
+    let affordable = budget::room(pass, key, cluster).unwrap_or(usize::MAX);
+    if affordable == 0 {
+        return 0;
+    }
+    let places = (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster));
+    places.min(affordable)
 }
 
 /// How many nodes the cluster has, those it takes in this pass included and those that are
@@ -168,7 +174,7 @@ fn standing(pass: &Pass<'_>, key: &ClusterKey, status: &ClusterStatus) -> Standi
     standing
 }
 
-/// How many nodes the cluster lacks of those that it shall have in any case.
+/// How many nodes the cluster lacks of those that it shall have in any case, and can pay for.
 fn missing(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
     let Some(record) = &cluster.record else {
         return 0;
@@ -178,7 +184,8 @@ fn missing(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
     let standing = status.map_or_else(Standing::default, |status| standing(pass, key, status));
     let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
     let present = standing.staying + standing.leaving.len() + standing.resumed.len() + taken;
-    wanted(record, is_new).saturating_sub(present)
+    let missing = wanted(record, is_new).saturating_sub(present);
+    missing.min(budget::room(pass, key, cluster).unwrap_or(usize::MAX))
 }
 
 /// How many nodes the cluster has beyond those that it shall have in any case.
@@ -235,7 +242,7 @@ pub(crate) fn settle(pass: &mut Pass<'_>, key: &ClusterKey) {
     let old = cluster.effective_status();
     let nothing = ClusterStatus::default();
     let moves = moves(pass, key, cluster, record, old.unwrap_or(&nothing));
-    let status = new_status(pass, key, record, old, &moves);
+    let status = new_status(pass, key, cluster, record, &moves);
     let Some(status) = status else { return };
     match change::cluster_status(record, cluster.status_revision, &status) {
         Ok(transactions) => pass.decisions.actions.push(Action::Change(Change {
@@ -425,10 +432,11 @@ fn first_reservation<'a>(
 fn new_status(
     pass: &Pass<'_>,
     key: &ClusterKey,
+    cluster: &ClusterState,
     record: &ClusterRecord,
-    old: Option<&ClusterStatus>,
     moves: &Moves,
 ) -> Option<ClusterStatus> {
+    let old = cluster.effective_status();
     let joining = pass.taken.get(key);
     let count = |set: Option<&BTreeSet<NodeName>>| set.map_or(0, BTreeSet::len);
     let nodes =
@@ -451,8 +459,9 @@ fn new_status(
     };
     let set_up = record.properties.node_setup.as_ref();
     let mut errors = set_up.map(NodeSetup::errors).unwrap_or_default();
-    errors.extend(shortage::errors(pass, record, missing));
-    let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors);
+    errors.extend(shortage::errors(pass, key, cluster, record, missing));
+    let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors)
+        && !budget::is_news(record, old);
     if is_same && joining.is_none_or(BTreeSet::is_empty) && moves.are_none() {
         return None;
     }
@@ -479,6 +488,7 @@ fn new_status(
     }
     status.allocation_state = state;
     status.errors = errors;
+    status.spending = budget::spending(record, old, pass.now);
     Some(status)
 }
 

@@ -169,3 +169,6 @@ fn fill_bin(pass: &Pass<'_>, bins: &mut [Bin<'_>], index: usize, request: &Reque
         bin.left = bin.left.minus(&request.amount_on(record));
     }
 }
+
+#[cfg(test)]
+mod tests;

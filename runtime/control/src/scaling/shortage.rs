@@ -4,20 +4,30 @@ use lote_model::cluster::ClusterRecord;
 use lote_model::id::NodeName;
 use lote_model::job::ErrorRecord;
 
+use super::budget;
 use crate::decide::Pass;
+use crate::snapshot::{ClusterKey, ClusterState};
 
 /// The code of clusters for which the pool has too few nodes.
 const NOT_ENOUGH_NODES: &str = "NotEnoughNodes";
 /// The code that says that drained nodes could help.
 const NODE_DRAINED: &str = "NodeDrained";
 
-/// What keeps a cluster from `missing` more nodes; nothing if none are missing.
-pub(super) fn errors(pass: &Pass<'_>, record: &ClusterRecord, missing: usize) -> Vec<ErrorRecord> {
-    if missing == 0 {
-        return Vec::new();
+/// What keeps a cluster from `missing` more nodes.
+pub(super) fn errors(
+    pass: &Pass<'_>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+    record: &ClusterRecord,
+    missing: usize,
+) -> Vec<ErrorRecord> {
+    let mut errors = Vec::from_iter(budget::error(pass, key, cluster, missing));
+    let affordable = budget::room(pass, key, cluster).unwrap_or(usize::MAX);
+    let missing = missing.min(affordable);
+    if missing > 0 {
+        errors.push(too_few_nodes(record, missing));
+        errors.extend(drained(pass, record));
     }
-    let mut errors = vec![too_few_nodes(record, missing)];
-    errors.extend(drained(pass, record));
     errors
 }
 

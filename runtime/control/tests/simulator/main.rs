@@ -14,6 +14,7 @@
     reason = "test code: a failed test panics"
 )]
 
+mod books;
 mod checks;
 mod daemon;
 mod faults;
