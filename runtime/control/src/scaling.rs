@@ -1,6 +1,7 @@
 //! Nodes of the pool for clusters, and back.
 //!
-//! Clusters with a fixed target and minimum sizes are filled first; a cluster that scales
+//! Clusters with a fixed target and minimum sizes are filled first, dedicated ones before those of
+//! low priority, and older ones before younger ones; a cluster that scales
 //! automatically takes nodes only as placement finds whole gangs for them, so that no cluster
 //! holds a part of what it needs while another holds the rest.
 
@@ -18,12 +19,9 @@ use lote_model::state::AllocationState;
 use crate::actions::{Action, Change, Subject};
 use crate::change;
 use crate::decide::Pass;
-use crate::reservation::Reservation;
+use crate::pool;
 use crate::snapshot::{ClusterKey, ClusterState, Hindrance};
 use crate::time::{after, after_seconds};
-
-/// How many waiting jobs are asked whether they need an idle node before it is released.
-const CLAIMANTS_MAX: usize = 16;
 
 /// What a pass changes about the nodes of a cluster.
 #[derive(Debug, Default)]
@@ -41,86 +39,6 @@ impl Moves {
             && self.leaving.is_empty()
             && self.returning.is_empty()
             && self.withdrawn.is_empty()
-    }
-}
-
-/// The nodes of the pool that the cluster could take, in order.
-pub(crate) fn pool<'a>(
-    pass: &Pass<'a>,
-    cluster: &ClusterState,
-) -> impl Iterator<Item = &'a NodeName> {
-    let size = cluster
-        .record
-        .as_ref()
-        .map_or("", |record| &record.properties.vm_size);
-    let yields = cluster.is_low_priority();
-    pass.snapshot.pool(size).filter(move |name| {
-        !pass.taken_by_any.contains(name) && !(yields && pass.claimed.contains(name))
-    })
-}
-
-/// How many nodes of the pool placement may take for the cluster.
-pub(crate) fn free_in_pool(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let scale = cluster
-        .record
-        .as_ref()
-        .map(|record| &record.properties.scale_settings);
-    let Some(ScaleSettings::AutoScale(_)) = scale.filter(|_| !cluster.in_flight) else {
-        return 0;
-    };
-    let room = room(pass, key, cluster);
-    pool(pass, cluster).take(room).count()
-}
-
-/// How many more nodes the cluster may have.
-fn room(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let affordable = budget::room(pass, key, cluster).unwrap_or(usize::MAX);
-    if affordable == 0 {
-        return 0;
-    }
-    let places = (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster));
-    places.min(affordable)
-}
-
-/// How many nodes the cluster has, those it takes in this pass included and those that are
-/// taken from it left out.
-fn size(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
-    let Some(status) = cluster.effective_status() else {
-        return taken;
-    };
-    let withdrawn = pass.withdrawn.get(key).into_iter().flatten();
-    let withdrawn = withdrawn.filter(|(name, _)| {
-        status.nodes.contains(**name) && !status.withdrawn.contains_key(**name)
-    });
-    let lost = status.withdrawn.len() + withdrawn.count();
-    status.nodes.len().saturating_sub(lost) + taken
-}
-
-/// Moves a node from the pool into the cluster.
-pub(crate) fn take<'a>(pass: &mut Pass<'a>, key: &ClusterKey, name: &'a NodeName) {
-    if pass.taken_by_any.insert(name) {
-        pass.taken.entry(key.clone()).or_default().insert(name);
-    }
-}
-
-/// Notes that a cluster has waiting jobs and may grow, so that others release what they only
-/// keep for convenience.
-pub(crate) fn note_short_of_work_nodes(
-    pass: &mut Pass<'_>,
-    key: &ClusterKey,
-    cluster: &ClusterState,
-) {
-    let Some(record) = &cluster.record else {
-        return;
-    };
-    let is_auto = matches!(
-        record.properties.scale_settings,
-        ScaleSettings::AutoScale(_)
-    );
-    if is_auto && size(pass, key, cluster) < cluster.nodes_max() as usize {
-        pass.short
-            .insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
     }
 }
 
@@ -213,17 +131,13 @@ pub(crate) fn fill(pass: &mut Pass<'_>, key: &ClusterKey) {
     let Some(cluster) = pass.cluster(key).filter(|cluster| !cluster.in_flight) else {
         return;
     };
-    let Some(record) = &cluster.record else {
-        return;
-    };
     let missing = missing(pass, key, cluster);
-    let joining: Vec<_> = pool(pass, cluster).take(missing).collect();
+    let joining = pool::pick(pass, cluster, missing);
     if joining.len() < missing {
-        pass.short
-            .insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
+        pool::note_short(pass, key, cluster);
     }
     for name in joining {
-        take(pass, key, name);
+        pool::take(pass, key, name);
     }
 }
 
@@ -314,7 +228,7 @@ fn moves(
     shrink(pass, key, status, surplus, &mut moves);
     let spare = (staying + joining).saturating_sub(wanted + surplus);
     if spare > 0 && moves.returning.is_empty() {
-        release_idle(pass, key, cluster, record, spare, &mut moves);
+        release_idle(pass, key, cluster, spare, &mut moves);
     }
     moves
 }
@@ -375,15 +289,14 @@ fn release_idle(
     pass: &mut Pass<'_>,
     key: &ClusterKey,
     cluster: &ClusterState,
-    record: &ClusterRecord,
     spare: usize,
     moves: &mut Moves,
 ) {
-    let size = record.properties.vm_size.to_ascii_lowercase();
-    let is_wanted_elsewhere = pass
-        .short
-        .iter()
-        .any(|(short, other)| *short == size && other != key);
+    let is_wanted_elsewhere = pool::is_short_elsewhere(pass, key, cluster);
+    let idle_delay = cluster
+        .record
+        .as_ref()
+        .and_then(|record| record.properties.lote.idle_delay);
     let mut due = Vec::new();
     for name in cluster
         .idle
@@ -393,39 +306,23 @@ fn release_idle(
         let Some(node) = pass.node(name).filter(|_| !pass.placed.contains_key(name)) else {
             continue;
         };
-        let release_at = match record.properties.lote.idle_delay {
+        let promised_to = pass.promised_to(name);
+        if promised_to == Some(key) {
+            continue;
+        }
+        let release_at = match idle_delay {
             Some(delay) => after_seconds(node.idle_since, delay),
             None => after(node.idle_since, pass.snapshot.config().idle_delay),
         };
-        if release_at <= pass.now || is_wanted_elsewhere {
+        if release_at <= pass.now || promised_to.is_some() || is_wanted_elsewhere {
             due.push(name);
         } else {
             pass.wake_at(release_at);
         }
     }
-    if due.is_empty() {
-        return;
-    }
-    let reservation = first_reservation(pass, key, cluster);
-    let unclaimed = due
-        .into_iter()
-        .filter(|name| !reservation.as_ref().is_some_and(|is| is.has(name)));
-    moves.dropped.extend(unclaimed.take(spare).cloned());
-}
-
-fn first_reservation<'a>(
-    pass: &Pass<'a>,
-    key: &ClusterKey,
-    cluster: &ClusterState,
-) -> Option<Reservation<'a>> {
-    let cluster_in_snapshot = pass.cluster(key)?;
-    let waiting = cluster
-        .queue
-        .iter()
-        .filter(|(queue_key, _)| !pass.started.contains(&queue_key.uid));
-    waiting.take(CLAIMANTS_MAX).find_map(|(_, waiting)| {
-        Reservation::new(pass, key, cluster_in_snapshot, &waiting.request, None)
-    })
+    // What is promised to others goes first.
+    due.sort_by_key(|name| pass.promised_to(name).is_none());
+    moves.dropped.extend(due.into_iter().take(spare).cloned());
 }
 
 /// The status after the moves; none if it stays as it is.

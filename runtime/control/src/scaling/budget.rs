@@ -120,7 +120,7 @@ pub(crate) fn hold(pass: &mut Pass<'_>) {
 }
 
 /// How many more nodes the cluster can pay for; none if any number.
-pub(super) fn room(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> Option<usize> {
+pub(crate) fn room(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> Option<usize> {
     let affordable = *pass.affordable.get(key)?;
     let status = cluster.effective_status();
     let nodes = status.map_or(0, |status| status.nodes.len());

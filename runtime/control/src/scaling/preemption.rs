@@ -15,9 +15,10 @@ use lote_model::cluster::{ScaleSettings, Withdrawal};
 use lote_model::id::NodeName;
 
 use self::supply::{Need, Supply};
-use super::{missing, room};
+use super::missing;
 use crate::decide::Pass;
 use crate::obstacle::obstacle;
+use crate::pool::room;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Request};
 use crate::snapshot::{ClusterKey, ClusterState, Hindrance, LiveJob};
@@ -80,7 +81,7 @@ fn withdraw_of_size<'a>(pass: &mut Pass<'a>, label: &str) {
 
 /// Finds nodes for the gangs that wait, in their order, as far as whole gangs go.
 fn supply_waiting<'a>(
-    pass: &Pass<'a>,
+    pass: &mut Pass<'a>,
     key: &'a ClusterKey,
     cluster: &'a ClusterState,
     supply: &mut Supply<'a>,
@@ -97,7 +98,8 @@ fn supply_waiting<'a>(
     let waiting = cluster.queue.iter().filter(|(queue_key, waiting)| {
         waiting.hindrance != Hindrance::Starting && !pass.started.contains(&queue_key.uid)
     });
-    for (queue_key, waiting) in waiting.take(WAITING_MAX) {
+    let waiting: Vec<_> = waiting.take(WAITING_MAX).collect();
+    for (queue_key, waiting) in waiting {
         let Some(job) = pass.snapshot.job(&queue_key.uid) else {
             continue;
         };
@@ -115,7 +117,7 @@ fn supply_waiting<'a>(
         };
         let Some(found) = found else {
             // One that has a promise goes before all others, even if it waits for running jobs.
-            if Reservation::new(pass, key, cluster, &job.request, None).is_some() {
+            if has_promise(pass, key, cluster, job) {
                 return;
             }
             continue;
@@ -130,6 +132,18 @@ fn supply_waiting<'a>(
             fill_bin(pass, &mut bins, last, &job.request);
         }
     }
+}
+
+/// Whether running jobs that end make room for the job.
+fn has_promise<'a>(
+    pass: &mut Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
+    job: &'a LiveJob,
+) -> bool {
+    let mut made = pass.reservations.iter();
+    made.any(|reservation| *reservation.uid == job.record.uid)
+        || Reservation::new(pass, key, cluster, job).is_some()
 }
 
 /// The empty nodes that a cluster has already.

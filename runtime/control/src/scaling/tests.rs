@@ -1,11 +1,11 @@
 use lote_model::allocation::AllocationPhase;
-use lote_model::cluster::NodeDeallocationOption;
+use lote_model::cluster::{NodeDeallocationOption, VmPriority};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::key;
 use lote_model::report::Outcome;
 use lote_model::state::{AllocationState, ExecutionState};
 
-use crate::testing::{ClusterBuilder, World, cluster, job, node};
+use crate::testing::{ClusterBuilder, World, at_second, cluster, job, node};
 
 fn world(nodes: u32) -> World {
     let mut world = World::new();
@@ -392,4 +392,64 @@ fn a_cluster_may_keep_idle_nodes_as_long_as_it_says() {
     world.advance_seconds(1);
     world.settle();
     assert_eq!(nodes(&world, &cluster), [""; 0]);
+}
+#[test]
+fn dedicated_clusters_are_filled_before_older_ones_of_low_priority() {
+    let mut world = world(1);
+    let mut low = cluster("a").manual(1);
+    low.0.properties.vm_priority = VmPriority::LowPriority;
+    let mut young = cluster("b").manual(1);
+    young.0.created_at = at_second(20);
+    let mut old = cluster("c").manual(1);
+    old.0.created_at = at_second(10);
+    for cluster in [&low, &young, &old] {
+        world.put_cluster(cluster);
+    }
+    world.settle();
+    assert_eq!(nodes(&world, &old), ["n1"]);
+    assert_eq!(nodes(&world, &young), [""; 0]);
+    assert_eq!(nodes(&world, &low), [""; 0]);
+}
+
+#[test]
+fn a_node_goes_to_the_cluster_whose_job_it_is_promised_to() {
+    let mut world = world(2);
+    world.put_cluster(&cluster("c").auto(0, 2));
+    world.put_cluster(&cluster("d").auto(0, 2));
+    let first = world.submit(job("first"));
+    let second = world.submit(job("second").on("d"));
+    world.settle();
+    let gang = world.submit(job("gang").nodes(2));
+    world.advance_seconds(1);
+    let late = world.submit(job("late").on("d"));
+    world.end(&second, "n2", Outcome::Completed);
+    world.settle();
+    assert_eq!(
+        state(&world, &late),
+        ExecutionState::Queued,
+        "it would delay a job of another cluster that came before it"
+    );
+    assert_eq!(nodes(&world, &cluster("d")), [""; 0]);
+    world.end(&first, "n1", Outcome::Completed);
+    world.settle();
+    assert_eq!(state(&world, &gang), ExecutionState::Running);
+}
+
+#[test]
+fn an_idle_node_that_the_own_first_job_waits_for_is_kept() {
+    let mut world = world(2);
+    let own = cluster("c").auto(0, 2);
+    world.put_cluster(&own);
+    world.put_cluster(&cluster("d").auto(0, 2));
+    let first = world.submit(job("first"));
+    let second = world.submit(job("second"));
+    world.settle();
+    world.submit(job("gang").nodes(2));
+    world.advance_seconds(1);
+    world.submit(job("late").on("d"));
+    world.end(&first, "n1", Outcome::Completed);
+    world.advance_seconds(100);
+    world.settle();
+    assert_eq!(nodes(&world, &own), ["n1", "n2"]);
+    assert_eq!(state(&world, &second), ExecutionState::Running);
 }

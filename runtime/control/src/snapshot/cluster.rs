@@ -1,7 +1,8 @@
 //! Clusters: which nodes they have, and which jobs wait for them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use lote_model::cluster::{
@@ -13,6 +14,7 @@ use lote_model::state::Priority;
 use lote_store::Revision;
 
 use super::{ClusterKey, Snapshot};
+use crate::free::FreeNodes;
 use crate::room::Request;
 
 /// The place of a job in the queue of its cluster: priority, then age. Fair shares between users
@@ -36,6 +38,17 @@ pub struct Waiting {
     pub limit: Seconds,
     /// Why it cannot be placed now.
     pub hindrance: Hindrance,
+}
+
+/// Jobs between which placement makes no difference: if one does not fit, none does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// What they ask for.
+    pub request: Request,
+    /// How long they may run.
+    pub limit: Seconds,
+    /// A job that avoids nodes, which is a class of its own.
+    pub picky: Option<JobUid>,
 }
 
 /// Whether something is under way for a waiting job.
@@ -68,8 +81,12 @@ pub struct ClusterState {
     pub queue: BTreeMap<QueueKey, Waiting>,
     /// Its usable nodes on which nothing is held.
     pub idle: BTreeSet<NodeName>,
-    /// Its usable nodes on which something is held and something is left.
-    pub partial: BTreeSet<NodeName>,
+    /// Its usable nodes on which something is left, the idle ones included.
+    pub(crate) free: FreeNodes,
+    /// The waiting jobs that are not being started.
+    pub classes: HashMap<Class, BTreeSet<QueueKey>>,
+    /// The size of its nodes in lower case.
+    pub size: String,
     /// How many jobs that have not ended name it.
     pub live_jobs: usize,
     mapped: BTreeSet<NodeName>,
@@ -114,11 +131,31 @@ impl ClusterState {
         }
     }
 
+    /// Whether it takes nodes from the pool, and gives them back, as its jobs need.
+    pub fn is_automatic(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            matches!(
+                record.properties.scale_settings,
+                ScaleSettings::AutoScale(_)
+            )
+        })
+    }
+
     /// The name that messages use.
     pub fn name(&self) -> &str {
         self.record
             .as_ref()
             .map_or("", |record| record.path.name.as_str())
+    }
+
+    /// Takes a job out of its class.
+    pub(super) fn leave_class(&mut self, class: Class, key: &QueueKey) {
+        if let Entry::Occupied(mut keys) = self.classes.entry(class) {
+            keys.get_mut().remove(key);
+            if keys.get().is_empty() {
+                keys.remove();
+            }
+        }
     }
 
     fn is_needless(&self) -> bool {

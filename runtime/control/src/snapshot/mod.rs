@@ -22,15 +22,17 @@ use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::RequeueCause;
 
-pub use cluster::{ClusterState, Hindrance, QueueKey, Waiting};
+pub use cluster::{Class, ClusterState, Hindrance, QueueKey, Waiting};
 pub use file_server::{FileServerPlace, FileServerState};
 pub use gang::{Gang, Part};
 pub use job::{InFlight, LiveJob, Unsuitable};
 pub use loading::Loading;
 pub use node::{NodeFate, NodeState};
+pub(crate) use node::{Owner, Spot};
 pub use progress::Refusal;
 
 use crate::config::Config;
+use crate::free::FreeNodes;
 
 /// A cluster's place in the store, in the form in which names are compared.
 pub type ClusterKey = Arc<str>;
@@ -54,7 +56,7 @@ pub struct Snapshot {
     /// Nodes on which the operator wants no new jobs.
     drained: BTreeSet<NodeName>,
     /// Nodes that can join a cluster, by their size in lower case.
-    pool: BTreeMap<String, BTreeSet<NodeName>>,
+    pool: BTreeMap<String, FreeNodes>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
     file_servers: BTreeMap<FileServerPlace, FileServerState>,
     jobs: HashMap<JobUid, LiveJob>,
@@ -112,10 +114,13 @@ impl Snapshot {
 
     /// The nodes of a size that can join a cluster.
     pub fn pool(&self, size: &str) -> impl Iterator<Item = &NodeName> {
-        self.pool
-            .get(&size.to_ascii_lowercase())
-            .into_iter()
-            .flatten()
+        let free = self.pool.get(&size.to_ascii_lowercase());
+        free.into_iter().flat_map(FreeNodes::iter)
+    }
+
+    /// The nodes in the pool, by their size in lower case.
+    pub(crate) fn free_in_pool(&self, size: &str) -> Option<&FreeNodes> {
+        self.pool.get(size)
     }
 
     /// All clusters, and places at which jobs wait for one.
