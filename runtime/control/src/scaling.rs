@@ -55,7 +55,8 @@ pub(crate) fn pool<'a>(
         .map_or("", |record| &record.properties.vm_size);
     let yields = cluster.is_low_priority();
     pass.snapshot.pool(size).filter(move |name| {
-        !pass.taken_by_any.contains(name) && !(yields && pass.claimed.contains(name))
+        let is_claimed = yields && pass.claimed.contains(name);
+        !is_claimed && !pass.taken_by_any.contains(name)
     })
 }
 
