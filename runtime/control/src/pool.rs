@@ -38,9 +38,9 @@ pub(crate) fn spare(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -
         return 0;
     };
     // What is taken from it is no longer counted; what leaves of itself still is.
-    let leaving = cluster
-        .effective_status()
-        .map_or(0, |status| status.leaving.len().saturating_sub(status.withdrawn.len()));
+    let leaving = cluster.effective_status().map_or(0, |status| {
+        status.leaving.len().saturating_sub(status.withdrawn.len())
+    });
     size(pass, key, cluster).saturating_sub(leaving + auto.minimum_node_count as usize)
 }
 

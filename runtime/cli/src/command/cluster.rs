@@ -172,7 +172,7 @@ mod tests {
         let mut args = args(Some("cpu"), None, None);
         args.low_priority = true;
         args.settings = ClusterSettingsArgs {
-            idle_delay: Some(std::time::Duration::from_secs(300)),
+            idle_delay: Some(std::time::Duration::from_mins(5)),
             price: Money::parse("2.5"),
             budget: Money::parse("100"),
             budget_period: "month".into(),

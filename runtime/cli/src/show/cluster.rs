@@ -12,10 +12,7 @@ use crate::output::{Cell, Details, Style, Table, day_and_time, seconds};
 
 /// Many clusters: what they are and what their nodes do.
 pub fn cluster_table(clusters: &[Cluster], style: Style) -> String {
-    let costs = clusters
-        .iter()
-        .any(|cluster| cluster.properties.lote.spending.is_some());
-    let mut heads = vec![
+    let mut table = Table::new(&[
         "NAME",
         "SIZE",
         "STATE",
@@ -26,16 +23,15 @@ pub fn cluster_table(clusters: &[Cluster], style: Style) -> String {
         "PREPARING",
         "LEAVING",
         "UNUSABLE",
-    ];
-    heads.extend(costs.then_some("SPENT"));
-    let mut table = Table::new(&heads);
+        "SPENT",
+    ]);
     for cluster in clusters {
         let members = &cluster.properties;
         let counts = &members.node_state_counts;
         let state = state(cluster);
         let spent = members.lote.spending.as_ref();
         let spent = spent.map_or_else(String::new, |spending| spending.spent.to_string());
-        let row: [Cell; 10] = [
+        table.row([
             cluster.name.as_str().into(),
             members.vm_size.as_str().into(),
             Cell::coloured(state, state_colour(state)),
@@ -46,10 +42,10 @@ pub fn cluster_table(clusters: &[Cluster], style: Style) -> String {
             counts.preparing_node_count.to_string().into(),
             counts.leaving_node_count.to_string().into(),
             counts.unusable_node_count.to_string().into(),
-        ];
-        table.row(row.into_iter().chain(costs.then(|| spent.into())));
+            spent.into(),
+        ]);
     }
-    table.render(style, "no clusters")
+    table.omit_empty_columns().render(style, "no clusters")
 }
 
 /// One cluster.
@@ -104,17 +100,17 @@ fn budget(budget: &Budget) -> String {
 
 /// What was spent, for how much, and what is left until when.
 fn spent(spending: &ClusterSpending) -> String {
-    let mut text = format!(
-        "{} for {} hours of nodes",
-        spending.spent, spending.node_hours
-    );
-    if let Some(rest) = spending.rest {
-        text += &format!(", {rest} left");
-    }
-    if let Some(end) = spending.period_end {
-        text += &format!(" until {}", day_and_time(end));
-    }
-    text
+    let rest = spending.rest.map(|rest| format!(", {rest} left"));
+    let end = spending
+        .period_end
+        .map(|end| format!(" until {}", day_and_time(end)));
+    format!(
+        "{} for {} hours of nodes{}{}",
+        spending.spent,
+        spending.node_hours,
+        rest.unwrap_or_default(),
+        end.unwrap_or_default()
+    )
 }
 
 fn state(cluster: &Cluster) -> &str {

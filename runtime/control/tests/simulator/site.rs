@@ -1,6 +1,6 @@
 //! Everything together, second by second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lote_control::testing::{Ledger, at_second};
@@ -155,6 +155,11 @@ impl Site {
         let mut books = std::mem::take(&mut self.books);
         books.after_step(self, trouble);
         self.books = books;
+    }
+
+    /// Why jobs were started again, all codes that were seen.
+    pub(crate) fn requeued(&self) -> &BTreeSet<String> {
+        &self.checks.requeued
     }
 
     pub(crate) fn trace(&mut self) -> &mut Trace {

@@ -24,20 +24,37 @@ pub struct ClusterUpdate {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LoteUpdate {
-    #[serde(default, deserialize_with = "given")]
-    idle_delay: Option<Option<Seconds>>,
-    #[serde(default, deserialize_with = "given")]
-    price_per_node_hour: Option<Option<Money>>,
-    #[serde(default, deserialize_with = "given")]
-    budget: Option<Option<Budget>>,
+    #[serde(default)]
+    idle_delay: Change<Seconds>,
+    #[serde(default)]
+    price_per_node_hour: Change<Money>,
+    #[serde(default)]
+    budget: Change<Budget>,
 }
 
-fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::deserialize(deserializer).map(Some)
+/// What is to become of a member that need not be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Change<T> {
+    #[default]
+    Keep,
+    Set(T),
+    Clear,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Clear, Self::Set))
+    }
+}
+
+impl<T: Copy> Change<T> {
+    fn apply(&self, member: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Set(value) => *member = Some(*value),
+            Self::Clear => *member = None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -95,14 +112,9 @@ pub(super) fn without_answers(members: &mut Map<String, Value>) {
 
 impl LoteUpdate {
     fn apply(&self, lote: &mut LoteClusterProperties) {
-        if let Some(idle_delay) = self.idle_delay {
-            lote.idle_delay = idle_delay;
-        }
-        if let Some(price) = self.price_per_node_hour {
-            lote.price_per_node_hour = price;
-        }
-        if let Some(budget) = self.budget {
-            lote.budget = budget;
-        }
+        self.idle_delay.apply(&mut lote.idle_delay);
+        self.price_per_node_hour
+            .apply(&mut lote.price_per_node_hour);
+        self.budget.apply(&mut lote.budget);
     }
 }

@@ -10,7 +10,7 @@ use super::size_label;
 use crate::decide::Pass;
 use crate::room::Request;
 use crate::scaling::{surplus_over_wanted, waits};
-use crate::snapshot::{ClusterKey, ClusterState, LiveJob, NodeFate};
+use crate::snapshot::{ClusterKey, ClusterState, LiveJob, NodeFate, NodeState};
 
 /// What a dedicated cluster needs nodes for.
 pub(super) struct Need<'n> {
@@ -98,8 +98,8 @@ impl<'a> Supply<'a> {
             .take(count)
             .collect();
         let left = count - pool.len();
-        let is_others = |owner: &Option<&ClusterKey>| owner.is_none_or(|key| key != need.key);
-        let coming = self.coming.iter().filter(|(owner, _)| is_others(owner));
+        let is_others = |owner: Option<&ClusterKey>| owner.is_none_or(|key| key != need.key);
+        let coming = self.coming.iter().filter(|(owner, _)| is_others(*owner));
         let coming = coming.map(|(_, name)| *name);
         let coming: Vec<_> = coming.filter(suits).take(left).collect();
         let left = left - coming.len();
@@ -144,7 +144,7 @@ fn coming<'a>(
     if !cluster.is_low_priority() {
         coming.extend(spare(pass, key, cluster).map(|name| (Some(key), name)));
     }
-    coming.retain(|(_, name)| pass.node(name).is_some_and(|node| node.is_usable()));
+    coming.retain(|(_, name)| pass.node(name).is_some_and(NodeState::is_usable));
     coming
 }
 
