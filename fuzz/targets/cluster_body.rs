@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lote_model::cluster_request::{ClusterRequest, parse_scale_update};
+use lote_model::cluster_request::{ClusterRequest, ClusterUpdate};
 use lote_model::problem::Problem;
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fuzz_target!(|body: &[u8]| {
         }
         Err(problem) => assert_has_reason(&problem),
     }
-    if let Err(problem) = parse_scale_update(body) {
+    if let Err(problem) = ClusterUpdate::parse(body) {
         assert_has_reason(&problem);
     }
 });

@@ -12,6 +12,7 @@ const FAULTS: &[&str] = &[
     "planted-split-gang",
     "planted-forget-report",
     "planted-ignore-drain",
+    "planted-double-budget",
 ];
 
 /// Compiling the leader, and playing seeds until one fails.

@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use jiff::Timestamp;
 use lote_model::cluster::{ClusterProperties, ClusterRecord, ClusterStatus, ScaleSettings};
-use lote_model::cluster_request::{ClusterRequest, parse_scale_update};
+use lote_model::cluster_request::{ClusterRequest, ClusterUpdate};
 use lote_model::id::ClusterUid;
 use lote_model::key;
 use lote_model::path::{ChildPath, IdStyle, WorkspacePath};
+use lote_model::spending::{Budget, Spending};
 use lote_model::state::AllocationState;
 use lote_store::{Store, Transaction, get_json, list_json};
 use serde_json::{Map, Value, json};
@@ -29,6 +31,7 @@ fn view(
     status: Option<&ClusterStatus>,
     fleet: &Fleet,
     style: &IdStyle,
+    now: Timestamp,
 ) -> Value {
     let mut properties = match serde_json::to_value(&record.properties) {
         Ok(Value::Object(properties)) => properties,
@@ -45,6 +48,7 @@ fn view(
     }
     properties.extend(provisioning(record.created_at, record.delete_requested_at));
     properties.extend(nodes(record, status, fleet));
+    properties.insert("lote".into(), extras(record, status, now));
     json!({
         "id": record.path.id(style, "clusters"),
         "name": record.path.name,
@@ -72,10 +76,48 @@ fn nodes(
     if !status.errors.is_empty() {
         members.insert("errors".into(), json!(status.errors));
     }
-    members.insert(
-        "lote".into(),
-        json!({"nodes": status.nodes, "leaving": status.leaving}),
-    );
+    members
+}
+
+/// What Batch AI has no word for: the user's own `lote` settings and ours.
+fn extras(record: &ClusterRecord, status: Option<&ClusterStatus>, now: Timestamp) -> Value {
+    let settings = &record.properties.lote;
+    let mut members = match serde_json::to_value(settings) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    let nothing = ClusterStatus::default();
+    let status = status.unwrap_or(&nothing);
+    members.insert("nodes".into(), json!(status.nodes));
+    members.insert("leaving".into(), json!(status.leaving));
+    if !status.withdrawn.is_empty() {
+        members.insert("withdrawn".into(), json!(status.withdrawn));
+    }
+    if let Some(stored) = &status.spending {
+        let spending = stored.until(now, status.nodes.len(), settings.period());
+        members.insert(
+            "spending".into(),
+            spent(&spending, settings.budget.as_ref()),
+        );
+    }
+    Value::Object(members)
+}
+
+/// `lote.spending`: what the nodes have cost in the period, and what is left of the budget.
+fn spent(spending: &Spending, budget: Option<&Budget>) -> Value {
+    let spent = spending.spent();
+    let mut members = json!({
+        "spent": spent,
+        "nodeHours": spending.node_hours(),
+        "periodStart": spending.period_start,
+    });
+    if let Some(budget) = budget {
+        members["period"] = json!(budget.period);
+        members["rest"] = json!(budget.amount.minus(spent));
+        if let Some(end) = budget.period.end(spending.period_start) {
+            members["periodEnd"] = json!(end);
+        }
+    }
     members
 }
 
@@ -97,7 +139,8 @@ async fn answer(state: &ApiState, caller: &Caller, record: &ClusterRecord) -> An
         get_json::<ClusterStatus>(state.store(), &key::cluster_status(&record.path)).await?;
     let fleet = Fleet::read(state.store()).await?;
     let status = status.as_ref().map(|status| &status.value);
-    Ok(Json(view(record, status, &fleet, &caller.style)).into_response())
+    let value = view(record, status, &fleet, &caller.style, state.now());
+    Ok(Json(value).into_response())
 }
 
 pub(crate) async fn put(
@@ -198,7 +241,7 @@ async fn accept_again(
     }
     Err(Kind::Cluster.exists(
         name,
-        "change its scale settings with PATCH, or delete it first",
+        "change its scale settings and what is under lote with PATCH, or delete it first",
     ))
 }
 
@@ -208,14 +251,17 @@ pub(crate) async fn patch(
     AtCluster(path): AtCluster,
     Body(request_body): Body,
 ) -> Answer {
-    let scale = parse_scale_update(&request_body)?;
-    quota::check_nodes(&state, &path.name, &scale)?;
+    let update = ClusterUpdate::parse(&request_body)?;
+    if let Some(scale) = &update.scale_settings {
+        quota::check_nodes(&state, &path.name, scale)?;
+    }
     let change = |record: &mut ClusterRecord| {
         if record.delete_requested_at.is_some() {
             return Err(Kind::Cluster.being_deleted(&path.name));
         }
-        let changed = record.properties.scale_settings != scale;
-        record.properties.scale_settings = scale.clone();
+        let properties = update.apply(&record.properties)?;
+        let changed = record.properties != properties;
+        record.properties = properties;
         Ok(changed)
     };
     match records::update(state.store(), &key::cluster(&path), change).await? {
@@ -260,6 +306,7 @@ pub(crate) async fn list(
             status.as_ref().map(|status| &status.value),
             &fleet,
             &caller.style,
+            state.now(),
         ));
     }
     Ok(page_of(&caller, &parameters, &prefix, &listing, values))

@@ -1,6 +1,7 @@
 //! The members of the daemon's answers that are shown. Others are ignored, so
 //! that a newer daemon can say more.
 
+mod cluster_lote;
 mod file_server;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
+pub use cluster_lote::{ClusterExtensions, ClusterSpending};
 pub use file_server::{
     Disks, FileServer, FileServerExtensions, FileServerMembers, Login, Usage, UsageName,
 };
@@ -105,6 +107,8 @@ pub struct ExecutionInfo {
 pub struct JobExtensions {
     /// Why it waits.
     pub waiting: Option<String>,
+    /// Why the attempt before was given up.
+    pub requeued: Option<ErrorRecord>,
     /// Its nodes in rank order.
     pub nodes: Vec<String>,
     /// How often it was given nodes.
@@ -165,6 +169,9 @@ pub struct ClusterMembers {
     /// What is wrong with its nodes.
     #[serde(default, deserialize_with = "or_default")]
     pub errors: Vec<ErrorRecord>,
+    /// What Batch AI has no word for.
+    #[serde(default, deserialize_with = "or_default")]
+    pub lote: ClusterExtensions,
 }
 
 /// `nodeStateCounts`.

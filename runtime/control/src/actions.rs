@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lote_model::allocation::Grant;
 use lote_model::cluster::ClusterStatus;
 use lote_model::id::{JobUid, NodeName};
-use lote_model::job::JobRecord;
+use lote_model::job::{ErrorRecord, JobRecord};
 use lote_model::node::NodeRecord;
 use lote_store::{Revision, Transaction};
 
@@ -86,6 +86,10 @@ pub struct Start {
     pub attempt: u32,
     /// The nodes of the attempt before in rank order.
     pub previous_nodes: Vec<NodeName>,
+    /// Why the attempt before was given up.
+    pub requeued: Option<ErrorRecord>,
+    /// How many attempts are not counted.
+    pub uncounted_attempts: u32,
     /// Its nodes in rank order.
     pub nodes: Vec<StartNode>,
 }

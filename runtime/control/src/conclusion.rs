@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use lote_model::accounting::Account;
-use lote_model::job::{DirectoryLocation, Ending, ErrorRecord, JobStatus, OnNodeLoss};
+use lote_model::job::{
+    DirectoryLocation, Ending, ErrorRecord, JobStatus, OnNodeLoss, RequeueCause,
+};
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_model::state::ExecutionState;
 
@@ -31,8 +33,8 @@ pub enum Verdict {
         /// Why.
         error: ErrorRecord,
     },
-    /// It waits again.
-    Requeued,
+    /// It waits again, for this reason.
+    Requeued(ErrorRecord),
 }
 
 impl Verdict {
@@ -45,9 +47,13 @@ impl Verdict {
     pub(crate) fn status(self, job: &LiveJob, gang: Option<&Gang>, now: Timestamp) -> JobStatus {
         let mut status = status_or_queued(job);
         status.state_since = now;
-        status.ending = None;
         status.waiting = None;
-        if self == Self::Requeued {
+        let ending = status.ending.take();
+        if let Self::Requeued(reason) = self {
+            let is_uncounted =
+                matches!(ending, Some(Ending::Requeue { cause, .. }) if !cause.counts());
+            status.uncounted_attempts += u32::from(is_uncounted);
+            status.requeued = Some(reason);
             status.state = ExecutionState::Queued;
             status.previous_nodes = std::mem::take(&mut status.nodes);
             status.start_time = None;
@@ -62,7 +68,7 @@ impl Verdict {
                 status.exit_code = exit_code;
                 status.errors = vec![error];
             }
-            Self::Succeeded | Self::Requeued => {
+            Self::Succeeded | Self::Requeued(_) => {
                 status.state = ExecutionState::Succeeded;
                 status.exit_code = Some(0);
             }
@@ -117,7 +123,7 @@ pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
         (Some(Ending::WallClockLimit), _) => Verdict::failed(None, wall_clock_exceeded(job)),
         (Some(Ending::PrimariesDone), _) => Verdict::Succeeded,
         (Some(Ending::Requeue { .. }) | None, None) if is_complete => Verdict::Succeeded,
-        (Some(Ending::Requeue { reason }), _) => retry(job, reason),
+        (Some(Ending::Requeue { reason, cause }), _) => retry(job, *cause, reason),
         (Some(Ending::NodeFailed { exit_code, error }), _) => match loss {
             // When a node is lost, the processes on the others fail for want of their peer.
             Some(reason) if error.code != CLUSTER_DELETED => lost(job, &reason),
@@ -129,7 +135,11 @@ pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
         },
         (None, None) => match loss {
             Some(reason) => lost(job, &reason),
-            None => retry(job, "its nodes stopped it without being told to"),
+            None => retry(
+                job,
+                RequeueCause::NodeLost,
+                "its nodes stopped it without being told to",
+            ),
         },
     }
 }
@@ -138,7 +148,7 @@ pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
 fn lost(job: &LiveJob, reason: &str) -> Verdict {
     match node_lost(job, reason) {
         Some(error) if !job.is_unwanted() => Verdict::failed(None, error),
-        _ => retry(job, reason),
+        _ => retry(job, RequeueCause::NodeLost, reason),
     }
 }
 
@@ -151,17 +161,17 @@ pub(crate) fn node_lost(job: &LiveJob, reason: &str) -> Option<ErrorRecord> {
     })
 }
 
-fn retry(job: &LiveJob, reason: &str) -> Verdict {
+fn retry(job: &LiveJob, cause: RequeueCause, reason: &str) -> Verdict {
     let attempts_max = job.record.properties.lote.attempts();
     if job.is_unwanted() {
         return Verdict::failed(None, terminated());
     }
-    if job.attempt() < attempts_max {
-        return Verdict::Requeued;
+    if !cause.counts() || job.counted_attempts() < attempts_max {
+        return Verdict::Requeued(ErrorRecord::new(cause.code(), reason));
     }
     let message = format!(
         "{reason}; the job was started {} times, and may not be started again",
-        job.attempt()
+        job.counted_attempts()
     );
     Verdict::failed(None, ErrorRecord::new(NODE_LOST, message))
 }

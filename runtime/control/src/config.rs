@@ -28,6 +28,9 @@ pub struct Config {
     /// second, so that jobs that follow each other do not move the node back and forth; a
     /// cluster that is short of nodes gets it at once.
     pub idle_delay: SignedDuration,
+    /// The labels of nodes that say which are near each other, the narrowest first: nodes of one
+    /// switch are nearer to each other than those of one rack.
+    pub nearness: Vec<String>,
     /// How many plugin calls run at once.
     pub planners: usize,
 }
@@ -42,6 +45,7 @@ impl Default for Config {
             explanations_max: 64,
             ports_per_allocation: 16,
             idle_delay: SignedDuration::from_secs(1),
+            nearness: vec!["switch".to_owned(), "rack".to_owned()],
             planners: std::thread::available_parallelism().map_or(2, usize::from),
         }
     }

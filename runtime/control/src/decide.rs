@@ -1,17 +1,21 @@
 //! One pass over a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use jiff::Timestamp;
 use lote_model::allocation::{AllocationPhase, Grant};
+use lote_model::cluster::{VmPriority, Withdrawal};
 use lote_model::id::{JobUid, NodeName};
 use lote_store::{StoreError, Transaction};
 
 use crate::actions::{Action, Change, Decisions, Subject};
 use crate::conclusion::Verdict;
 use crate::lifecycle::{self, Step};
+use crate::reservation::{Loose, Reservation};
 use crate::room::{Amount, Hold};
-use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, QueueKey, Snapshot};
+use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, Snapshot};
+use crate::stock::{PromiseId, Stock};
 use crate::time::{after, earlier};
 use crate::{change, explain, file_server, placement, scaling};
 
@@ -26,12 +30,10 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
     let mut pass = Pass::new(snapshot, now);
     pass.step_jobs();
     pass.erase_finished();
-    for key in pass.open_clusters() {
-        scaling::fill(&mut pass, &key);
-    }
-    for key in pass.clusters_with_waiting() {
-        placement::place_waiting(&mut pass, &key);
-    }
+    scaling::budget::hold(&mut pass);
+    pass.supply_clusters(VmPriority::Dedicated);
+    scaling::preemption::withdraw(&mut pass);
+    pass.supply_clusters(VmPriority::LowPriority);
     for key in snapshot.clusters().keys() {
         scaling::settle(&mut pass, key);
     }
@@ -51,12 +53,26 @@ pub(crate) struct Pass<'a> {
     pub(crate) placed: HashMap<&'a NodeName, Vec<Hold>>,
     /// Nodes that this pass moves from the pool into clusters.
     pub(crate) taken: BTreeMap<ClusterKey, BTreeSet<&'a NodeName>>,
-    /// All of them together.
-    pub(crate) taken_by_any: BTreeSet<&'a NodeName>,
+    /// Which cluster each of them goes to.
+    pub(crate) taken_by: HashMap<&'a NodeName, &'a ClusterKey>,
+    /// What is left to give.
+    pub(crate) stock: Stock<'a>,
+    /// What waiting jobs are promised.
+    pub(crate) reservations: Vec<Reservation<'a>>,
+    /// By which of these each node is promised.
+    pub(crate) promised: HashMap<&'a NodeName, PromiseId>,
+    /// Nodes that clusters of a size can take from each other, once somebody had to know.
+    pub(crate) loose: HashMap<&'a str, Rc<Vec<Loose<'a>>>>,
     /// Jobs that this pass starts, or ends because they cannot be started.
     pub(crate) started: BTreeSet<&'a JobUid>,
+    /// Nodes that clusters lose though they would rather keep them, and why.
+    pub(crate) withdrawn: BTreeMap<ClusterKey, BTreeMap<&'a NodeName, Withdrawal>>,
+    /// Nodes of the pool that dedicated clusters need, which those of low priority leave alone.
+    pub(crate) claimed: BTreeSet<&'a NodeName>,
+    /// How many nodes clusters with a budget can pay for long enough.
+    pub(crate) affordable: BTreeMap<ClusterKey, usize>,
     /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
-    pub(crate) short: BTreeSet<(String, ClusterKey)>,
+    pub(crate) short: BTreeMap<String, BTreeSet<ClusterKey>>,
 }
 
 impl<'a> Pass<'a> {
@@ -68,11 +84,19 @@ impl<'a> Pass<'a> {
             lost: BTreeSet::new(),
             placed: HashMap::new(),
             taken: BTreeMap::new(),
-            taken_by_any: BTreeSet::new(),
+            taken_by: HashMap::new(),
+            stock: Stock::new(snapshot),
+            reservations: Vec::new(),
+            promised: HashMap::new(),
+            loose: HashMap::new(),
             started: BTreeSet::new(),
-            short: BTreeSet::new(),
+            withdrawn: BTreeMap::new(),
+            claimed: BTreeSet::new(),
+            affordable: BTreeMap::new(),
+            short: BTreeMap::new(),
         };
         pass.find_lost_nodes();
+        pass.withdraw_drained_nodes();
         pass
     }
 
@@ -85,6 +109,39 @@ impl<'a> Pass<'a> {
                 self.wake_at(lost_at);
             }
         }
+    }
+
+    fn withdraw_drained_nodes(&mut self) {
+        for (name, node) in self.snapshot.drained_nodes() {
+            if let Some(key) = &node.cluster {
+                self.withdraw(key, name, Withdrawal::Drained);
+            }
+        }
+    }
+
+    /// A cluster loses a node. The first reason stays, except that a drained node whose jobs
+    /// may end is taken from these for any other reason.
+    pub(crate) fn withdraw(&mut self, key: &ClusterKey, name: &'a NodeName, why: Withdrawal) {
+        let withdrawn = self.withdrawn.entry(key.clone()).or_default();
+        let reason = withdrawn.entry(name).or_insert(why);
+        if *reason == Withdrawal::Drained {
+            *reason = why;
+        }
+        self.stock.take_out(name);
+    }
+
+    /// Why a cluster loses a node in this pass.
+    pub(crate) fn withdrawal(&self, key: &ClusterKey, name: &NodeName) -> Option<Withdrawal> {
+        self.withdrawn.get(key)?.get(name).copied()
+    }
+
+    /// Whether the cluster of a node loses it in this pass.
+    pub(crate) fn is_withdrawn(&self, name: &NodeName) -> bool {
+        if self.withdrawn.is_empty() {
+            return false;
+        }
+        let key = self.node(name).and_then(|node| node.cluster.as_ref());
+        key.is_some_and(|key| self.withdrawal(key, name).is_some())
     }
 
     /// Asks for another pass at this time, which lies in the future.
@@ -150,27 +207,61 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn open_clusters(&self) -> Vec<ClusterKey> {
-        let open = self
-            .snapshot
-            .clusters()
-            .iter()
-            .filter(|(_, cluster)| cluster.is_open());
-        open.map(|(key, _)| key.clone()).collect()
+    /// Gives clusters of one priority nodes, and their jobs places.
+    fn supply_clusters(&mut self, priority: VmPriority) {
+        if priority == VmPriority::LowPriority {
+            for name in self.claimed.clone() {
+                self.stock.take_out(name);
+            }
+        }
+        for key in self.clusters_to_fill(priority) {
+            scaling::fill(self, &key);
+        }
+        placement::place_waiting(self, priority);
     }
 
-    /// Those whose first job comes first get the nodes of the pool first.
-    fn clusters_with_waiting(&self) -> Vec<ClusterKey> {
-        let open = self
-            .snapshot
-            .clusters()
-            .iter()
-            .filter(|(_, cluster)| cluster.is_open());
-        let mut waiting: Vec<(&QueueKey, &ClusterKey)> = open
-            .filter_map(|(key, cluster)| Some((cluster.queue.first_key_value()?.0, key)))
+    /// Younger ones get what older ones leave.
+    fn clusters_to_fill(&self, priority: VmPriority) -> Vec<ClusterKey> {
+        let clusters = self.snapshot.clusters().iter();
+        let open = clusters.filter(|(_, cluster)| cluster.is_open());
+        let mut open: Vec<_> = open
+            .filter_map(|(key, cluster)| {
+                let record = cluster.record.as_ref()?;
+                let is_of_these = record.properties.vm_priority == priority;
+                is_of_these.then_some((record.created_at, key))
+            })
             .collect();
-        waiting.sort_unstable();
-        waiting.into_iter().map(|(_, key)| key.clone()).collect()
+        open.sort_unstable();
+        open.into_iter().map(|(_, key)| key.clone()).collect()
+    }
+
+    /// To which cluster's job a node is promised.
+    pub(crate) fn promised_to(&self, name: &NodeName) -> Option<&'a ClusterKey> {
+        let promise = *self.promised.get(name)?;
+        Some(self.reservations.get(promise)?.cluster)
+    }
+
+    /// Keeps the nodes of a reservation for its job.
+    pub(crate) fn promise(&mut self, reservation: Reservation<'a>) {
+        let id: PromiseId = self.reservations.len();
+        for (name, slack) in &reservation.slack {
+            self.promised.insert(name, id);
+            self.stock.promise(name, id, reservation.at, slack);
+        }
+        self.reservations.push(reservation);
+    }
+
+    /// Notes that a job took so much of a node. Tells what that leaves beside the reservation on
+    /// it, if there is one.
+    pub(crate) fn take_promised(
+        &mut self,
+        name: &NodeName,
+        amount: &Amount,
+        ends_by: Timestamp,
+    ) -> Option<Amount> {
+        let promise = *self.promised.get(name)?;
+        let reservation = self.reservations.get_mut(promise)?;
+        reservation.take(name, amount, ends_by)
     }
 
     fn step_jobs(&mut self) {
@@ -228,7 +319,7 @@ impl<'a> Pass<'a> {
                 match step {
                     Step::Erase => self.change(subject, "erase", Ok(change::erase(job, gang))),
                     Step::Conclude(verdict) => {
-                        let what = if verdict == Verdict::Requeued {
+                        let what = if matches!(verdict, Verdict::Requeued(_)) {
                             "requeue"
                         } else {
                             "conclude"

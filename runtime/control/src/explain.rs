@@ -10,6 +10,7 @@ use crate::decide::Pass;
 use crate::placement;
 use crate::reservation::Reservation;
 use crate::room::Request;
+use crate::scaling::budget;
 use crate::snapshot::{ClusterKey, ClusterState, Hindrance, LiveJob};
 use crate::time::after;
 
@@ -24,7 +25,7 @@ pub(crate) fn explain_waiting(pass: &mut Pass<'_>) {
         .clusters()
         .iter()
         .filter(|(_, cluster)| cluster.is_open() && !cluster.queue.is_empty());
-    let clusters: Vec<(&ClusterKey, &ClusterState)> = open.collect();
+    let clusters: Vec<_> = open.collect();
     if clusters.is_empty() {
         return;
     }
@@ -44,10 +45,10 @@ pub(crate) fn explain_waiting(pass: &mut Pass<'_>) {
     }
 }
 
-fn explain_cluster(
-    pass: &mut Pass<'_>,
-    key: &ClusterKey,
-    cluster: &ClusterState,
+fn explain_cluster<'a>(
+    pass: &mut Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
     left: &mut usize,
 ) {
     for (position, (queue_key, waiting)) in cluster.queue.iter().enumerate() {
@@ -92,23 +93,41 @@ fn has_waited(pass: &Pass<'_>, job: &LiveJob) -> bool {
     after(since, pass.snapshot.config().explain_after) <= pass.now
 }
 
-fn why(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState, job: &LiveJob) -> String {
+fn why<'a>(
+    pass: &mut Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
+    job: &'a LiveJob,
+) -> String {
     let request = &job.request;
+    if let Some(text) = budget::why_it_waits(pass, key, cluster, request.node_count) {
+        return text;
+    }
     never(pass, cluster, request).unwrap_or_else(|| {
         let name = cluster.name();
         let free = placement::count_free(pass, key, cluster, request);
-        let expected = pass
-            .cluster(key)
-            .and_then(|cluster| Reservation::new(pass, key, cluster, request, None));
-        let expected = expected.map_or_else(
+        let expected = expected_at(pass, key, cluster, job).map_or_else(
             || "they are with other clusters".to_owned(),
-            |reservation| format!("expected by {} at the latest", second(reservation.at)),
+            |at| format!("expected by {} at the latest", second(at)),
         );
         format!(
             "needs {} of cluster '{name}' at once, {free} can take it now; {expected}",
             nodes(request.node_count)
         )
     })
+}
+
+/// When the job can start at the latest, if what runs now decides.
+fn expected_at<'a>(
+    pass: &mut Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
+    job: &'a LiveJob,
+) -> Option<Timestamp> {
+    let mut reservations = pass.reservations.iter();
+    let known = reservations.find(|reservation| *reservation.uid == job.record.uid);
+    let known = known.map(|reservation| reservation.at);
+    known.or_else(|| Some(Reservation::new(pass, key, cluster, job)?.at))
 }
 
 fn second(time: Timestamp) -> String {

@@ -103,6 +103,8 @@ fn status(start: &Start, now: Timestamp) -> JobStatus {
         attempt: start.attempt,
         nodes: start.node_names().cloned().collect::<Vec<NodeName>>(),
         previous_nodes: start.previous_nodes.clone(),
+        requeued: start.requeued.clone(),
+        uncounted_attempts: start.uncounted_attempts,
         start_time: Some(now),
         ..JobStatus::queued(&start.record)
     }

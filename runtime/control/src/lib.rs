@@ -8,10 +8,12 @@
 //! * [`snapshot`]: what of the store matters for deciding, indexed.
 //! * [`decide`]: one pass over a snapshot.
 //! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
-//! * [`room`], [`placement`], [`reservation`]: what fits where, in which order, and what may
-//!   overtake.
+//! * [`room`], `free`, `nearness`: what fits where, and which nodes are near each other.
+//! * [`placement`], `stock`, [`reservation`]: who comes first, what a pass has left to give, and
+//!   what may overtake.
 //! * [`obstacle`]: what a job asks for and cannot have yet.
-//! * [`scaling`]: nodes of the pool for clusters.
+//! * `pool`, [`scaling`]: nodes of the pool, which cluster takes or gives back how many, and what
+//!   they may cost.
 //! * [`file_server`]: what becomes of file servers.
 //! * [`explain`]: why a job waits.
 //! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.
@@ -36,14 +38,18 @@ pub mod driver;
 pub mod explain;
 pub mod fence;
 pub mod file_server;
+mod free;
 pub mod launch;
 pub mod lifecycle;
+mod nearness;
 pub mod obstacle;
 pub mod placement;
+mod pool;
 pub mod reservation;
 pub mod room;
 pub mod scaling;
 pub mod snapshot;
+mod stock;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;

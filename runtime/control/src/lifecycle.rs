@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use lote_model::allocation::AllocationPhase;
 use lote_model::cluster::NodeDeallocationOption;
 use lote_model::id::{JobUid, NodeName};
-use lote_model::job::{Ending, ErrorRecord, JobStatus};
+use lote_model::job::{Ending, ErrorRecord, JobStatus, RequeueCause};
 use lote_model::node::NodeRecord;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_model::state::ExecutionState;
@@ -253,7 +253,10 @@ fn ending(
                 exit_code: None,
                 error,
             },
-            None => Ending::Requeue { reason },
+            None => Ending::Requeue {
+                reason,
+                cause: RequeueCause::NodeLost,
+            },
         });
     }
     if are_primaries_done(job, status, parts) {
@@ -301,9 +304,14 @@ fn leaving(
                 )
             };
             match snapshot.fate(part.node, now) {
-                NodeFate::Leaving(NodeDeallocationOption::Requeue) => {
-                    Some(Ending::Requeue { reason: sentence() })
-                }
+                NodeFate::Withdrawn(cause) => Some(Ending::Requeue {
+                    reason: withdrawn(job, part.node, cause),
+                    cause,
+                }),
+                NodeFate::Leaving(NodeDeallocationOption::Requeue) => Some(Ending::Requeue {
+                    reason: sentence(),
+                    cause: RequeueCause::ScaledDown,
+                }),
                 NodeFate::Leaving(NodeDeallocationOption::Terminate) => Some(Ending::NodeFailed {
                     exit_code: None,
                     error: ErrorRecord::new("ClusterScaledDown", sentence()),
@@ -311,6 +319,17 @@ fn leaving(
                 _ => None,
             }
         })
+}
+
+/// Why a node is taken from under a job; who gets it is nobody else's business.
+fn withdrawn(job: &LiveJob, node: &NodeName, cause: RequeueCause) -> String {
+    let cluster = &job.record.cluster.name;
+    if cause == RequeueCause::BudgetSpent {
+        return format!("cluster '{cluster}' has spent its budget and gives up node '{node}'");
+    }
+    format!(
+        "node '{node}' of cluster '{cluster}', which is of low priority, is needed by a dedicated cluster"
+    )
 }
 
 fn is_cluster_open(snapshot: &Snapshot, job: &LiveJob) -> bool {

@@ -1,235 +1,430 @@
 //! Gang placement: all nodes of a job at once, or none; in order, holes filled.
 //!
-//! Jobs are looked at by priority, then age. The first that does not fit gets a
-//! [`Reservation`]; jobs after it may start only where they do not delay it.
+//! There is one order over all waiting jobs: by priority, then age. So clusters that take nodes from
+//! the same pool get them in the order of their jobs, whichever cluster each is on. The first job of
+//! a cluster that does not fit gets a [`Reservation`]; jobs after it, of its cluster and of all
+//! that compete for its nodes, may start only where they do not delay it.
+//!
+//! Jobs that are alike stand in one class, and a class of which one job does not fit is left out of
+//! the rest of the pass. So a pass costs what it starts, and something for each class, however
+//! many jobs wait.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cmp::Reverse;
+use std::collections::btree_set;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use lote_model::allocation::Grant;
+use lote_model::cluster::VmPriority;
 use lote_model::duration::Seconds;
-use lote_model::id::NodeName;
+use lote_model::id::{JobUid, NodeName};
 use lote_model::job::ErrorRecord;
+use lote_model::node::NodeRecord;
+use lote_model::state::Priority;
 
 use crate::actions::{Action, Start, StartNode, Subject};
 use crate::change;
 use crate::conclusion::Verdict;
 use crate::decide::Pass;
+use crate::free::{Choice, FreeNodes, Need, Slot};
+use crate::nearness::Place;
 use crate::obstacle::{self, obstacle};
+use crate::pool;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Hold, Request, cut};
-use crate::scaling;
-use crate::snapshot::{ClusterKey, ClusterState, Hindrance, LiveJob, NodeState, QueueKey, Waiting};
+use crate::snapshot::{Class, ClusterKey, ClusterState, LiveJob, NodeState, QueueKey};
+use crate::stock::ShelfId;
 use crate::time::after_seconds;
 
 /// A node and what a job gets of it.
 type Placed<'a> = (&'a NodeName, Grant);
 
-/// One walk along the queue of one cluster.
-struct Walk<'a> {
+/// A cluster with waiting jobs.
+struct Line<'a> {
     key: &'a ClusterKey,
     cluster: &'a ClusterState,
-    /// Nodes on which this walk left nothing.
-    full: HashSet<&'a NodeName>,
-    /// Requests that did not fit; and that a reservation kept out, with their limit. What does
-    /// not fit once does not fit later in the same walk, because nothing is freed in it.
-    refused: HashSet<(Request, Option<Seconds>)>,
-    /// Jobs that did not fit, until one of them has the reservation.
-    blocked: Vec<(&'a QueueKey, Request)>,
-    reservation: Option<Reservation<'a>>,
+    /// Where its nodes are.
+    own: ShelfId,
+    /// Where nodes are that it may take.
+    pool: Option<ShelfId>,
+    market: usize,
+    /// How many of its jobs this pass has started.
+    started: usize,
+    has_reservation: bool,
 }
 
-/// Starts the waiting jobs of a cluster that can start.
-pub(crate) fn place_waiting(pass: &mut Pass<'_>, key: &ClusterKey) {
-    let Some((key, cluster)) = pass.snapshot.clusters().get_key_value(key) else {
-        return;
-    };
-    let mut walk = Walk {
-        key,
-        cluster,
-        full: HashSet::new(),
-        refused: HashSet::new(),
-        blocked: Vec::new(),
-        reservation: None,
-    };
-    for (queue_key, waiting) in &cluster.queue {
-        match waiting.hindrance {
-            Hindrance::Starting => continue,
-            Hindrance::Busy => break,
-            Hindrance::None => {}
+/// Clusters whose jobs compete for the same nodes: all automatic ones of a size, or one with a
+/// fixed number of nodes.
+#[derive(Default)]
+struct Market<'a> {
+    lines: Vec<usize>,
+    /// The first jobs that were passed over, and have no reservation yet.
+    blocked: Vec<(usize, &'a LiveJob)>,
+}
+
+/// The place of a job among all that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<'a> {
+    priority: Reverse<Priority>,
+    created_at: Timestamp,
+    uid: &'a JobUid,
+}
+
+impl<'a> Rank<'a> {
+    fn of(key: &'a QueueKey) -> Self {
+        Self {
+            priority: key.priority,
+            created_at: key.created_at,
+            uid: &key.uid,
         }
-        if !walk.has_room(pass) {
-            break;
+    }
+}
+
+/// How far a walk has come in one class.
+struct Cursor<'a> {
+    line: usize,
+    class: &'a Class,
+    rest: btree_set::Iter<'a, QueueKey>,
+}
+
+/// One walk along all queues together.
+#[derive(Default)]
+struct Walk<'a> {
+    lines: Vec<Line<'a>>,
+    markets: Vec<Market<'a>>,
+    cursors: Vec<Cursor<'a>>,
+    /// The first job of each class, with its cursor.
+    heads: BinaryHeap<Reverse<(Rank<'a>, usize)>>,
+    /// Requests that did not fit on nodes for a line. What does not fit once does not fit later
+    /// in the same walk, because nothing is freed in it.
+    refused: HashSet<(usize, Request)>,
+    /// Requests that reservations kept out, with the shortest limit that was.
+    held_back: HashMap<(usize, Request), Seconds>,
+}
+
+/// Starts the waiting jobs that can start, of clusters of one priority.
+pub(crate) fn place_waiting(pass: &mut Pass<'_>, priority: VmPriority) {
+    let mut walk = Walk::new(pass, priority);
+    while let Some(Reverse((rank, cursor))) = walk.heads.pop() {
+        if walk.visit(pass, rank, cursor) {
+            walk.push(cursor);
         }
-        walk.visit(pass, queue_key, waiting);
     }
-    let is_short = !cluster.queue.iter().all(|(queue_key, waiting)| {
-        waiting.hindrance == Hindrance::Starting || pass.started.contains(&queue_key.uid)
-    });
-    if is_short {
-        scaling::note_short_of_work_nodes(pass, key, cluster);
-    }
+    walk.finish(pass);
 }
 
 impl<'a> Walk<'a> {
-    fn has_room(&self, pass: &Pass<'a>) -> bool {
-        let taken = pass.taken.get(self.key).map_or(0, BTreeSet::len);
-        let own = self.cluster.partial.len() + self.cluster.idle.len() + taken;
-        own > self.full.len() || scaling::free_in_pool(pass, self.key, self.cluster) > 0
-    }
-
-    fn visit(&mut self, pass: &mut Pass<'a>, queue_key: &'a QueueKey, waiting: &Waiting) {
-        let (request, limit) = (waiting.request, waiting.limit);
-        if self.refused.contains(&(request, None)) || self.refused.contains(&(request, Some(limit)))
-        {
-            return;
-        }
-        let Some(job) = pass.snapshot.job(&queue_key.uid) else {
-            return;
-        };
-        let Some(mut nodes) = self.find(pass, job, None) else {
-            // What one job's plugin does not want, another's may.
-            if job.unsuitable.is_none() {
-                self.refused.insert((request, None));
-            }
-            if self.reservation.is_none() {
-                self.blocked.push((queue_key, request));
-            }
-            return;
-        };
-        self.reserve(pass);
-        if let Some(reservation) = &self.reservation {
-            let Some(allowed) = self.find(pass, job, Some(reservation)) else {
-                self.refused.insert((request, Some(limit)));
-                return;
-            };
-            nodes = allowed;
-        }
-        self.start(pass, job, nodes);
-    }
-
-    /// Makes the reservation of the first job that could ever fit, if one was passed over.
-    fn reserve(&mut self, pass: &Pass<'a>) {
-        if self.reservation.is_some() {
-            return;
-        }
-        for (queue_key, request) in std::mem::take(&mut self.blocked) {
-            let avoided = pass
-                .snapshot
-                .job(&queue_key.uid)
-                .and_then(|job| job.unsuitable.as_ref());
-            let avoided = avoided.map(|unsuitable| &unsuitable.nodes);
-            self.reservation = Reservation::new(pass, self.key, self.cluster, &request, avoided);
-            if self.reservation.is_some() {
-                return;
-            }
-        }
-    }
-
-    /// Nodes for the whole gang. Jobs that take a part of a node go where others are already, so
-    /// that whole nodes stay free; nodes of the pool come last.
-    fn find(
-        &self,
-        pass: &Pass<'a>,
-        job: &LiveJob,
-        reservation: Option<&Reservation<'a>>,
-    ) -> Option<Vec<Placed<'a>>> {
-        let count = job.request.node_count as usize;
-        let from_pool = scaling::free_in_pool(pass, self.key, self.cluster);
-        let in_use = self
-            .cluster
-            .partial
-            .iter()
-            .filter(|_| job.request.share.is_some());
-        let taken = pass.taken.get(self.key).into_iter().flatten().copied();
-        let own = in_use.chain(&self.cluster.idle).chain(taken);
-        let pool = scaling::pool(pass, self.cluster).take(from_pool);
-        let ends_by = after_seconds(
-            pass.now,
-            job.record.properties.constraints.max_wall_clock_time,
-        );
-        let mut found = Vec::new();
-        for name in own.chain(pool) {
-            let is_avoided = job
-                .unsuitable
-                .as_ref()
-                .is_some_and(|unsuitable| unsuitable.nodes.contains(name));
-            if self.full.contains(name) || is_avoided {
+    fn new(pass: &mut Pass<'a>, priority: VmPriority) -> Self {
+        let mut walk = Self::default();
+        let is_low = priority == VmPriority::LowPriority;
+        let mut markets: HashMap<&str, usize> = HashMap::new();
+        for (key, cluster) in pass.snapshot.clusters() {
+            let is_of_these = cluster.is_open() && cluster.is_low_priority() == is_low;
+            if !is_of_these || cluster.classes.is_empty() {
                 continue;
             }
+            // The key of a cluster is no size, it has slashes.
+            let is_automatic = cluster.is_automatic();
+            let name: &str = if is_automatic { &cluster.size } else { key };
+            let market = *markets.entry(name).or_insert(walk.markets.len());
+            if market == walk.markets.len() {
+                walk.markets.push(Market::default());
+            }
+            walk.markets[market].lines.push(walk.lines.len());
+            walk.lines.push(Line {
+                key,
+                cluster,
+                own: pass.stock.of_cluster(key),
+                pool: is_automatic.then(|| pass.stock.of_pool(&cluster.size)),
+                market,
+                started: 0,
+                has_reservation: false,
+            });
+        }
+        for market in 0..walk.markets.len() {
+            walk.enter(pass, market);
+        }
+        walk
+    }
+
+    /// Lines up the jobs of a market, if it has anything to give.
+    fn enter(&mut self, pass: &Pass<'a>, market: usize) {
+        let lines = &self.markets[market].lines;
+        let has_free = |line: &Line<'_>| {
+            let pool = line.pool.is_some_and(|pool| !pass.stock.is_empty(pool));
+            pool || !pass.stock.is_empty(line.own)
+        };
+        if !lines.iter().any(|line| has_free(&self.lines[*line])) {
+            return;
+        }
+        for line in lines.clone() {
+            for (class, keys) in &self.lines[line].cluster.classes {
+                self.cursors.push(Cursor {
+                    line,
+                    class,
+                    rest: keys.iter(),
+                });
+                self.push(self.cursors.len() - 1);
+            }
+        }
+    }
+
+    /// Lines up the next job of a class.
+    fn push(&mut self, cursor: usize) {
+        if let Some(key) = self.cursors[cursor].rest.next() {
+            self.heads.push(Reverse((Rank::of(key), cursor)));
+        }
+    }
+
+    /// Looks at one job; tells whether others of its class may fit as well.
+    fn visit(&mut self, pass: &mut Pass<'a>, rank: Rank<'a>, cursor: usize) -> bool {
+        let Cursor { line, class, .. } = self.cursors[cursor];
+        let request = class.request;
+        let held_back = self.held_back.get(&(line, request));
+        if self.refused.contains(&(line, request))
+            || held_back.is_some_and(|limit| *limit <= class.limit)
+        {
+            return false;
+        }
+        let Some(job) = pass.snapshot.job(rank.uid) else {
+            return true;
+        };
+        let is_picky = class.picky.is_some();
+        if !self.fits(pass, line, job) {
+            // What one job's plugin does not want, another's may.
+            if !is_picky {
+                self.refused.insert((line, request));
+            }
+            self.block(line, job);
+            return false;
+        }
+        self.reserve(pass, self.lines[line].market);
+        let Some(nodes) = self.find(pass, line, job) else {
+            if !is_picky {
+                self.held_back.insert((line, request), class.limit);
+            }
+            self.block(line, job);
+            return false;
+        };
+        if job.in_flight.is_some() {
+            // Its status is being written. Nobody may overtake it meanwhile.
+            self.grant(pass, line, job, &nodes);
+            return true;
+        }
+        self.start(pass, line, job, nodes);
+        true
+    }
+
+    /// Notes that a job was passed over.
+    fn block(&mut self, line: usize, job: &'a LiveJob) {
+        let Line {
+            market,
+            has_reservation,
+            ..
+        } = self.lines[line];
+        if !has_reservation {
+            self.markets[market].blocked.push((line, job));
+        }
+    }
+
+    /// Makes the reservations of the jobs that were passed over: for each cluster that of the first
+    /// that could ever fit.
+    fn reserve(&mut self, pass: &mut Pass<'a>, market: usize) {
+        for (line, job) in std::mem::take(&mut self.markets[market].blocked) {
+            let line = &mut self.lines[line];
+            if line.has_reservation {
+                continue;
+            }
+            if let Some(reservation) = Reservation::new(pass, line.key, line.cluster, job) {
+                line.has_reservation = true;
+                pass.promise(reservation);
+            }
+        }
+    }
+
+    /// Whether there are enough nodes, reservations aside.
+    fn fits(&self, pass: &Pass<'a>, line: usize, job: &LiveJob) -> bool {
+        let sources = Sources::new(pass, &self.lines[line], job, None);
+        sources.split(job.request.node_count as usize).is_some()
+    }
+
+    /// Nodes for the whole gang, of which no reservation is delayed. Its own nodes come first,
+    /// those of the pool last.
+    fn find(&self, pass: &Pass<'a>, line: usize, job: &LiveJob) -> Option<Vec<Placed<'a>>> {
+        let sources = Sources::new(pass, &self.lines[line], job, Some(ends_by(pass, job)));
+        let (from_own, from_pool) = sources.split(job.request.node_count as usize)?;
+        let slot = |name: &NodeName| pass.stock.slot(name);
+        let mut names = sources.choice(&sources.own, &slot).pick(from_own, &[]);
+        let near: Vec<Place> = names.iter().map(|name| slot(name).place).collect();
+        names.extend(sources.choice(&sources.pool, &slot).pick(from_pool, &near));
+        let placed = names.iter().map(|name| {
+            let (name, node) = pass.snapshot.nodes().get_key_value(name)?;
+            let grant = cut(
+                &job.request,
+                node.record.as_deref()?,
+                pass.grants_on(name, node),
+                pass.snapshot.config().ports_per_allocation,
+            )?;
+            Some((name, grant))
+        });
+        placed.collect()
+    }
+
+    /// Gives a job what it was found, so that this pass gives it to nobody else.
+    fn grant(&self, pass: &mut Pass<'a>, line: usize, job: &LiveJob, nodes: &[Placed<'a>]) {
+        let ends_by = ends_by(pass, job);
+        for (name, grant) in nodes {
             let Some(node) = pass.node(name) else {
                 continue;
             };
-            let amount = job.request.amount_on(node.record.as_deref()?);
-            if reservation.is_some_and(|reservation| !reservation.allows(name, &amount, ends_by)) {
-                continue;
+            if node.cluster.is_none() && job.in_flight.is_none() {
+                pool::take(pass, self.lines[line].key, name);
             }
-            if let Some(grant) = grant(pass, &job.request, &amount, name, node) {
-                found.push((name, grant));
-            }
-            if found.len() == count {
-                return Some(found);
-            }
+            let hold = Hold {
+                grant: grant.clone(),
+                ends_by,
+            };
+            pass.placed.entry(name).or_default().push(hold);
+            let slack = pass.take_promised(name, &Amount::granted(grant), ends_by);
+            let left = node
+                .record
+                .as_deref()
+                .and_then(|record| left_of(pass, name, node, record));
+            pass.stock.give(name, left, slack);
         }
-        None
     }
 
-    fn start(&mut self, pass: &mut Pass<'a>, job: &'a LiveJob, nodes: Vec<Placed<'a>>) {
+    fn start(
+        &mut self,
+        pass: &mut Pass<'a>,
+        line: usize,
+        job: &'a LiveJob,
+        mut nodes: Vec<Placed<'a>>,
+    ) {
+        self.lines[line].started += 1;
         if let Some(error) = obstacle(&job.record.properties) {
             return fail(pass, job, error);
         }
-        let ends_by = after_seconds(
-            pass.now,
-            job.record.properties.constraints.max_wall_clock_time,
-        );
-        let mut start_nodes = Vec::with_capacity(nodes.len());
-        let kept = if cfg!(feature = "planted-split-gang") {
-            nodes.len().saturating_sub(1).max(1)
-        } else {
-            nodes.len()
-        };
-        for (name, grant) in nodes.into_iter().take(kept) {
-            let Some((node, record)) = pass
-                .node(name)
-                .and_then(|node| Some((node, node.record.as_ref()?)))
-            else {
-                return;
-            };
-            start_nodes.push(StartNode {
-                record: Arc::clone(record),
-                grant: grant.clone(),
-            });
-            if let Some(reservation) = &mut self.reservation {
-                reservation.take(name, &Amount::granted(&grant), ends_by);
-            }
-            if node.cluster.is_none() {
-                scaling::take(pass, self.key, name);
-            }
-            let is_exclusive = grant.exclusive;
-            pass.placed
-                .entry(name)
-                .or_default()
-                .push(Hold { grant, ends_by });
-            if is_exclusive
-                || pass.held_on(name, node).cpu_millis >= Amount::whole(record).cpu_millis
-            {
-                self.full.insert(name);
-            }
+        if cfg!(feature = "planted-split-gang") {
+            nodes.truncate(nodes.len().saturating_sub(1).max(1));
         }
+        self.grant(pass, line, job, &nodes);
+        let start_node = |(name, grant)| {
+            Some(StartNode {
+                record: Arc::clone(pass.node(name)?.record.as_ref()?),
+                grant,
+            })
+        };
+        let nodes = nodes.into_iter().filter_map(start_node).collect();
         pass.started.insert(&job.record.uid);
+        let status = job.status.as_ref();
         pass.decisions.actions.push(Action::Start(Start {
             record: Arc::clone(&job.record),
             record_revision: job.record_revision,
             status_revision: job.status_revision,
             attempt: job.attempt() + 1,
-            previous_nodes: job
-                .status
-                .as_ref()
+            previous_nodes: status
                 .map(|status| status.previous_nodes.clone())
                 .unwrap_or_default(),
-            nodes: start_nodes,
+            requeued: status.and_then(|status| status.requeued.clone()),
+            uncounted_attempts: status.map_or(0, |status| status.uncounted_attempts),
+            nodes,
         }));
     }
+
+    /// Notes who lacks nodes, and whose idle nodes others wait for.
+    fn finish(&mut self, pass: &mut Pass<'a>) {
+        for market in 0..self.markets.len() {
+            let lines = self.markets[market].lines.iter();
+            let mut lines = lines.map(|line| &self.lines[*line]);
+            if lines.any(|line| line.pool.is_some() && !pass.stock.is_empty(line.own)) {
+                self.reserve(pass, market);
+            }
+        }
+        for line in &self.lines {
+            let waiting: usize = line.cluster.classes.values().map(BTreeSet::len).sum();
+            let is_growing = line.pool.is_some() && pool::room(pass, line.key, line.cluster) > 0;
+            if waiting > line.started && is_growing {
+                pool::note_short(pass, line.key, line.cluster);
+            }
+        }
+    }
+}
+
+/// Where the nodes of a job can come from.
+struct Sources<'p> {
+    own: Vec<&'p FreeNodes>,
+    pool: Vec<&'p FreeNodes>,
+    /// How many the cluster may take from the pool.
+    takeable: usize,
+    need: Need,
+    avoided: Option<&'p BTreeSet<NodeName>>,
+    pass: &'p Pass<'p>,
+}
+
+impl<'p> Sources<'p> {
+    /// With a time, only what a job that ends by then may use beside reservations.
+    fn new<'a: 'p>(
+        pass: &'p Pass<'a>,
+        line: &Line<'a>,
+        job: &'p LiveJob,
+        ends_by: Option<Timestamp>,
+    ) -> Self {
+        let takeable = pool::takeable(pass, line.key, line.cluster);
+        let pool = line.pool.filter(|_| takeable > 0);
+        Self {
+            own: pass.stock.sets(line.own, ends_by),
+            pool: pool.map_or_else(Vec::new, |pool| pass.stock.sets(pool, ends_by)),
+            takeable,
+            need: Need::of(&job.request, pass.snapshot.config().ports_per_allocation),
+            avoided: job.unsuitable.as_ref().map(|unsuitable| &unsuitable.nodes),
+            pass,
+        }
+    }
+
+    fn choice<'c>(
+        &'c self,
+        sets: &'c [&'c FreeNodes],
+        slot: &'c dyn Fn(&NodeName) -> Slot,
+    ) -> Choice<'c> {
+        Choice {
+            sets,
+            need: self.need,
+            avoided: self.avoided,
+            slot,
+        }
+    }
+
+    /// How many nodes to take of the cluster and of the pool; none if there are too few.
+    fn split(&self, count: usize) -> Option<(usize, usize)> {
+        let slot = |name: &NodeName| self.pass.stock.slot(name);
+        let from_own = self.choice(&self.own, &slot).count(count).min(count);
+        let missing = count - from_own;
+        let is_there =
+            missing <= self.takeable && self.choice(&self.pool, &slot).count(missing) >= missing;
+        is_there.then_some((from_own, missing))
+    }
+}
+
+/// When the job ends at the latest if it starts now.
+fn ends_by(pass: &Pass<'_>, job: &LiveJob) -> Timestamp {
+    let limit = job.record.properties.constraints.max_wall_clock_time;
+    after_seconds(pass.now, limit)
+}
+
+/// What is left of a node beside everything that is held of it now.
+fn left_of(
+    pass: &Pass<'_>,
+    name: &NodeName,
+    node: &NodeState,
+    record: &NodeRecord,
+) -> Option<Slot> {
+    let held = pass.held_on(name, node);
+    let is_full = pass.grants_on(name, node).any(|grant| grant.exclusive)
+        || held.cpu_millis >= Amount::whole(record).cpu_millis;
+    let ports = pass.snapshot.config().ports_per_allocation;
+    (!is_full).then(|| node.slot(record, &held, pass.holds_on(name, node), ports))
 }
 
 /// Ends a job whose turn has come and that cannot be started; its nodes stay free.
@@ -241,55 +436,45 @@ fn fail<'a>(pass: &mut Pass<'a>, job: &'a LiveJob, error: ErrorRecord) {
     pass.change(Subject::Job(uid.clone()), "refuse", transactions);
 }
 
-fn grant(
-    pass: &Pass<'_>,
-    request: &Request,
-    amount: &Amount,
-    name: &NodeName,
-    node: &NodeState,
-) -> Option<Grant> {
-    let record = node.record.as_deref()?;
-    // Sums first: most nodes of a busy cluster are refused here, without making lists.
-    if !amount
-        .plus(&pass.held_on(name, node))
-        .is_within(&Amount::whole(record))
-    {
-        return None;
-    }
-    cut(
-        request,
-        record,
-        pass.grants_on(name, node),
-        pass.snapshot.config().ports_per_allocation,
-    )
-}
-
 /// How many nodes could take their part of such a job now.
-pub(crate) fn count_free(
-    pass: &Pass<'_>,
-    key: &ClusterKey,
-    cluster: &ClusterState,
+pub(crate) fn count_free<'a>(
+    pass: &mut Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
     request: &Request,
 ) -> usize {
-    let taken = pass.taken.get(key).into_iter().flatten().copied();
-    let pool = scaling::pool(pass, cluster).take(scaling::free_in_pool(pass, key, cluster));
-    let names = cluster
-        .partial
-        .iter()
-        .chain(&cluster.idle)
-        .chain(taken)
-        .chain(pool);
-    let fits = |name: &&NodeName| {
-        pass.node(name).is_some_and(|node| {
-            let amount = node
-                .record
-                .as_deref()
-                .map(|record| request.amount_on(record))
-                .unwrap_or_default();
-            grant(pass, request, &amount, name, node).is_some()
+    let own = pass.stock.of_cluster(key);
+    let takeable = pool::takeable(pass, key, cluster);
+    let pool = (takeable > 0).then(|| pass.stock.of_pool(&cluster.size));
+    let need = Need::of(request, pass.snapshot.config().ports_per_allocation);
+    let slot = |name: &NodeName| pass.stock.slot(name);
+    let count = |shelf| {
+        let sets = pass.stock.sets(shelf, None);
+        let choice = Choice {
+            sets: &sets,
+            need,
+            avoided: None,
+            slot: &slot,
+        };
+        choice.count(usize::MAX)
+    };
+    let in_pool = pool.map_or(0, count) + count_claimed(pass, cluster, request);
+    count(own) + in_pool.min(takeable)
+}
+
+/// How many nodes of the pool wait for a dedicated cluster with such a job.
+fn count_claimed(pass: &Pass<'_>, cluster: &ClusterState, request: &Request) -> usize {
+    if cluster.is_low_priority() {
+        return 0;
+    }
+    let ports = pass.snapshot.config().ports_per_allocation;
+    let suits = |name: &&&NodeName| {
+        let record = pass.node(name).and_then(|node| node.record.as_deref());
+        record.is_some_and(|record| {
+            record.size.eq_ignore_ascii_case(&cluster.size) && request.is_possible_on(record, ports)
         })
     };
-    names.filter(fits).count()
+    pass.claimed.iter().filter(suits).count()
 }
 
 #[cfg(test)]

@@ -28,6 +28,17 @@ pub struct Share {
     pub processes_max: Option<u32>,
 }
 
+impl Share {
+    /// It as numbers.
+    pub fn amount(&self) -> Amount {
+        Amount {
+            gpus: self.gpus,
+            cpu_millis: self.cpu_millis,
+            memory_bytes: self.memory_bytes.unwrap_or(0),
+        }
+    }
+}
+
 impl Request {
     /// The request of a job.
     pub fn of(properties: &JobProperties) -> Self {
@@ -45,14 +56,9 @@ impl Request {
 
     /// What it takes of this node as numbers.
     pub fn amount_on(&self, node: &NodeRecord) -> Amount {
-        match &self.share {
-            None => Amount::whole(node),
-            Some(share) => Amount {
-                gpus: share.gpus,
-                cpu_millis: share.cpu_millis,
-                memory_bytes: share.memory_bytes.unwrap_or(0),
-            },
-        }
+        self.share
+            .as_ref()
+            .map_or_else(|| Amount::whole(node), Share::amount)
     }
 
     /// Whether an empty node of this kind could hold it.
@@ -72,8 +78,8 @@ fn ports_needed(gpus: usize, ports_per_allocation: u16) -> u16 {
     ports_per_allocation.max(u16::try_from(gpus.saturating_mul(2)).unwrap_or(u16::MAX))
 }
 
-/// Countable resources of one node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Countable resources of one node. The order is for indices; what fits where, `is_within` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount {
     /// Whole GPUs.
     pub gpus: u32,
@@ -127,6 +133,53 @@ impl Amount {
             cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
             memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
         }
+    }
+}
+
+/// What is left of a node for jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Room {
+    /// What can be counted.
+    pub amount: Amount,
+    /// The most ports in a row that are free, or as many as any job on the node could need.
+    pub ports: u16,
+}
+
+impl Room {
+    /// What is left of a node beside these grants, which together are `held`.
+    pub fn left<'a>(
+        node: &NodeRecord,
+        held: &Amount,
+        holds: impl Iterator<Item = &'a Grant>,
+        ports_per_allocation: u16,
+    ) -> Self {
+        // More would only tell apart nodes that are alike for every job.
+        let most = ports_needed(node.gpus.len(), ports_per_allocation);
+        let gaps = port_gaps(node, holds).map(|(first, end)| end - first);
+        let longest = gaps.max().unwrap_or(0);
+        Self {
+            amount: Amount::whole(node).minus(held),
+            ports: u16::try_from(longest).unwrap_or(u16::MAX).min(most),
+        }
+    }
+
+    /// What of it a job may take that leaves the rest of `slack` alone.
+    #[must_use]
+    pub fn within(&self, slack: &Amount) -> Self {
+        Self {
+            amount: Amount {
+                gpus: self.amount.gpus.min(slack.gpus),
+                cpu_millis: self.amount.cpu_millis.min(slack.cpu_millis),
+                memory_bytes: self.amount.memory_bytes.min(slack.memory_bytes),
+            },
+            ports: self.ports,
+        }
+    }
+
+    /// Whether a share fits in.
+    pub fn holds(&self, share: &Share, ports_per_allocation: u16) -> bool {
+        share.amount().is_within(&self.amount)
+            && ports_needed(share.gpus as usize, ports_per_allocation) <= self.ports
     }
 }
 
@@ -204,28 +257,36 @@ fn free_ports<'a>(
     holds: impl Iterator<Item = &'a Grant>,
     count: u16,
 ) -> Option<Vec<u16>> {
-    let first = u32::from(node.ports_first);
-    let end = (first + u32::from(node.ports_count)).min(u32::from(u16::MAX) + 1);
-    let mut blocks: Vec<(u16, u16)> = holds
-        .filter_map(|grant| Some((*grant.ports.iter().min()?, *grant.ports.iter().max()?)))
-        .collect();
-    blocks.sort_unstable();
-    let mut start = first;
-    for (lowest, highest) in blocks {
-        if start + u32::from(count) <= u32::from(lowest) {
-            break;
-        }
-        start = start.max(u32::from(highest) + 1);
-    }
-    let last = start + u32::from(count);
-    if last > end {
-        return None;
-    }
+    let count = u32::from(count);
+    let mut gaps = port_gaps(node, holds);
+    let (start, _) = gaps.find(|(first, end)| end - first >= count)?;
     Some(
-        (start..last)
+        (start..start + count)
             .filter_map(|port| u16::try_from(port).ok())
             .collect(),
     )
+}
+
+/// The runs of ports that nobody holds, the lowest first: the first port, and the one after the
+/// last.
+fn port_gaps<'a>(
+    node: &NodeRecord,
+    holds: impl Iterator<Item = &'a Grant>,
+) -> impl Iterator<Item = (u32, u32)> {
+    let first = u32::from(node.ports_first);
+    let end = (first + u32::from(node.ports_count)).min(u32::from(u16::MAX) + 1);
+    let bounds = |grant: &Grant| {
+        let (lowest, highest) = (*grant.ports.iter().min()?, *grant.ports.iter().max()?);
+        Some((u32::from(lowest), u32::from(highest) + 1))
+    };
+    let mut blocks: Vec<(u32, u32)> = holds.filter_map(bounds).collect();
+    blocks.sort_unstable();
+    blocks.push((end, end));
+    blocks.into_iter().scan(first, move |start, block| {
+        let gap = (*start, block.0.min(end).max(*start));
+        *start = (*start).max(block.1);
+        Some(gap)
+    })
 }
 
 #[cfg(test)]

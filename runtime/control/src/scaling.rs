@@ -1,26 +1,27 @@
 //! Nodes of the pool for clusters, and back.
 //!
-//! Clusters with a fixed target and minimum sizes are filled first; a cluster that scales
+//! Clusters with a fixed target and minimum sizes are filled first, dedicated ones before those of
+//! low priority, and older ones before younger ones; a cluster that scales
 //! automatically takes nodes only as placement finds whole gangs for them, so that no cluster
 //! holds a part of what it needs while another holds the rest.
 
-use std::collections::BTreeSet;
+pub(crate) mod budget;
+pub(crate) mod preemption;
+mod shortage;
 
-use lote_model::cluster::{ClusterRecord, ClusterStatus, ScaleSettings};
+use std::collections::{BTreeMap, BTreeSet};
+
+use lote_model::cluster::{ClusterRecord, ClusterStatus, ScaleSettings, Withdrawal};
 use lote_model::id::NodeName;
-use lote_model::job::ErrorRecord;
 use lote_model::node_setup::NodeSetup;
 use lote_model::state::AllocationState;
 
 use crate::actions::{Action, Change, Subject};
 use crate::change;
 use crate::decide::Pass;
-use crate::reservation::Reservation;
-use crate::snapshot::{ClusterKey, ClusterState};
-use crate::time::after;
-
-/// How many waiting jobs are asked whether they need an idle node before it is released.
-const CLAIMANTS_MAX: usize = 16;
+use crate::pool;
+use crate::snapshot::{ClusterKey, ClusterState, Hindrance};
+use crate::time::{after, after_seconds};
 
 /// What a pass changes about the nodes of a cluster.
 #[derive(Debug, Default)]
@@ -28,73 +29,16 @@ struct Moves {
     dropped: BTreeSet<NodeName>,
     leaving: BTreeSet<NodeName>,
     returning: BTreeSet<NodeName>,
+    /// Those that leave, or leave already, though the cluster would rather keep them.
+    withdrawn: BTreeMap<NodeName, Withdrawal>,
 }
 
 impl Moves {
     fn are_none(&self) -> bool {
-        self.dropped.is_empty() && self.leaving.is_empty() && self.returning.is_empty()
-    }
-}
-
-/// The nodes of the pool that the cluster could take, in order.
-pub(crate) fn pool<'a>(
-    pass: &Pass<'a>,
-    cluster: &ClusterState,
-) -> impl Iterator<Item = &'a NodeName> {
-    let size = cluster
-        .record
-        .as_ref()
-        .map_or("", |record| &record.properties.vm_size);
-    pass.snapshot
-        .pool(size)
-        .filter(|name| !pass.taken_by_any.contains(name))
-}
-
-/// How many nodes of the pool placement may take for the cluster.
-pub(crate) fn free_in_pool(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let scale = cluster
-        .record
-        .as_ref()
-        .map(|record| &record.properties.scale_settings);
-    let Some(ScaleSettings::AutoScale(_)) = scale.filter(|_| !cluster.in_flight) else {
-        return 0;
-    };
-    let room = (cluster.nodes_max() as usize).saturating_sub(size(pass, key, cluster));
-    pool(pass, cluster).take(room).count()
-}
-
-/// How many nodes the cluster has, those it takes in this pass included.
-fn size(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
-    let own = cluster
-        .effective_status()
-        .map_or(0, |status| status.nodes.len());
-    own + pass.taken.get(key).map_or(0, BTreeSet::len)
-}
-
-/// Moves a node from the pool into the cluster.
-pub(crate) fn take<'a>(pass: &mut Pass<'a>, key: &ClusterKey, name: &'a NodeName) {
-    if pass.taken_by_any.insert(name) {
-        pass.taken.entry(key.clone()).or_default().insert(name);
-    }
-}
-
-/// Notes that a cluster has waiting jobs and may grow, so that others release what they only
-/// keep for convenience.
-pub(crate) fn note_short_of_work_nodes(
-    pass: &mut Pass<'_>,
-    key: &ClusterKey,
-    cluster: &ClusterState,
-) {
-    let Some(record) = &cluster.record else {
-        return;
-    };
-    let is_auto = matches!(
-        record.properties.scale_settings,
-        ScaleSettings::AutoScale(_)
-    );
-    if is_auto && size(pass, key, cluster) < cluster.nodes_max() as usize {
-        pass.short
-            .insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
+        self.dropped.is_empty()
+            && self.leaving.is_empty()
+            && self.returning.is_empty()
+            && self.withdrawn.is_empty()
     }
 }
 
@@ -114,23 +58,72 @@ fn wanted(record: &ClusterRecord, is_new: bool) -> usize {
     count as usize
 }
 
-/// Nodes that stay, and those that were to leave and are well.
-fn staying(pass: &Pass<'_>, status: &ClusterStatus) -> (usize, Vec<NodeName>) {
-    let is_lost = |name: &&NodeName| pass.lost.contains(*name);
-    let lost = pass
-        .lost
-        .iter()
-        .filter(|name| status.nodes.contains(**name) && !status.leaving.contains(**name));
-    let leaving = status
-        .leaving
-        .iter()
-        .filter(|name| !is_lost(name))
-        .cloned()
-        .collect();
-    (
-        (status.nodes.len() - status.leaving.len()).saturating_sub(lost.count()),
-        leaving,
-    )
+/// How the nodes of a cluster stand before a pass moves any.
+#[derive(Debug, Default)]
+struct Standing {
+    /// How many stay.
+    staying: usize,
+    /// Those that were to leave, are well and could stay as well.
+    leaving: Vec<NodeName>,
+    /// Those that were to leave because they were drained, and are so no more.
+    resumed: Vec<NodeName>,
+}
+
+fn standing(pass: &Pass<'_>, key: &ClusterKey, status: &ClusterStatus) -> Standing {
+    let stays = |name: &NodeName| status.nodes.contains(name) && !status.leaving.contains(name);
+    let withdrawn = pass.withdrawn.get(key);
+    let withdrawn = withdrawn.into_iter().flat_map(BTreeMap::keys).copied();
+    let lost = pass.lost.iter().copied();
+    let gone: BTreeSet<&NodeName> = withdrawn.chain(lost).filter(|name| stays(name)).collect();
+    let mut standing = Standing {
+        staying: (status.nodes.len() - status.leaving.len()).saturating_sub(gone.len()),
+        ..Standing::default()
+    };
+    for name in &status.leaving {
+        if pass.lost.contains(name) || pass.withdrawal(key, name).is_some() {
+            continue;
+        }
+        match status.withdrawn.get(name) {
+            None => standing.leaving.push(name.clone()),
+            Some(Withdrawal::Drained) => standing.resumed.push(name.clone()),
+            Some(Withdrawal::Preempted | Withdrawal::BudgetSpent) => {}
+        }
+    }
+    standing
+}
+
+/// How many nodes the cluster lacks of those that it shall have in any case, and can pay for.
+fn missing(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+    let Some(record) = &cluster.record else {
+        return 0;
+    };
+    let status = cluster.effective_status();
+    let is_new = status.is_none();
+    let standing = status.map_or_else(Standing::default, |status| standing(pass, key, status));
+    let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
+    let present = standing.staying + standing.leaving.len() + standing.resumed.len() + taken;
+    let missing = wanted(record, is_new).saturating_sub(present);
+    missing.min(budget::room(pass, key, cluster).unwrap_or(usize::MAX))
+}
+
+/// How many nodes the cluster has beyond those that it shall have in any case.
+fn surplus_over_wanted(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+    let wanted = cluster
+        .record
+        .as_ref()
+        .map_or(0, |record| wanted(record, false));
+    let status = cluster.effective_status();
+    let staying = status.map_or(0, |status| standing(pass, key, status).staying);
+    let taken = pass.taken.get(key).map_or(0, BTreeSet::len);
+    (staying + taken).saturating_sub(wanted)
+}
+
+/// Whether jobs wait for nodes of the cluster.
+fn waits(pass: &Pass<'_>, cluster: &ClusterState) -> bool {
+    let mut queue = cluster.queue.iter();
+    queue.any(|(queue_key, waiting)| {
+        waiting.hindrance != Hindrance::Starting && !pass.started.contains(&queue_key.uid)
+    })
 }
 
 /// Takes what a cluster shall have in any case.
@@ -138,19 +131,13 @@ pub(crate) fn fill(pass: &mut Pass<'_>, key: &ClusterKey) {
     let Some(cluster) = pass.cluster(key).filter(|cluster| !cluster.in_flight) else {
         return;
     };
-    let Some(record) = &cluster.record else {
-        return;
-    };
-    let status = cluster.effective_status();
-    let (staying, leaving) = status.map_or_else(Default::default, |status| staying(pass, status));
-    let missing = wanted(record, status.is_none()).saturating_sub(staying + leaving.len());
-    let joining: Vec<_> = pool(pass, cluster).take(missing).collect();
+    let missing = missing(pass, key, cluster);
+    let joining = pool::pick(pass, cluster, missing);
     if joining.len() < missing {
-        pass.short
-            .insert((record.properties.vm_size.to_ascii_lowercase(), key.clone()));
+        pool::note_short(pass, key, cluster);
     }
     for name in joining {
-        take(pass, key, name);
+        pool::take(pass, key, name);
     }
 }
 
@@ -169,7 +156,7 @@ pub(crate) fn settle(pass: &mut Pass<'_>, key: &ClusterKey) {
     let old = cluster.effective_status();
     let nothing = ClusterStatus::default();
     let moves = moves(pass, key, cluster, record, old.unwrap_or(&nothing));
-    let status = new_status(pass, key, record, old, &moves);
+    let status = new_status(pass, key, cluster, record, &moves);
     let Some(status) = status else { return };
     match change::cluster_status(record, cluster.status_revision, &status) {
         Ok(transactions) => pass.decisions.actions.push(Action::Change(Change {
@@ -217,16 +204,20 @@ fn moves(
             .filter(|name| status.nodes.contains(**name))
             .map(|name| (*name).clone()),
     );
+    withdraw(pass, key, status, &mut moves);
     let is_empty = |name: &&NodeName| pass.node(name).is_none_or(|node| node.holds.is_empty());
-    let (staying, leaving) = staying(pass, status);
+    let standing = standing(pass, key, status);
+    let staying = standing.staying;
     let joining = pass.taken.get(key).map_or(0, BTreeSet::len);
     let wanted = wanted(record, false);
     let most = (cluster.nodes_max() as usize).max(wanted);
-    moves.returning.extend(
-        leaving
-            .into_iter()
-            .take(wanted.saturating_sub(staying + joining)),
-    );
+    let leaving = standing.leaving.into_iter();
+    let leaving = leaving.take(wanted.saturating_sub(staying + joining));
+    moves.returning.extend(leaving);
+    // One that was drained comes back to whoever still has a place for it.
+    let places = most.saturating_sub(staying + joining + moves.returning.len());
+    let resumed = standing.resumed.into_iter().take(places);
+    moves.returning.extend(resumed);
     let gone = status
         .leaving
         .iter()
@@ -234,27 +225,59 @@ fn moves(
         .filter(is_empty);
     moves.dropped.extend(gone.cloned());
     let surplus = (staying + moves.returning.len() + joining).saturating_sub(most);
-    shrink(pass, status, surplus, &mut moves);
+    shrink(pass, key, status, surplus, &mut moves);
     let spare = (staying + joining).saturating_sub(wanted + surplus);
     if spare > 0 && moves.returning.is_empty() {
-        release_idle(pass, key, cluster, record, spare, &mut moves);
+        release_idle(pass, key, cluster, spare, &mut moves);
     }
     moves
 }
 
+/// Gives up the nodes that are taken from the cluster.
+fn withdraw(pass: &Pass<'_>, key: &ClusterKey, status: &ClusterStatus, moves: &mut Moves) {
+    let withdrawn = pass.withdrawn.get(key).into_iter().flatten();
+    let is_here = |name: &NodeName| status.nodes.contains(name) && !pass.lost.contains(name);
+    for (name, why) in withdrawn.filter(|(name, _)| is_here(name)) {
+        if !is_in_use(pass, name) {
+            moves.dropped.insert((*name).clone());
+            continue;
+        }
+        // What leaves already for another reason goes on as it does, unless it can no longer
+        // wait for its jobs.
+        let known = status.withdrawn.get(*name);
+        let is_news = match (known, why) {
+            (None, Withdrawal::Drained) => !status.leaving.contains(*name),
+            (None | Some(Withdrawal::Drained), why) => known != Some(why),
+            _ => false,
+        };
+        if is_news {
+            moves.withdrawn.insert((*name).clone(), *why);
+        }
+    }
+}
+
+/// Whether something is held of a node, by this pass too.
+fn is_in_use(pass: &Pass<'_>, name: &NodeName) -> bool {
+    pass.placed.contains_key(name) || pass.node(name).is_some_and(|node| !node.holds.is_empty())
+}
+
 /// Gives up nodes beyond what the cluster may have: empty ones at once, others when their jobs
 /// are done or stopped.
-fn shrink(pass: &Pass<'_>, status: &ClusterStatus, surplus: usize, moves: &mut Moves) {
+fn shrink(
+    pass: &Pass<'_>,
+    key: &ClusterKey,
+    status: &ClusterStatus,
+    surplus: usize,
+    moves: &mut Moves,
+) {
     if surplus == 0 {
         return;
     }
-    let is_in_use = |name: &NodeName| {
-        pass.placed.contains_key(name) || pass.node(name).is_some_and(|node| !node.holds.is_empty())
-    };
-    let staying = status.nodes.iter().rev();
-    let staying =
-        staying.filter(|name| !status.leaving.contains(*name) && !moves.dropped.contains(*name));
-    let (in_use, empty): (Vec<_>, Vec<_>) = staying.partition(|name| is_in_use(name));
+    let staying = status.nodes.iter().rev().filter(|name| {
+        let is_leaving = status.leaving.contains(*name) || moves.dropped.contains(*name);
+        !is_leaving && pass.withdrawal(key, name).is_none()
+    });
+    let (in_use, empty): (Vec<_>, Vec<_>) = staying.partition(|name| is_in_use(pass, name));
     let to_drop: Vec<_> = empty.into_iter().take(surplus).cloned().collect();
     let rest = surplus - to_drop.len();
     moves.dropped.extend(to_drop);
@@ -266,15 +289,14 @@ fn release_idle(
     pass: &mut Pass<'_>,
     key: &ClusterKey,
     cluster: &ClusterState,
-    record: &ClusterRecord,
     spare: usize,
     moves: &mut Moves,
 ) {
-    let size = record.properties.vm_size.to_ascii_lowercase();
-    let is_wanted_elsewhere = pass
-        .short
-        .iter()
-        .any(|(short, other)| *short == size && other != key);
+    let is_wanted_elsewhere = pool::is_short_elsewhere(pass, key, cluster);
+    let idle_delay = cluster
+        .record
+        .as_ref()
+        .and_then(|record| record.properties.lote.idle_delay);
     let mut due = Vec::new();
     for name in cluster
         .idle
@@ -284,46 +306,34 @@ fn release_idle(
         let Some(node) = pass.node(name).filter(|_| !pass.placed.contains_key(name)) else {
             continue;
         };
-        let release_at = after(node.idle_since, pass.snapshot.config().idle_delay);
-        if release_at <= pass.now || is_wanted_elsewhere {
+        let promised_to = pass.promised_to(name);
+        if promised_to == Some(key) {
+            continue;
+        }
+        let release_at = match idle_delay {
+            Some(delay) => after_seconds(node.idle_since, delay),
+            None => after(node.idle_since, pass.snapshot.config().idle_delay),
+        };
+        if release_at <= pass.now || promised_to.is_some() || is_wanted_elsewhere {
             due.push(name);
         } else {
             pass.wake_at(release_at);
         }
     }
-    if due.is_empty() {
-        return;
-    }
-    let reservation = first_reservation(pass, key, cluster);
-    let unclaimed = due
-        .into_iter()
-        .filter(|name| !reservation.as_ref().is_some_and(|is| is.has(name)));
-    moves.dropped.extend(unclaimed.take(spare).cloned());
-}
-
-fn first_reservation<'a>(
-    pass: &Pass<'a>,
-    key: &ClusterKey,
-    cluster: &ClusterState,
-) -> Option<Reservation<'a>> {
-    let cluster_in_snapshot = pass.cluster(key)?;
-    let waiting = cluster
-        .queue
-        .iter()
-        .filter(|(queue_key, _)| !pass.started.contains(&queue_key.uid));
-    waiting.take(CLAIMANTS_MAX).find_map(|(_, waiting)| {
-        Reservation::new(pass, key, cluster_in_snapshot, &waiting.request, None)
-    })
+    // What is promised to others goes first.
+    due.sort_by_key(|name| pass.promised_to(name).is_none());
+    moves.dropped.extend(due.into_iter().take(spare).cloned());
 }
 
 /// The status after the moves; none if it stays as it is.
 fn new_status(
     pass: &Pass<'_>,
     key: &ClusterKey,
+    cluster: &ClusterState,
     record: &ClusterRecord,
-    old: Option<&ClusterStatus>,
     moves: &Moves,
 ) -> Option<ClusterStatus> {
+    let old = cluster.effective_status();
     let joining = pass.taken.get(key);
     let count = |set: Option<&BTreeSet<NodeName>>| set.map_or(0, BTreeSet::len);
     let nodes =
@@ -334,7 +344,10 @@ fn new_status(
             .filter(|name| !moves.dropped.contains(*name))
             .count()
     });
-    let leaving = (left_leaving + moves.leaving.len()).saturating_sub(moves.returning.len());
+    let withdrawn = moves.withdrawn.keys();
+    let withdrawn = withdrawn.filter(|name| old.is_some_and(|old| !old.leaving.contains(*name)));
+    let leaving = (left_leaving + moves.leaving.len() + withdrawn.count())
+        .saturating_sub(moves.returning.len());
     let missing = wanted(record, false).saturating_sub(nodes.saturating_sub(leaving));
     let state = if missing > 0 || leaving > 0 {
         AllocationState::Resizing
@@ -343,8 +356,9 @@ fn new_status(
     };
     let set_up = record.properties.node_setup.as_ref();
     let mut errors = set_up.map(NodeSetup::errors).unwrap_or_default();
-    errors.extend((missing > 0).then(|| too_few_nodes(record, missing)));
-    let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors);
+    errors.extend(shortage::errors(pass, key, cluster, record, missing));
+    let is_same = old.is_some_and(|old| old.allocation_state == state && old.errors == errors)
+        && !budget::is_news(record, old);
     if is_same && joining.is_none_or(BTreeSet::is_empty) && moves.are_none() {
         return None;
     }
@@ -354,26 +368,25 @@ fn new_status(
         .extend(joining.into_iter().flatten().map(|name| (*name).clone()));
     status.nodes.retain(|name| !moves.dropped.contains(name));
     status.leaving.extend(moves.leaving.iter().cloned());
+    status.leaving.extend(moves.withdrawn.keys().cloned());
+    let withdrawn = moves.withdrawn.iter();
+    status
+        .withdrawn
+        .extend(withdrawn.map(|(name, why)| (name.clone(), *why)));
     status
         .leaving
         .retain(|name| !moves.dropped.contains(name) && !moves.returning.contains(name));
+    let ClusterStatus {
+        leaving, withdrawn, ..
+    } = &mut status;
+    withdrawn.retain(|name, _| leaving.contains(name));
     if status.allocation_state != state || status.allocation_state_since.is_none() {
         status.allocation_state_since = Some(pass.now);
     }
     status.allocation_state = state;
     status.errors = errors;
+    status.spending = budget::spending(record, old, pass.now);
     Some(status)
-}
-
-fn too_few_nodes(record: &ClusterRecord, missing: usize) -> ErrorRecord {
-    let size = &record.properties.vm_size;
-    ErrorRecord::new(
-        "NotEnoughNodes",
-        format!(
-            "the pool has no more free nodes of size '{size}', {missing} are missing: add machines, \
-             or scale another cluster of this size down"
-        ),
-    )
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! Clusters: so many nodes of one size, held for the jobs that name them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::body;
+use crate::duration::Seconds;
 use crate::id::{ClusterUid, NodeName};
 use crate::image::VirtualMachineConfiguration;
 use crate::job::{ErrorRecord, ResourceReference};
+use crate::money::Money;
 use crate::node_setup::NodeSetup;
 use crate::path::ChildPath;
+use crate::spending::{Budget, BudgetPeriod, Spending};
 use crate::state::AllocationState;
 
 /// The `properties` of a cluster that a user sets, defaults filled in
@@ -37,6 +40,36 @@ pub struct ClusterProperties {
     /// A subnet reference; recorded and echoed, the network is the site's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<ResourceReference>,
+    /// What Batch AI has no word for.
+    #[serde(default, skip_serializing_if = "LoteClusterProperties::is_default")]
+    pub lote: LoteClusterProperties,
+}
+
+/// `properties.lote` of a cluster: Lote's own extensions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoteClusterProperties {
+    /// How long a node that nobody needs stays with a cluster that scales automatically; the
+    /// daemon's setting when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_delay: Option<Seconds>,
+    /// What a node costs in an hour; nothing is counted when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_node_hour: Option<Money>,
+    /// What its nodes may cost; needs a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+}
+
+impl LoteClusterProperties {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// In which periods spending is counted.
+    pub fn period(&self) -> BudgetPeriod {
+        self.budget.map(|budget| budget.period).unwrap_or_default()
+    }
 }
 
 /// `vmPriority`.
@@ -48,6 +81,13 @@ pub enum VmPriority {
     Dedicated,
     /// Nodes may be taken for dedicated clusters.
     LowPriority,
+}
+
+impl ClusterProperties {
+    /// Whether its nodes may be taken for dedicated clusters.
+    pub fn is_low_priority(&self) -> bool {
+        self.vm_priority == VmPriority::LowPriority
+    }
 }
 
 /// `userAccountSettings` without the password, which is a secret.
@@ -148,6 +188,12 @@ pub struct ClusterStatus {
     /// Nodes that take no new job and are released when they are empty.
     #[serde(default)]
     pub leaving: BTreeSet<NodeName>,
+    /// Which of the leaving ones it would rather keep, and why they leave.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub withdrawn: BTreeMap<NodeName, Withdrawal>,
+    /// What its nodes have cost; none without a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spending: Option<Spending>,
     /// Whether it has what it wants.
     pub allocation_state: AllocationState,
     /// Since when.
@@ -156,6 +202,18 @@ pub struct ClusterStatus {
     /// What went wrong with its nodes, or why it has fewer than it wants.
     #[serde(default)]
     pub errors: Vec<ErrorRecord>,
+}
+
+/// Why a cluster loses a node that it would rather keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Withdrawal {
+    /// The operator wants no new jobs on it; those there may end.
+    Drained,
+    /// A dedicated cluster needs it.
+    Preempted,
+    /// The cluster has spent its budget.
+    BudgetSpent,
 }
 
 impl ClusterProperties {

@@ -1,14 +1,18 @@
 //! From the body of a cluster's PUT or PATCH to checked properties (capabilities §3.3).
 
-use serde::Deserialize;
+mod update;
+
 use serde_json::{Map, Value};
 
 use crate::body;
-use crate::cluster::{ClusterProperties, ScaleSettings};
+use crate::cluster::{ClusterProperties, LoteClusterProperties, ScaleSettings};
+use crate::duration::Seconds;
 use crate::problem::Problem;
 use crate::request_check::{optional_text, text};
 use crate::secret::Secrets;
 use crate::secret_members::{self, OF_CLUSTERS};
+
+pub use update::ClusterUpdate;
 
 /// The most nodes one cluster may ask for; a bound against slips of the finger.
 pub const CLUSTER_NODES_MAX: u32 = 10_000;
@@ -17,7 +21,7 @@ pub const CLUSTER_NODES_MAX: u32 = 10_000;
 pub const SIZE_LENGTH_MAX: usize = 128;
 
 /// Members that the service sets; clients that resubmit an answer send them.
-const READ_ONLY: [&str; 9] = [
+const READ_ONLY: [&str; 8] = [
     "creationTime",
     "provisioningState",
     "provisioningStateTransitionTime",
@@ -26,8 +30,13 @@ const READ_ONLY: [&str; 9] = [
     "currentNodeCount",
     "nodeStateCounts",
     "errors",
-    "lote",
 ];
+
+/// The same of `lote`.
+const LOTE_READ_ONLY: [&str; 4] = ["nodes", "leaving", "withdrawn", "spending"];
+
+/// The longest idle delay.
+const IDLE_DELAY_MAX: Seconds = Seconds::days(365);
 
 /// A cluster as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,13 +90,16 @@ impl ClusterRequest {
     }
 }
 
-/// The one member further down that the service sets.
+/// The members further down that the service sets.
 fn without_read_only(mut members: Map<String, Value>) -> Map<String, Value> {
     let task = members
         .get_mut("nodeSetup")
         .and_then(|setup| setup.get_mut("setupTask"));
     if let Some(Value::Object(task)) = task {
         task.remove("stdOutErrPathSuffix");
+    }
+    if let Some(Value::Object(lote)) = members.get_mut("lote") {
+        update::without_answers(lote);
     }
     members
 }
@@ -103,6 +115,7 @@ fn normalise(properties: &mut ClusterProperties) {
 fn check(properties: &ClusterProperties) -> Vec<Problem> {
     let mut findings = check_scale(&properties.scale_settings);
     findings.extend(check_size(&properties.vm_size));
+    findings.extend(check_lote(&properties.lote));
     let account = &properties.user_account_settings;
     let at = |member: &str| format!("/properties/userAccountSettings/{member}");
     findings.extend(text(&at("adminUserName"), &account.admin_user_name));
@@ -131,19 +144,17 @@ fn check_size(size: &str) -> Option<Problem> {
     })
 }
 
-/// Reads the body of an update request: `scaleSettings` and nothing else.
-pub fn parse_scale_update(request_body: &[u8]) -> Result<ScaleSettings, Problem> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    struct Update {
-        scale_settings: ScaleSettings,
+fn check_lote(lote: &LoteClusterProperties) -> Vec<Problem> {
+    let mut findings = Vec::new();
+    if lote.idle_delay.is_some_and(|delay| delay > IDLE_DELAY_MAX) {
+        let message = format!("idleDelay must not be longer than {IDLE_DELAY_MAX}");
+        findings.push(Problem::invalid("/properties/lote/idleDelay", message));
     }
-    let members = body::properties(request_body, &[])?;
-    if let Some(problem) = members.get("scaleSettings").and_then(check_modes) {
-        return Err(problem);
+    if lote.budget.is_some() && lote.price_per_node_hour.is_none() {
+        let message = "a budget needs a price: give lote.pricePerNodeHour as well";
+        findings.push(Problem::invalid("/properties/lote/budget", message));
     }
-    let update: Update = body::typed(body::without_nulls(members), "/properties")?;
-    Problem::gather(check_scale(&update.scale_settings)).map_or(Ok(update.scale_settings), Err)
+    findings
 }
 
 /// Exactly one of the two modes must be given.

@@ -143,8 +143,8 @@ pub struct LoteJobProperties {
     /// Time between SIGTERM and SIGKILL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_period: Option<Seconds>,
-    /// How many times the job is started in all when nodes are lost or
-    /// preempted; default 3.
+    /// How many times the job is started in all when nodes are lost; default 3. Starts that
+    /// ended because nodes were withdrawn from its cluster do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts_max: Option<u32>,
     /// What becomes of it when a node is lost under it.
@@ -303,6 +303,12 @@ pub struct JobStatus {
     /// The nodes of the attempt before, in rank order, once there was one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previous_nodes: Vec<NodeName>,
+    /// Why the attempt before was given up, once there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requeued: Option<ErrorRecord>,
+    /// How many attempts ended by no fault of the job or of a node, and are not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uncounted_attempts: u32,
     /// When the latest attempt got its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Timestamp>,
@@ -339,6 +345,8 @@ impl JobStatus {
             attempt: 0,
             nodes: Vec::new(),
             previous_nodes: Vec::new(),
+            requeued: None,
+            uncounted_attempts: 0,
             start_time: None,
             end_time: None,
             exit_code: None,
@@ -375,9 +383,49 @@ pub enum Ending {
     Requeue {
         /// Why, in a sentence.
         reason: String,
+        /// What kind of reason that is.
+        #[serde(default)]
+        cause: RequeueCause,
     },
     /// All primary processes are done; what only supports them is stopped.
     PrimariesDone,
+}
+
+/// What takes nodes from under a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RequeueCause {
+    /// A node was lost.
+    #[default]
+    NodeLost,
+    /// Its cluster was made smaller.
+    ScaledDown,
+    /// A dedicated cluster needs nodes of its low-priority cluster.
+    Preempted,
+    /// Its cluster has spent its budget.
+    BudgetSpent,
+}
+
+impl RequeueCause {
+    /// The code that tells users and programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NodeLost => "NodeLost",
+            Self::ScaledDown => "ClusterScaledDown",
+            Self::Preempted => "Preempted",
+            Self::BudgetSpent => "BudgetSpent",
+        }
+    }
+
+    /// Whether the attempt counts among those that a job has.
+    pub fn counts(self) -> bool {
+        matches!(self, Self::NodeLost | Self::ScaledDown)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// An error of a resource (capabilities §3.10): details are name–value pairs.

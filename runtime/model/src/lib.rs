@@ -7,6 +7,7 @@
 //! * [`name`], [`path`], [`id`] — names users choose, where resources stand, ids Lote makes.
 //! * [`workspace`], [`cluster`], [`file_server`], [`job`], [`node`] — the resources and their stored records.
 //! * [`label`] — what operators say of a node.
+//! * [`money`], [`spending`] — what clusters cost.
 //! * [`quota`], [`usage`] — how much there may be, and how much there is.
 //! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
 //! * [`state`] — the states of resources.
@@ -48,6 +49,7 @@ pub mod key;
 pub mod label;
 pub mod leader;
 pub mod membership;
+pub mod money;
 pub mod mount_volumes;
 pub mod name;
 pub mod node;
@@ -62,6 +64,7 @@ pub mod report;
 pub mod request_check;
 pub mod secret;
 pub mod secret_members;
+pub mod spending;
 pub mod state;
 pub mod storage_account;
 pub mod usage;

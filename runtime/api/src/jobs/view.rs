@@ -130,6 +130,9 @@ fn extras(record: &JobRecord, status: Option<&JobStatus>, shown: Shown) -> Value
         {
             members.insert("waiting".into(), json!(waiting));
         }
+        if let Some(reason) = &status.requeued {
+            members.insert("requeued".into(), json!(reason));
+        }
         if shown.state.is_terminal() {
             members.extend(
                 status

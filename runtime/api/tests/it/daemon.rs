@@ -516,15 +516,8 @@ pub(crate) fn running(record: &JobRecord, now: Timestamp) -> JobStatus {
         state_since: now,
         attempt: 1,
         nodes: vec![NodeName::new(NODE)],
-        previous_nodes: Vec::new(),
         start_time: Some(now),
-        end_time: None,
-        exit_code: None,
-        errors: vec![],
-        ending: None,
-        waiting: None,
-        directories: vec![],
-        account: None,
+        ..JobStatus::queued(record)
     }
 }
 

@@ -12,6 +12,7 @@ mod access;
 mod archive;
 mod audit;
 mod bad_input;
+mod cluster_lote;
 mod concurrent;
 mod connections;
 mod contract;

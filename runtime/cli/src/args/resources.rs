@@ -1,9 +1,12 @@
 //! `lote workspace`, `lote experiment`, `lote cluster`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use lote_model::money::Money;
 
+use super::job::duration;
 use super::name_and_value;
 
 /// `lote workspace`.
@@ -77,6 +80,17 @@ pub enum ClusterCommand {
         #[arg(short, long)]
         target: u32,
     },
+    /// Change what a cluster costs and may cost, and how long it keeps idle nodes
+    Set {
+        /// The cluster
+        name: String,
+        /// What to change
+        #[command(flatten)]
+        settings: ClusterSettingsArgs,
+        /// Let it cost what it costs
+        #[arg(long, conflicts_with = "budget")]
+        no_budget: bool,
+    },
     /// Let a cluster have as many nodes as its jobs need
     AutoScale {
         /// The cluster
@@ -113,6 +127,35 @@ pub struct CreateClusterArgs {
     /// The administrator's name that is recorded [default: yours]
     #[arg(short, long, value_name = "NAME")]
     pub user: Option<String>,
+    /// Whether a dedicated cluster that lacks nodes may take those of this one
+    #[arg(long)]
+    pub low_priority: bool,
+    /// What Batch AI has no word for
+    #[command(flatten)]
+    pub settings: ClusterSettingsArgs,
+}
+
+/// What Batch AI has no word for, of a cluster.
+#[derive(Debug, Default, Args)]
+pub struct ClusterSettingsArgs {
+    /// How long an idle node stays with a cluster that scales automatically, such as 5m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub idle_delay: Option<Duration>,
+    /// What a node costs in an hour, in your currency
+    #[arg(long, value_name = "AMOUNT", value_parser = money)]
+    pub price: Option<Money>,
+    /// What the nodes of the cluster may cost; needs a price
+    #[arg(long, value_name = "AMOUNT", value_parser = money)]
+    pub budget: Option<Money>,
+    /// In what time: day, month (both of UTC) or total
+    #[arg(long, value_name = "PERIOD", requires = "budget", default_value = "month",
+          value_parser = ["day", "month", "total"])]
+    pub budget_period: String,
+}
+
+fn money(text: &str) -> Result<Money, String> {
+    Money::parse(text)
+        .ok_or_else(|| "give an amount such as 2.5, with at most six digits after the point".into())
 }
 
 /// `delete` of a container or cluster.

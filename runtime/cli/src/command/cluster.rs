@@ -1,10 +1,11 @@
 //! `lote cluster`.
 
+use lote_model::duration::Seconds;
 use serde_json::{Map, Value, json};
 
 use super::job_input::read_file;
 use super::{Context, Outcome};
-use crate::args::resources::{ClusterCommand, CreateClusterArgs};
+use crate::args::resources::{ClusterCommand, ClusterSettingsArgs, CreateClusterArgs};
 use crate::{place, show};
 
 /// The collection's name in paths.
@@ -41,6 +42,11 @@ pub(super) fn run(context: &Context<'_>, command: ClusterCommand) -> Outcome {
                 args.no_wait,
             )
         }
+        ClusterCommand::Set {
+            name,
+            settings,
+            no_budget,
+        } => set(context, &name, &settings, no_budget),
         ClusterCommand::Resize { name, target } => scale(context, &name, &manual(target)),
         ClusterCommand::AutoScale { name, min, max } => scale(context, &name, &automatic(min, max)),
     }
@@ -76,11 +82,33 @@ fn body(mut members: Map<String, Value>, args: &CreateClusterArgs, user: &str) -
         (None, Some(min), Some(max)) => properties["scaleSettings"] = automatic(min, max),
         _ => {}
     }
+    if args.low_priority {
+        properties["vmPriority"] = "lowpriority".into();
+    }
+    for (name, value) in extensions(&args.settings) {
+        properties["lote"][name] = value;
+    }
     if args.user.is_some() || properties["userAccountSettings"].is_null() {
         let user = args.user.as_deref().unwrap_or(user);
         properties["userAccountSettings"]["adminUserName"] = user.into();
     }
     body
+}
+
+/// The members of `lote` that options name.
+fn extensions(args: &ClusterSettingsArgs) -> Map<String, Value> {
+    let mut members = Map::new();
+    if let Some(delay) = args.idle_delay {
+        members.insert("idleDelay".into(), json!(Seconds(delay.as_secs())));
+    }
+    if let Some(price) = args.price {
+        members.insert("pricePerNodeHour".into(), json!(price));
+    }
+    if let Some(amount) = args.budget {
+        let budget = json!({"amount": amount, "period": args.budget_period});
+        members.insert("budget".into(), budget);
+    }
+    members
 }
 
 fn manual(target: u32) -> Value {
@@ -92,14 +120,25 @@ fn automatic(min: u32, max: u32) -> Value {
 }
 
 fn scale(context: &Context<'_>, name: &str, settings: &Value) -> Outcome {
-    let action = format!("scale cluster '{name}'");
     let body = json!({"properties": {"scaleSettings": settings}});
-    let value = context.client.patch(
-        &action,
-        &place::child(&context.child(name)?, CLUSTERS),
-        &body,
-    )?;
-    context.print(&action, &value, show::cluster_details)
+    update(context, &format!("scale cluster '{name}'"), name, &body)
+}
+
+fn set(context: &Context<'_>, name: &str, args: &ClusterSettingsArgs, no_budget: bool) -> Outcome {
+    let mut members = extensions(args);
+    if no_budget {
+        members.insert("budget".into(), Value::Null);
+    }
+    let body = json!({"properties": {"lote": members}});
+    update(context, &format!("change cluster '{name}'"), name, &body)
+}
+
+fn update(context: &Context<'_>, action: &str, name: &str, body: &Value) -> Outcome {
+    let value =
+        context
+            .client
+            .patch(action, &place::child(&context.child(name)?, CLUSTERS), body)?;
+    context.print(action, &value, show::cluster_details)
 }
 
 #[cfg(test)]
@@ -107,6 +146,8 @@ mod tests {
     use super::*;
     use lote_model::cluster::ScaleSettings;
     use lote_model::cluster_request::ClusterRequest;
+    use lote_model::money::Money;
+    use lote_model::spending::BudgetPeriod;
 
     fn args(
         size: Option<&str>,
@@ -121,7 +162,33 @@ mod tests {
             min: bounds.map(|bounds| bounds.0),
             max: bounds.map(|bounds| bounds.1),
             user: None,
+            low_priority: false,
+            settings: ClusterSettingsArgs::default(),
         }
+    }
+
+    #[test]
+    fn the_daemon_accepts_a_price_and_a_budget() {
+        let mut args = args(Some("cpu"), None, None);
+        args.low_priority = true;
+        args.settings = ClusterSettingsArgs {
+            idle_delay: Some(std::time::Duration::from_mins(5)),
+            price: Money::parse("2.5"),
+            budget: Money::parse("100"),
+            budget_period: "month".into(),
+        };
+        let body = body(Map::new(), &args, "me");
+        let properties = ClusterRequest::parse(&serde_json::to_vec(&body).unwrap())
+            .unwrap()
+            .properties;
+        assert!(properties.is_low_priority());
+        assert_eq!(properties.lote.idle_delay, Some(Seconds(300)));
+        assert_eq!(properties.lote.price_per_node_hour, Money::parse("2.5"));
+        let budget = properties.lote.budget.unwrap();
+        assert_eq!(
+            (budget.amount, budget.period),
+            (Money::parse("100").unwrap(), BudgetPeriod::Month)
+        );
     }
 
     #[test]

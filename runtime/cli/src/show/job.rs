@@ -91,6 +91,7 @@ pub fn job_details(job: &Job, now: Timestamp, style: Style) -> String {
         .add("job", job.name.as_str())
         .add("state", state_line(members, now, style))
         .add_some("waiting", members.lote.waiting.as_deref())
+        .add_some("requeued", members.lote.requeued.as_ref().map(requeued))
         .add_some("experiment", members.experiment_name.as_deref())
         .add("cluster", last_part(&members.cluster.id))
         .add("framework", members.tool_type.as_str())
@@ -114,6 +115,11 @@ pub fn job_details(job: &Job, now: Timestamp, style: Style) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Why the attempt before was given up.
+fn requeued(reason: &ErrorRecord) -> String {
+    format!("{}: {}", reason.code, reason.message)
 }
 
 fn state_line(members: &JobMembers, now: Timestamp, style: Style) -> String {

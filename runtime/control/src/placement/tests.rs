@@ -148,3 +148,94 @@ fn nobody_overtakes_a_job_whose_explanation_is_being_written() {
     world.settle();
     assert!(runs(&world, &first) && !runs(&world, &second));
 }
+
+fn node_at(name: &str, rack: &str, switch: &str) -> crate::testing::NodeBuilder {
+    let mut node = node(name).gpus(4);
+    node.0.labels = [("rack", rack), ("switch", switch)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    node
+}
+
+/// Two racks: one with two switches of two nodes each, one with a switch of three.
+fn labelled_world() -> World {
+    let mut world = World::new();
+    for (name, rack, switch) in [
+        ("n1", "r1", "s1"),
+        ("n2", "r2", "s1"),
+        ("n3", "r1", "s2"),
+        ("n4", "r2", "s1"),
+        ("n5", "r1", "s1"),
+        ("n6", "r1", "s2"),
+        ("n7", "r2", "s1"),
+    ] {
+        world.add_node(&node_at(name, rack, switch));
+    }
+    world.put_cluster(&cluster("c").auto(0, 7));
+    world.settle();
+    world
+}
+
+#[test]
+fn a_gang_goes_into_the_smallest_domain_that_holds_it() {
+    for (count, nodes) in [
+        (2, vec!["n1", "n5"]),
+        (3, vec!["n2", "n4", "n7"]),
+        (4, vec!["n1", "n5", "n3", "n6"]),
+        (5, vec!["n1", "n5", "n3", "n6", "n2"]),
+    ] {
+        let mut world = labelled_world();
+        let gang = world.submit(job("gang").nodes(count));
+        world.settle();
+        assert_eq!(world.nodes_of(&gang), nodes);
+    }
+}
+
+#[test]
+fn jobs_of_one_node_leave_large_domains_whole() {
+    let mut world = labelled_world();
+    let single = world.submit(job("single"));
+    world.settle();
+    assert_eq!(
+        world.nodes_of(&single),
+        ["n1"],
+        "of one of the small switches"
+    );
+    let other = world.submit(job("other"));
+    let gang = world.submit(job("gang").nodes(3));
+    world.settle();
+    assert_eq!(world.nodes_of(&other), ["n5"], "the rest of that switch");
+    assert_eq!(world.nodes_of(&gang), ["n2", "n4", "n7"]);
+}
+
+#[test]
+fn a_gang_of_shares_goes_near_too() {
+    let mut world = labelled_world();
+    let gang = world.submit(job("gang").nodes(2).share(1, 1.0, None));
+    world.settle();
+    assert_eq!(world.nodes_of(&gang), ["n1", "n5"]);
+    let second = world.submit(job("second").nodes(2).share(1, 1.0, None));
+    world.settle();
+    assert_eq!(world.nodes_of(&second), ["n1", "n5"], "where others are");
+}
+
+#[test]
+fn one_order_holds_for_all_clusters_of_the_pool() {
+    let mut world = World::new();
+    world.add_node(&node("n1"));
+    for name in ["a", "b"] {
+        world.put_cluster(&cluster(name).auto(0, 1));
+    }
+    let running = world.submit(job("running").on("a"));
+    world.settle();
+    let old = world.submit(job("old").on("b"));
+    world.advance_seconds(1);
+    let young = world.submit(job("young").on("a"));
+    world.end(&running, "n1", Outcome::Completed);
+    world.settle();
+    assert!(
+        runs(&world, &old),
+        "though the node was of the other cluster"
+    );
+    assert!(!runs(&world, &young));
+}

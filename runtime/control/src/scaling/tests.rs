@@ -1,11 +1,11 @@
 use lote_model::allocation::AllocationPhase;
-use lote_model::cluster::NodeDeallocationOption;
+use lote_model::cluster::{NodeDeallocationOption, VmPriority};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::key;
 use lote_model::report::Outcome;
 use lote_model::state::{AllocationState, ExecutionState};
 
-use crate::testing::{ClusterBuilder, World, cluster, job, node};
+use crate::testing::{ClusterBuilder, World, at_second, cluster, job, node};
 
 fn world(nodes: u32) -> World {
     let mut world = World::new();
@@ -266,4 +266,190 @@ fn a_lost_node_is_replaced() {
     world.advance_seconds(30);
     world.settle();
     assert_eq!(nodes(&world, &cluster), ["n2"]);
+}
+
+fn leaving(world: &World, cluster: &ClusterBuilder) -> Vec<String> {
+    let status = world.cluster_status(cluster).unwrap();
+    status.leaving.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_drained_node_is_replaced_and_leaves_when_its_jobs_are_done() {
+    let mut world = world(2);
+    let cluster = cluster("c").manual(1);
+    world.put_cluster(&cluster);
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.drain("n1");
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), ["n1", "n2"]);
+    assert_eq!(leaving(&world, &cluster), ["n1"]);
+    assert_eq!(state(&world, &uid), ExecutionState::Running);
+    let phase = world.allocation(&uid, &NodeName::new("n1")).unwrap().phase;
+    assert_eq!(phase, AllocationPhase::Run, "its job may end");
+    world.restart();
+    world.end(&uid, "n1", Outcome::Completed);
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), ["n2"]);
+    assert_eq!(state(&world, &uid), ExecutionState::Succeeded);
+    assert_eq!(world.snapshot.pool("cpu").count(), 0);
+    world.resume("n1");
+    world.settle();
+    assert_eq!(world.snapshot.pool("cpu").count(), 1);
+}
+
+#[test]
+fn a_cluster_says_that_a_drained_node_could_help() {
+    let mut world = world(1);
+    world.add_node(&node("other").size("gpu"));
+    world.drain("other");
+    let cluster = cluster("c").manual(1);
+    world.put_cluster(&cluster);
+    world.settle();
+    world.drain("n1");
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), [""; 0]);
+    let status = world.cluster_status(&cluster).unwrap();
+    let errors = status.errors.iter();
+    let said: Vec<_> = errors
+        .map(|error| (error.code.as_str(), &error.message))
+        .collect();
+    assert_eq!(said[0].0, "NotEnoughNodes");
+    assert_eq!(said[1].0, "NodeDrained");
+    assert!(said[1].1.starts_with("1 node of size"), "{}", said[1].1);
+    assert!(said[1].1.contains("resume n1"), "{}", said[1].1);
+    world.resume("n1");
+    world.settle();
+    let status = world.cluster_status(&cluster).unwrap();
+    assert_eq!((status.nodes.len(), status.errors.len()), (1, 0));
+}
+
+#[test]
+fn a_node_that_is_resumed_in_time_stays() {
+    for cluster in [cluster("c").manual(1), cluster("c").auto(0, 1)] {
+        let mut world = world(1);
+        world.put_cluster(&cluster);
+        let uid = world.submit(job("j").share(0, 1.0, None));
+        world.settle();
+        world.drain("n1");
+        world.settle();
+        assert_eq!(leaving(&world, &cluster), ["n1"]);
+        let second = world.submit(job("second").share(0, 1.0, None));
+        world.settle();
+        assert_eq!(state(&world, &second), ExecutionState::Queued);
+        world.resume("n1");
+        world.settle();
+        assert_eq!(leaving(&world, &cluster), [""; 0]);
+        assert_eq!(state(&world, &second), ExecutionState::Running);
+        assert_eq!(state(&world, &uid), ExecutionState::Running);
+    }
+}
+
+#[test]
+fn a_full_automatic_cluster_grows_past_a_drained_node() {
+    let mut world = world(2);
+    let cluster = cluster("c").auto(0, 1);
+    world.put_cluster(&cluster);
+    world.submit(job("j"));
+    world.settle();
+    world.drain("n1");
+    let second = world.submit(job("second"));
+    world.settle();
+    assert_eq!(state(&world, &second), ExecutionState::Running);
+}
+
+#[test]
+fn a_cluster_without_nodes_does_not_wait_for_a_drained_one() {
+    let mut world = world(1);
+    let cluster = cluster("c").manual(1);
+    world.put_cluster(&cluster);
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.drain("n1");
+    world.settle();
+    world.put_cluster(&cluster.clone().manual(0));
+    world.settle();
+    let phase = world.allocation(&uid, &NodeName::new("n1")).unwrap().phase;
+    assert_eq!(phase, AllocationPhase::Stop);
+}
+
+#[test]
+fn a_cluster_may_keep_idle_nodes_as_long_as_it_says() {
+    let mut world = world(1);
+    let cluster = cluster("c").auto(0, 1).idle_delay_seconds(300);
+    world.put_cluster(&cluster);
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.end(&uid, "n1", Outcome::Completed);
+    world.settle();
+    world.advance_seconds(299);
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), ["n1"]);
+    assert_eq!(
+        world.decide().wake_at,
+        Some(crate::testing::at_second(1300))
+    );
+    world.advance_seconds(1);
+    world.settle();
+    assert_eq!(nodes(&world, &cluster), [""; 0]);
+}
+#[test]
+fn dedicated_clusters_are_filled_before_older_ones_of_low_priority() {
+    let mut world = world(1);
+    let mut low = cluster("a").manual(1);
+    low.0.properties.vm_priority = VmPriority::LowPriority;
+    let mut young = cluster("b").manual(1);
+    young.0.created_at = at_second(20);
+    let mut old = cluster("c").manual(1);
+    old.0.created_at = at_second(10);
+    for cluster in [&low, &young, &old] {
+        world.put_cluster(cluster);
+    }
+    world.settle();
+    assert_eq!(nodes(&world, &old), ["n1"]);
+    assert_eq!(nodes(&world, &young), [""; 0]);
+    assert_eq!(nodes(&world, &low), [""; 0]);
+}
+
+#[test]
+fn a_node_goes_to_the_cluster_whose_job_it_is_promised_to() {
+    let mut world = world(2);
+    world.put_cluster(&cluster("c").auto(0, 2));
+    world.put_cluster(&cluster("d").auto(0, 2));
+    let first = world.submit(job("first"));
+    let second = world.submit(job("second").on("d"));
+    world.settle();
+    let gang = world.submit(job("gang").nodes(2));
+    world.advance_seconds(1);
+    let late = world.submit(job("late").on("d"));
+    world.end(&second, "n2", Outcome::Completed);
+    world.settle();
+    assert_eq!(
+        state(&world, &late),
+        ExecutionState::Queued,
+        "it would delay a job of another cluster that came before it"
+    );
+    assert_eq!(nodes(&world, &cluster("d")), [""; 0]);
+    world.end(&first, "n1", Outcome::Completed);
+    world.settle();
+    assert_eq!(state(&world, &gang), ExecutionState::Running);
+}
+
+#[test]
+fn an_idle_node_that_the_own_first_job_waits_for_is_kept() {
+    let mut world = world(2);
+    let own = cluster("c").auto(0, 2);
+    world.put_cluster(&own);
+    world.put_cluster(&cluster("d").auto(0, 2));
+    let first = world.submit(job("first"));
+    let second = world.submit(job("second"));
+    world.settle();
+    world.submit(job("gang").nodes(2));
+    world.advance_seconds(1);
+    world.submit(job("late").on("d"));
+    world.end(&first, "n1", Outcome::Completed);
+    world.advance_seconds(100);
+    world.settle();
+    assert_eq!(nodes(&world, &own), ["n1", "n2"]);
+    assert_eq!(state(&world, &second), ExecutionState::Running);
 }

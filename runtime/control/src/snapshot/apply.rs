@@ -271,6 +271,7 @@ impl Snapshot {
         let key = versioned.key.as_str().into();
         let cluster = self.cluster_mut(&key);
         let was_open = cluster.is_open();
+        cluster.size = record.properties.vm_size.to_ascii_lowercase();
         cluster.record = Some(record);
         cluster.record_revision = versioned.mod_revision;
         if was_open != cluster.is_open() {

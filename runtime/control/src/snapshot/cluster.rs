@@ -1,16 +1,20 @@
 //! Clusters: which nodes they have, and which jobs wait for them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use lote_model::cluster::{ClusterRecord, ClusterStatus, NodeDeallocationOption, ScaleSettings};
+use lote_model::cluster::{
+    ClusterRecord, ClusterStatus, NodeDeallocationOption, ScaleSettings, Withdrawal,
+};
 use lote_model::duration::Seconds;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::state::Priority;
 use lote_store::Revision;
 
 use super::{ClusterKey, Snapshot};
+use crate::free::FreeNodes;
 use crate::room::Request;
 
 /// The place of a job in the queue of its cluster: priority, then age. Fair shares between users
@@ -34,6 +38,17 @@ pub struct Waiting {
     pub limit: Seconds,
     /// Why it cannot be placed now.
     pub hindrance: Hindrance,
+}
+
+/// Jobs between which placement makes no difference: if one does not fit, none does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// What they ask for.
+    pub request: Request,
+    /// How long they may run.
+    pub limit: Seconds,
+    /// A job that avoids nodes, which is a class of its own.
+    pub picky: Option<JobUid>,
 }
 
 /// Whether something is under way for a waiting job.
@@ -66,8 +81,12 @@ pub struct ClusterState {
     pub queue: BTreeMap<QueueKey, Waiting>,
     /// Its usable nodes on which nothing is held.
     pub idle: BTreeSet<NodeName>,
-    /// Its usable nodes on which something is held and something is left.
-    pub partial: BTreeSet<NodeName>,
+    /// Its usable nodes on which something is left, the idle ones included.
+    pub(crate) free: FreeNodes,
+    /// The waiting jobs that are not being started.
+    pub classes: HashMap<Class, BTreeSet<QueueKey>>,
+    /// The size of its nodes in lower case.
+    pub size: String,
     /// How many jobs that have not ended name it.
     pub live_jobs: usize,
     mapped: BTreeSet<NodeName>,
@@ -112,6 +131,16 @@ impl ClusterState {
         }
     }
 
+    /// Whether it takes nodes from the pool, and gives them back, as its jobs need.
+    pub fn is_automatic(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            matches!(
+                record.properties.scale_settings,
+                ScaleSettings::AutoScale(_)
+            )
+        })
+    }
+
     /// The name that messages use.
     pub fn name(&self) -> &str {
         self.record
@@ -119,25 +148,56 @@ impl ClusterState {
             .map_or("", |record| record.path.name.as_str())
     }
 
+    /// Takes a job out of its class.
+    pub(super) fn leave_class(&mut self, class: Class, key: &QueueKey) {
+        if let Entry::Occupied(mut keys) = self.classes.entry(class) {
+            keys.get_mut().remove(key);
+            if keys.get().is_empty() {
+                keys.remove();
+            }
+        }
+    }
+
     fn is_needless(&self) -> bool {
         self.record.is_none() && self.status.is_none() && self.live_jobs == 0 && !self.in_flight
     }
 
-    /// The nodes that are its own, and whether each takes no new job. One that is being given up
-    /// stays its own until that is stored, so that no node is ever stored in two clusters.
-    fn members(&self) -> BTreeMap<NodeName, bool> {
+    /// Whether its nodes may be taken for dedicated clusters.
+    pub fn is_low_priority(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.properties.is_low_priority())
+    }
+
+    /// The nodes that are its own. One that is being given up stays its own until that is
+    /// stored, so that no node is ever stored in two clusters.
+    fn members(&self) -> BTreeMap<NodeName, Membership> {
+        let given_up = Membership {
+            leaving: true,
+            withdrawal: None,
+        };
         let stored = self.status.iter().flat_map(|status| &status.nodes);
-        let mut members: BTreeMap<_, _> = stored.map(|name| (name.clone(), true)).collect();
+        let mut members: BTreeMap<_, _> = stored.map(|name| (name.clone(), given_up)).collect();
         if let Some(status) = self.effective_status() {
-            members.extend(
-                status
-                    .nodes
-                    .iter()
-                    .map(|name| (name.clone(), status.leaving.contains(name))),
-            );
+            members.extend(status.nodes.iter().map(|name| {
+                let membership = Membership {
+                    leaving: status.leaving.contains(name),
+                    withdrawal: status.withdrawn.get(name).copied(),
+                };
+                (name.clone(), membership)
+            }));
         }
         members
     }
+}
+
+/// How a node stands in its cluster.
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    /// It takes no new job.
+    leaving: bool,
+    /// Why, if the cluster would rather keep it.
+    withdrawal: Option<Withdrawal>,
 }
 
 impl Snapshot {
@@ -157,13 +217,15 @@ impl Snapshot {
             if node.cluster.as_ref() == Some(key) {
                 node.cluster = None;
                 node.leaving = false;
+                node.withdrawal = None;
             }
             self.refresh_node(name);
         }
-        for (name, leaving) in members {
+        for (name, membership) in members {
             let node = self.node_mut(&name, now);
             node.cluster = Some(key.clone());
-            node.leaving = leaving;
+            node.leaving = membership.leaving;
+            node.withdrawal = membership.withdrawal;
             self.refresh_node(&name);
         }
         self.drop_needless_cluster(key);

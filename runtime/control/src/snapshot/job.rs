@@ -12,7 +12,7 @@ use lote_model::key;
 use lote_model::state::ExecutionState;
 use lote_store::Revision;
 
-use super::{ClusterKey, Hindrance, QueueKey, Snapshot, Waiting};
+use super::{Class, ClusterKey, Hindrance, QueueKey, Snapshot, Waiting};
 use crate::room::Request;
 use crate::time::after_seconds;
 
@@ -70,6 +70,7 @@ pub struct Unsuitable {
 #[derive(Clone, Debug, Default)]
 struct Indexed {
     queue: Option<QueueKey>,
+    class: Option<Class>,
     deadline: Option<Timestamp>,
 }
 
@@ -107,6 +108,13 @@ impl LiveJob {
         self.status.as_ref().map_or(0, |status| status.attempt)
     }
 
+    /// How many of its starts count among those that it has.
+    pub fn counted_attempts(&self) -> u32 {
+        let uncounted = |status: &JobStatus| status.uncounted_attempts;
+        self.attempt()
+            .saturating_sub(self.status.as_ref().map_or(0, uncounted))
+    }
+
     /// When it reaches its limit, while it runs and nothing ends it yet.
     fn deadline(&self) -> Option<Timestamp> {
         let status = self.status.as_ref()?;
@@ -123,6 +131,14 @@ impl LiveJob {
             priority: Reverse(self.record.properties.scheduling_priority),
             created_at: self.record.created_at,
             uid: self.record.uid.clone(),
+        }
+    }
+
+    fn class(&self) -> Class {
+        Class {
+            request: self.request,
+            limit: self.record.properties.constraints.max_wall_clock_time,
+            picky: self.unsuitable.as_ref().map(|_| self.record.uid.clone()),
         }
     }
 
@@ -187,7 +203,11 @@ impl Snapshot {
     fn unindex(&mut self, job: &mut LiveJob) {
         let indexed = std::mem::take(&mut job.indexed);
         if let Some(key) = indexed.queue {
-            self.cluster_mut(&job.cluster).queue.remove(&key);
+            let cluster = self.cluster_mut(&job.cluster);
+            cluster.queue.remove(&key);
+            if let Some(class) = indexed.class {
+                cluster.leave_class(class, &key);
+            }
         }
         if let Some(at) = indexed.deadline {
             self.deadlines.remove(&(at, job.record.uid.clone()));
@@ -209,11 +229,17 @@ impl Snapshot {
                 .gangs
                 .get(uid)
                 .is_some_and(super::Gang::has_allocations);
-        if is_placeable || matches!(job.in_flight, Some(InFlight::Start { .. })) {
+        let is_starting = matches!(job.in_flight, Some(InFlight::Start { .. }));
+        if is_placeable || is_starting {
             let key = job.queue_key();
-            self.cluster_mut(&job.cluster)
-                .queue
-                .insert(key.clone(), job.waiting());
+            let cluster = self.cluster_mut(&job.cluster);
+            cluster.queue.insert(key.clone(), job.waiting());
+            if !is_starting {
+                let class = job.class();
+                let keys = cluster.classes.entry(class.clone()).or_default();
+                keys.insert(key.clone());
+                job.indexed.class = Some(class);
+            }
             job.indexed.queue = Some(key);
         }
         if let Some(at) = job.deadline().filter(|_| job.in_flight.is_none()) {

@@ -18,17 +18,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::id::{JobUid, NodeName};
+use lote_model::job::RequeueCause;
 
-pub use cluster::{ClusterState, Hindrance, QueueKey, Waiting};
+pub use cluster::{Class, ClusterState, Hindrance, QueueKey, Waiting};
 pub use file_server::{FileServerPlace, FileServerState};
 pub use gang::{Gang, Part};
 pub use job::{InFlight, LiveJob, Unsuitable};
 pub use loading::Loading;
 pub use node::{NodeFate, NodeState};
+pub(crate) use node::{Owner, Spot};
 pub use progress::Refusal;
 
 use crate::config::Config;
+use crate::free::FreeNodes;
 
 /// A cluster's place in the store, in the form in which names are compared.
 pub type ClusterKey = Arc<str>;
@@ -49,8 +53,10 @@ pub struct Snapshot {
     nodes: BTreeMap<NodeName, NodeState>,
     /// Nodes without a lease.
     absent: BTreeSet<NodeName>,
+    /// Nodes on which the operator wants no new jobs.
+    drained: BTreeSet<NodeName>,
     /// Nodes that can join a cluster, by their size in lower case.
-    pool: BTreeMap<String, BTreeSet<NodeName>>,
+    pool: BTreeMap<String, FreeNodes>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
     file_servers: BTreeMap<FileServerPlace, FileServerState>,
     jobs: HashMap<JobUid, LiveJob>,
@@ -99,12 +105,22 @@ impl Snapshot {
             .filter_map(move |name| Some((name, since(name)?)))
     }
 
+    /// Nodes on which the operator wants no new jobs.
+    pub fn drained_nodes(&self) -> impl Iterator<Item = (&NodeName, &NodeState)> {
+        let drained = self.drained.iter();
+        let known = drained.filter_map(|name| Some((name, self.nodes.get(name)?)));
+        known.filter(|(_, node)| node.is_drained())
+    }
+
     /// The nodes of a size that can join a cluster.
     pub fn pool(&self, size: &str) -> impl Iterator<Item = &NodeName> {
-        self.pool
-            .get(&size.to_ascii_lowercase())
-            .into_iter()
-            .flatten()
+        let free = self.pool.get(&size.to_ascii_lowercase());
+        free.into_iter().flat_map(FreeNodes::iter)
+    }
+
+    /// The nodes in the pool, by their size in lower case.
+    pub(crate) fn free_in_pool(&self, size: &str) -> Option<&FreeNodes> {
+        self.pool.get(size)
     }
 
     /// All clusters, and places at which jobs wait for one.
@@ -172,10 +188,18 @@ impl Snapshot {
             return NodeFate::Well;
         }
         let cluster = node.cluster.as_ref().and_then(|key| self.clusters.get(key));
-        NodeFate::Leaving(
-            cluster
-                .map(ClusterState::deallocation_option)
-                .unwrap_or_default(),
-        )
+        match node.withdrawal {
+            // A cluster that shall have no nodes at all does not keep this one for its jobs.
+            Some(Withdrawal::Drained) if cluster.is_some_and(|cluster| cluster.nodes_max() > 0) => {
+                NodeFate::Leaving(NodeDeallocationOption::WaitForJobCompletion)
+            }
+            None | Some(Withdrawal::Drained) => NodeFate::Leaving(
+                cluster
+                    .map(ClusterState::deallocation_option)
+                    .unwrap_or_default(),
+            ),
+            Some(Withdrawal::Preempted) => NodeFate::Withdrawn(RequeueCause::Preempted),
+            Some(Withdrawal::BudgetSpent) => NodeFate::Withdrawn(RequeueCause::BudgetSpent),
+        }
     }
 }

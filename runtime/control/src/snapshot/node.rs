@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use lote_model::cluster::NodeDeallocationOption;
+use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::id::{JobUid, NodeName};
+use lote_model::job::RequeueCause;
 use lote_model::node::NodeRecord;
 
 use super::{ClusterKey, InFlight, Snapshot};
-use crate::room::{Amount, Hold};
+use crate::free::{FreeNodes, Slot};
+use crate::nearness::Place;
+use crate::room::{Amount, Hold, Request, Room};
 use crate::time::{after, after_seconds};
 
 /// A machine as the leader sees it.
@@ -25,23 +28,32 @@ pub struct NodeState {
     pub cluster: Option<ClusterKey>,
     /// Whether it takes no new job because its cluster gives it up.
     pub leaving: bool,
+    /// Why, if the cluster would rather keep it.
+    pub withdrawal: Option<Withdrawal>,
     /// Since when nothing is held of it.
     pub idle_since: Timestamp,
     /// What jobs hold of it, starts in progress included.
     pub holds: BTreeMap<JobUid, Hold>,
     /// The sum of [`NodeState::holds`].
     pub held: Amount,
-    spot: Spot,
+    place: Place,
+    spot: Option<Spot>,
 }
 
-/// In which index a node stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Spot {
-    #[default]
-    None,
+/// Among whose free nodes a node stands, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) of: Owner,
+    pub(crate) slot: Slot,
+}
+
+/// Who can give a node to jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Any cluster of this size, in lower case.
     Pool(String),
-    Idle(ClusterKey),
-    Partial(ClusterKey),
+    /// This cluster.
+    Cluster(ClusterKey),
 }
 
 /// What a job's step must take into account of a node.
@@ -53,18 +65,24 @@ pub enum NodeFate {
     Lost,
     /// Its cluster gives it up, in this way.
     Leaving(NodeDeallocationOption),
+    /// It is taken from its cluster, which is not to wait for its jobs.
+    Withdrawn(RequeueCause),
 }
 
 impl NodeState {
     /// Whether it can take jobs: alive, well and not drained.
     pub fn is_usable(&self) -> bool {
-        let is_drained = self.drained && !cfg!(feature = "planted-ignore-drain");
         self.absent_since.is_none()
-            && !is_drained
+            && !self.is_drained()
             && self
                 .record
                 .as_ref()
                 .is_some_and(|record| record.is_schedulable())
+    }
+
+    /// Whether the operator wants no new jobs on it.
+    pub fn is_drained(&self) -> bool {
+        self.drained && !cfg!(feature = "planted-ignore-drain")
     }
 
     /// Whether it has been without a lease for too long.
@@ -73,18 +91,51 @@ impl NodeState {
             .is_some_and(|since| after(since, lost_after) <= now)
     }
 
-    fn spot(&self) -> Spot {
-        let Some(record) = self.record.as_ref().filter(|_| self.is_usable()) else {
-            return Spot::None;
+    /// Where it stands among free nodes; none if it has no room, or takes no jobs.
+    pub(crate) fn spot(&self) -> Option<&Spot> {
+        self.spot.as_ref()
+    }
+
+    /// What jobs have left of it when these hold something of it.
+    pub(crate) fn slot<'h>(
+        &self,
+        record: &NodeRecord,
+        held: &Amount,
+        holds: impl Iterator<Item = &'h Hold> + Clone,
+        ports_per_allocation: u16,
+    ) -> Slot {
+        let is_empty = holds.clone().next().is_none();
+        let grants = holds.map(|hold| &hold.grant);
+        let whole = Request {
+            node_count: 1,
+            share: None,
         };
-        match &self.cluster {
-            None if self.holds.is_empty() => Spot::Pool(record.size.to_ascii_lowercase()),
-            Some(cluster) if !self.leaving && self.holds.is_empty() => Spot::Idle(cluster.clone()),
-            Some(cluster) if !self.leaving && self.has_some_left(record) => {
-                Spot::Partial(cluster.clone())
-            }
-            _ => Spot::None,
+        Slot {
+            room: Room::left(record, held, grants, ports_per_allocation),
+            place: self.place.clone(),
+            is_whole: is_empty && whole.is_possible_on(record, ports_per_allocation),
         }
+    }
+
+    /// When all that is held of it ends at the latest; none if nothing is.
+    pub(crate) fn held_until(&self) -> Option<Timestamp> {
+        self.holds.values().map(|hold| hold.ends_by).max()
+    }
+
+    fn find_spot(&self, ports_per_allocation: u16) -> Option<Spot> {
+        let record = self.record.as_ref().filter(|_| self.is_usable())?;
+        let of = match &self.cluster {
+            None if self.holds.is_empty() => Owner::Pool(record.size.to_ascii_lowercase()),
+            Some(cluster)
+                if !self.leaving && (self.holds.is_empty() || self.has_some_left(record)) =>
+            {
+                Owner::Cluster(cluster.clone())
+            }
+            _ => return None,
+        };
+        let holds = self.holds.values();
+        let slot = self.slot(record, &self.held, holds, ports_per_allocation);
+        Some(Spot { of, slot })
     }
 
     fn has_some_left(&self, record: &NodeRecord) -> bool {
@@ -112,7 +163,13 @@ impl Snapshot {
         record: Option<NodeRecord>,
         now: Timestamp,
     ) {
-        self.node_mut(name, now).record = record.map(Arc::new);
+        let nearness = &self.config.nearness;
+        let place = record
+            .as_ref()
+            .map(|record| Place::of(&record.labels, nearness));
+        let node = self.node_mut(name, now);
+        node.record = record.map(Arc::new);
+        node.place = place.unwrap_or_default();
         self.refresh_node(name);
     }
 
@@ -134,6 +191,11 @@ impl Snapshot {
 
     pub(super) fn set_node_drained(&mut self, name: &NodeName, drained: bool, now: Timestamp) {
         self.node_mut(name, now).drained = drained;
+        if drained {
+            self.drained.insert(name.clone());
+        } else {
+            self.drained.remove(name);
+        }
         self.refresh_node(name);
     }
 
@@ -190,19 +252,22 @@ impl Snapshot {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
-        let spot = node.spot();
+        let spot = node.find_spot(self.config.ports_per_allocation);
         let is_forgotten = node.record.is_none()
             && node.absent_since.is_some()
             && !node.drained
             && node.holds.is_empty()
             && node.cluster.is_none();
-        let old = std::mem::replace(&mut node.spot, spot.clone());
-        if old != spot {
-            if let Some(names) = self.names_at(&old) {
-                names.remove(name);
+        let is_idle = node.holds.is_empty();
+        if node.spot != spot {
+            let old = std::mem::replace(&mut node.spot, spot.clone());
+            if let Some(old) = old {
+                self.with_free(&old.of, |free| free.remove(name, &old.slot));
+                self.set_idle(&old.of, name, false);
             }
-            if let Some(names) = self.names_at(&spot) {
-                names.insert(name.clone());
+            if let Some(new) = spot {
+                self.with_free(&new.of, |free| free.insert(name, &new.slot));
+                self.set_idle(&new.of, name, is_idle);
             }
         }
         if is_forgotten {
@@ -211,18 +276,27 @@ impl Snapshot {
         }
     }
 
-    fn names_at(&mut self, spot: &Spot) -> Option<&mut std::collections::BTreeSet<NodeName>> {
-        match spot {
-            Spot::None => None,
-            Spot::Pool(size) => Some(self.pool.entry(size.clone()).or_default()),
-            Spot::Idle(cluster) => self
-                .clusters
-                .get_mut(cluster)
-                .map(|cluster| &mut cluster.idle),
-            Spot::Partial(cluster) => self
-                .clusters
-                .get_mut(cluster)
-                .map(|cluster| &mut cluster.partial),
+    fn with_free(&mut self, owner: &Owner, change: impl FnOnce(&mut FreeNodes)) {
+        match owner {
+            Owner::Pool(size) => change(self.pool.entry(size.clone()).or_default()),
+            Owner::Cluster(key) => {
+                if let Some(cluster) = self.clusters.get_mut(key) {
+                    change(&mut cluster.free);
+                }
+            }
+        }
+    }
+
+    fn set_idle(&mut self, owner: &Owner, name: &NodeName, is_idle: bool) {
+        let Owner::Cluster(key) = owner else {
+            return;
+        };
+        if let Some(cluster) = self.clusters.get_mut(key) {
+            if is_idle {
+                cluster.idle.insert(name.clone());
+            } else {
+                cluster.idle.remove(name);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use lote_model::cluster::{
-    AutoScale, ClusterProperties, ClusterRecord, ManualScale, NodeDeallocationOption,
-    ScaleSettings, UserAccountSettings, VmPriority, default_image,
+    AutoScale, ClusterProperties, ClusterRecord, LoteClusterProperties, ManualScale,
+    NodeDeallocationOption, ScaleSettings, UserAccountSettings, VmPriority, default_image,
 };
 use lote_model::duration::Seconds;
 use lote_model::id::{ClusterUid, JobUid, NodeName, UnixId};
@@ -11,10 +11,12 @@ use lote_model::job::{
     Constraints, FrameworkSettings, JobProperties, JobRecord, LoteJobProperties, ResourceReference,
     ResourceRequest,
 };
+use lote_model::money::Money;
 use lote_model::name::{GroupName, ResourceName};
 use lote_model::node::{Condition, Gpu, NodeRecord};
 use lote_model::path::{ChildPath, JobPath, WorkspacePath};
 use lote_model::plan::{Command, GpuShare, OnFailure, Part, Process};
+use lote_model::spending::{Budget, BudgetPeriod};
 use lote_model::state::Priority;
 
 #[expect(clippy::expect_used, reason = "names in tests are literals")]
@@ -144,6 +146,7 @@ pub fn cluster(cluster_name: &str) -> ClusterBuilder {
                 admin_user_ssh_public_key: None,
             },
             subnet: None,
+            lote: LoteClusterProperties::default(),
         },
         setup_output_suffix: None,
         delete_requested_at: None,
@@ -190,6 +193,34 @@ impl ClusterBuilder {
     #[must_use]
     pub fn size(mut self, size: &str) -> Self {
         self.0.properties.vm_size = size.into();
+        self
+    }
+
+    /// Of nodes that dedicated clusters may take.
+    #[must_use]
+    pub fn low_priority(mut self) -> Self {
+        self.0.properties.vm_priority = VmPriority::LowPriority;
+        self
+    }
+
+    /// Whose idle nodes stay so long.
+    #[must_use]
+    pub fn idle_delay_seconds(mut self, seconds: u64) -> Self {
+        self.0.properties.lote.idle_delay = Some(Seconds(seconds));
+        self
+    }
+
+    /// Whose nodes cost so much in an hour.
+    #[must_use]
+    pub fn price(mut self, per_node_hour: Money) -> Self {
+        self.0.properties.lote.price_per_node_hour = Some(per_node_hour);
+        self
+    }
+
+    /// Whose nodes may cost so much.
+    #[must_use]
+    pub fn budget(mut self, amount: Money, period: BudgetPeriod) -> Self {
+        self.0.properties.lote.budget = Some(Budget { amount, period });
         self
     }
 

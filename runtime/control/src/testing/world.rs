@@ -11,6 +11,7 @@ use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord, JobStatus};
 use lote_model::key;
+use lote_model::node::Drain;
 use lote_model::plan::{LaunchPlan, Part, Process};
 use lote_model::plan_check::CheckedPlan;
 use lote_model::report::{Outcome, Report, ReportPhase};
@@ -92,6 +93,21 @@ impl World {
         } else {
             self.ledger.delete(&key)
         };
+        self.follow(&events);
+    }
+
+    /// The operator drains a node.
+    pub fn drain(&mut self, node: &str) {
+        let drain = Drain {
+            reason: None,
+            requested_at: self.now,
+        };
+        self.put(&key::drain(&NodeName::new(node)), &drain);
+    }
+
+    /// The operator wants it to work again.
+    pub fn resume(&mut self, node: &str) {
+        let events = self.ledger.delete(&key::drain(&NodeName::new(node)));
         self.follow(&events);
     }
 

@@ -83,6 +83,60 @@ proptest! {
     }
 }
 
+/// Clusters of one size without nodes of their own.
+const RIVALS: [&str; 4] = ["c", "d", "e", "f"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Small jobs of other clusters of the size do not take a gang's nodes again and again.
+    #[test]
+    fn a_gang_gets_nodes_of_the_pool_whatever_other_clusters_want(
+        node_count in 1..6_u32,
+        kept in 0..2_u32,
+        limits in proptest::collection::vec((2..60_u64, 0..4_usize), 1..12),
+        stream in proptest::collection::vec((2..60_u64, 0..4_usize, any::<bool>()), 80),
+    ) {
+        let mut world = World::new();
+        // One of the rivals keeps a node whatever happens; the gang needs all others.
+        for number in 0..node_count + kept {
+            world.add_node(&node(&format!("n{number}")).gpus(2));
+        }
+        for name in RIVALS {
+            let minimum = if name == "d" { kept } else { 0 };
+            world.put_cluster(&cluster(name).auto(minimum, node_count + kept));
+        }
+        world.settle();
+        let small = |number: usize, limit: u64, rival: usize| {
+            job(&format!("s{number:03}")).limit_seconds(limit).on(RIVALS[rival])
+        };
+        for (number, (limit, rival)) in limits.iter().enumerate() {
+            world.submit(small(number, *limit, *rival));
+        }
+        world.settle();
+        let bound: u64 = limits.iter().map(|(limit, _)| limit).sum();
+        let large = world.submit(job("large").nodes(node_count));
+        for (number, (limit, rival, is_shared)) in stream.iter().enumerate() {
+            world.advance_seconds(1);
+            let small = small(100 + number, *limit, *rival);
+            world.submit(if *is_shared { small.share(1, 1.0, None) } else { small });
+            end_due_jobs(&mut world);
+            world.settle();
+        }
+        for _ in 0..bound {
+            if has_started(&world, &large) {
+                break;
+            }
+            world.advance_seconds(1);
+            end_due_jobs(&mut world);
+            world.settle();
+        }
+        let status = world.status(&large).filter(|status| status.start_time.is_some());
+        let start = status.expect("the gang started").start_time.expect("a start").as_second();
+        prop_assert!(start <= 1000 + i64::try_from(bound).expect("short"), "it waited until {start}");
+    }
+}
+
 #[test]
 fn lost_nodes_of_a_large_job_do_not_come_back_as_two() {
     // A node that returns after its job was repeated elsewhere finds nothing to do.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lote_control::actions::{Action, Decisions};
 use lote_control::room::Request;
-use lote_control::snapshot::{ClusterState, Hindrance, NodeState, Snapshot};
+use lote_control::snapshot::{ClusterState, Hindrance, NodeState, QueueKey, Snapshot};
 use lote_control::testing::{World, assert_fits};
 use lote_model::allocation::{Allocation, AllocationPhase, Grant};
 use lote_model::cluster::ClusterStatus;
@@ -89,7 +89,8 @@ fn check_gangs(world: &World) {
 }
 
 /// The first job that still waits could not have started with what those before it left over. So
-/// no job that fits is passed over in favour of one of lower rank.
+/// no job that fits is passed over in favour of one of lower rank. One that competes with an
+/// earlier job of another cluster may have been held back for that.
 pub(crate) fn check_order(world: &World, decisions: &Decisions) {
     for cluster in world
         .snapshot
@@ -117,7 +118,8 @@ pub(crate) fn check_order(world: &World, decisions: &Decisions) {
             } else if waiting.hindrance == Hindrance::None {
                 let uid = &queue_key.uid;
                 let job = world.snapshot.job(uid).expect("a live job");
-                let is_plain = job.unsuitable.is_none();
+                let is_plain =
+                    job.unsuitable.is_none() && !waits_for_another(world, cluster, queue_key);
                 let fits = count_fitting(&world.snapshot, cluster, &waiting.request, &before);
                 assert!(
                     !is_plain || fits < waiting.request.node_count as usize,
@@ -129,6 +131,21 @@ pub(crate) fn check_order(world: &World, decisions: &Decisions) {
             }
         }
     }
+}
+
+/// Whether a job of another automatic cluster waits before this one for the same nodes.
+fn waits_for_another(world: &World, cluster: &ClusterState, queue_key: &QueueKey) -> bool {
+    let clusters = world.snapshot.clusters().values();
+    let mut others = clusters
+        .filter(|other| other.is_open() && other.is_automatic() && other.size == cluster.size);
+    cluster.is_automatic()
+        && others.any(|other| {
+            other
+                .queue
+                .keys()
+                .next()
+                .is_some_and(|first| first < queue_key)
+        })
 }
 
 /// How many nodes of the cluster hold the request beside what is held and `given` away; written

@@ -23,6 +23,8 @@ pub(crate) struct Checks {
     erased: BTreeSet<String>,
     /// What the store held up to this revision has been looked at.
     seen: Revision,
+    /// Why jobs were started again.
+    pub(crate) requeued: BTreeSet<String>,
     /// Allocations, with the second in which each was first seen.
     granted: BTreeMap<(NodeName, JobUid, u32), i64>,
 }
@@ -68,6 +70,8 @@ impl Checks {
             match event {
                 Event::Put(item) if item.key.starts_with(key::JOB_STATUS) => {
                     let status: JobStatus = serde_json::from_slice(&item.value).unwrap();
+                    self.requeued
+                        .extend(status.requeued.map(|reason| reason.code));
                     let known = self.ends.get(&status.uid);
                     assert!(
                         known.is_none_or(|known| *known == status.state),

@@ -62,6 +62,11 @@ impl Daemon {
         self.reign.is_some()
     }
 
+    /// Whether it leads and is awake.
+    pub(crate) fn works(&self, now: i64) -> bool {
+        self.leads() && now >= self.sleeps_until
+    }
+
     pub(crate) fn step(site: &mut Site, index: usize) {
         let time = site.time();
         let Site {

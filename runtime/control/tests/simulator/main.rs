@@ -14,6 +14,7 @@
     reason = "test code: a failed test panics"
 )]
 
+mod books;
 mod checks;
 mod daemon;
 mod faults;
@@ -22,6 +23,7 @@ mod random;
 mod site;
 mod trace;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,6 +78,21 @@ fn first_failure(seeds: u64) -> Option<u64> {
         }
     });
     Some(failed.into_inner()).filter(|seed| *seed != u64::MAX)
+}
+
+/// Without them some invariants would be kept by chance.
+#[test]
+fn the_traces_hold_every_reason_to_start_again() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let mut site = Site::new(seed);
+        site.run();
+        seen.extend(site.requeued().iter().cloned());
+        if seen.len() == 4 {
+            return;
+        }
+    }
+    panic!("only {seen:?} were seen");
 }
 
 #[test]

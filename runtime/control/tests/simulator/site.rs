@@ -1,6 +1,6 @@
 //! Everything together, second by second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lote_control::testing::{Ledger, at_second};
@@ -8,6 +8,7 @@ use lote_model::id::JobUid;
 use lote_model::job::JobRecord;
 use lote_store::{Commit, Event, Revision, Transaction};
 
+use crate::books::Books;
 use crate::checks::{self, Checks};
 use crate::daemon::Daemon;
 use crate::faults;
@@ -72,6 +73,7 @@ pub(crate) struct Site {
     pub(crate) jobs: BTreeMap<JobUid, JobRecord>,
     trace: Trace,
     checks: Checks,
+    books: Books,
 }
 
 impl Site {
@@ -79,13 +81,14 @@ impl Site {
         let mut random = Random::new(seed);
         let shape = trace::shape(seed, &mut random);
         let mut site = Self {
-            now: 1_000,
+            now: shape.start,
             store: SharedStore::default(),
             daemons: (0..3).map(Daemon::new).collect(),
             machines: Vec::new(),
             jobs: BTreeMap::new(),
             trace: Trace::new(&shape, &mut random),
             checks: Checks::default(),
+            books: Books::default(),
             random,
         };
         for builder in shape.nodes {
@@ -111,6 +114,7 @@ impl Site {
             self.step(true);
         }
         faults::heal_all(self);
+        trace::raise_budget(self);
         let deadline = self.now + RECOVERY_SECONDS;
         let mut given_up = false;
         while !self.is_over() {
@@ -148,6 +152,14 @@ impl Site {
         let mut checks = std::mem::take(&mut self.checks);
         checks.after_step(self);
         self.checks = checks;
+        let mut books = std::mem::take(&mut self.books);
+        books.after_step(self, trouble);
+        self.books = books;
+    }
+
+    /// Why jobs were started again, all codes that were seen.
+    pub(crate) fn requeued(&self) -> &BTreeSet<String> {
+        &self.checks.requeued
     }
 
     pub(crate) fn trace(&mut self) -> &mut Trace {

@@ -1,10 +1,12 @@
 //! What users want, second by second.
 
 use lote_control::testing::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node};
-use lote_model::cluster::NodeDeallocationOption;
+use lote_model::cluster::{ClusterRecord, NodeDeallocationOption};
 use lote_model::job::JobRecord;
 use lote_model::key;
+use lote_model::money::Money;
 use lote_model::node::Drain;
+use lote_model::spending::BudgetPeriod;
 use lote_model::state::{ExecutionState, Priority};
 use lote_store::{Transaction, Write};
 
@@ -19,6 +21,8 @@ const LARGE_EVERY: u64 = 500;
 pub(crate) struct Shape {
     pub(crate) nodes: Vec<NodeBuilder>,
     pub(crate) clusters: Vec<ClusterBuilder>,
+    /// The second in which it begins.
+    pub(crate) start: i64,
     jobs: usize,
 }
 
@@ -41,10 +45,39 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
         clusters: vec![
             cluster("c").auto(0, count),
             cluster("d").manual(count.div_ceil(3)),
+            if random.once_in(2) {
+                cluster("low").auto(0, count).low_priority()
+            } else {
+                cluster("low").manual(count.div_ceil(3)).low_priority()
+            },
+            with_budget(&cluster("paid").auto(0, count), random),
         ],
+        start: if random.once_in(2) {
+            1_000
+        } else {
+            // A new day begins while things go wrong, or while they are put right.
+            86_400 - random.between(50, 500)
+        },
         jobs: usize::try_from(jobs).unwrap(),
         nodes,
     }
+}
+
+/// What a node of the cluster with a budget costs in a second.
+pub(crate) const PRICE_PER_NODE_SECOND: Money = Money::from_millionths(1_000_000);
+
+/// A budget that may last for long, for a while, or not at all.
+fn with_budget(cluster: &ClusterBuilder, random: &mut Random) -> ClusterBuilder {
+    let seconds = [0, 900, 3_000, 20_000][random.index(4)] + random.below(700);
+    let period = [BudgetPeriod::Day, BudgetPeriod::Total][random.index(2)];
+    budgeted(cluster, seconds, period)
+}
+
+fn budgeted(cluster: &ClusterBuilder, node_seconds: u64, period: BudgetPeriod) -> ClusterBuilder {
+    let price = PRICE_PER_NODE_SECOND.millionths();
+    let hour = Money::from_millionths(price * 3_600);
+    let amount = Money::from_millionths(price * node_seconds);
+    cluster.clone().price(hour).budget(amount, period)
 }
 
 /// Jobs that are still to be submitted.
@@ -98,7 +131,12 @@ fn realistic_job(number: usize, nodes: u32, random: &mut Random) -> JobBuilder {
             Priority::High,
         ][random.index(4)],
     );
-    if random.once_in(4) { job.on("d") } else { job }
+    match random.below(8) {
+        0 | 1 => job.on("d"),
+        2 => job.on("low"),
+        3 => job.on("paid"),
+        _ => job,
+    }
 }
 
 /// What users do in one second.
@@ -129,6 +167,9 @@ pub(crate) fn step(site: &mut Site) {
     }
     if site.random.once_in(30) {
         drain_or_resume(site);
+    }
+    if site.random.once_in(60) {
+        change_budget(site);
     }
 }
 
@@ -164,6 +205,36 @@ fn resize(site: &mut Site) {
     let cluster = cluster("d").shrinking(count, option);
     let write = Write::put_json(key::cluster(&cluster.0.path), &cluster.0).unwrap();
     site.store.commit(&Transaction::new().write(write));
+}
+
+/// The operator changes what the paid cluster may cost, or how it scales.
+fn change_budget(site: &mut Site) {
+    let nodes = site.trace().nodes;
+    let builder = ClusterBuilder(paid_cluster(site));
+    let builder = match site.random.below(4) {
+        0 => builder.manual(1 + u32::try_from(site.random.below(u64::from(nodes))).unwrap()),
+        1 => builder.auto(0, nodes),
+        _ => {
+            let period = builder.0.properties.lote.period();
+            let seconds = [0, 100, 2_000, 20_000][site.random.index(4)];
+            budgeted(&builder, seconds, period)
+        }
+    };
+    Trace::put_cluster(&mut site.store, &builder);
+}
+
+fn paid_cluster(site: &Site) -> ClusterRecord {
+    let key = key::cluster(&cluster("paid").path());
+    site.store.ledger.get(&key).unwrap()
+}
+
+/// There is money for everything that is left.
+pub(crate) fn raise_budget(site: &mut Site) {
+    let nodes = site.trace().nodes;
+    let record = paid_cluster(site);
+    let period = record.properties.lote.period();
+    let cluster = budgeted(&ClusterBuilder(record).auto(0, nodes), 100_000_000, period);
+    Trace::put_cluster(&mut site.store, &cluster);
 }
 
 fn drain_or_resume(site: &mut Site) {

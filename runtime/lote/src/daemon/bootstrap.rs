@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use lote_model::cluster::{
-    AutoScale, ClusterProperties, ClusterRecord, ScaleSettings, UserAccountSettings, VmPriority,
-    default_image,
+    AutoScale, ClusterProperties, ClusterRecord, LoteClusterProperties, ScaleSettings,
+    UserAccountSettings, VmPriority, default_image,
 };
 use lote_model::id::{ClusterUid, UnixId};
 use lote_model::key;
@@ -101,5 +101,6 @@ fn local_cluster(size: &str) -> ClusterProperties {
             admin_user_ssh_public_key: None,
         },
         subnet: None,
+        lote: LoteClusterProperties::default(),
     }
 }

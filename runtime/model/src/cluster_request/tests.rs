@@ -144,15 +144,86 @@ fn a_login_needs_a_key_or_a_password() {
     }
 }
 
+fn update(properties: &Value) -> Result<ClusterUpdate, Problem> {
+    ClusterUpdate::parse(json!({ "properties": properties }).to_string().as_bytes())
+}
+
+#[test]
+fn what_batch_ai_has_no_word_for_is_checked_and_answers_may_be_sent_back() {
+    let lote = json!({"idleDelay": "PT5M", "pricePerNodeHour": 2.5,
+        "budget": {"amount": "100", "period": "month"}});
+    let first = parse(&with("lote", lote.clone())).unwrap();
+    assert_eq!(first.properties.lote.idle_delay, Some(Seconds(300)));
+    let mut answered = lote;
+    answered["nodes"] = json!(["n1"]);
+    answered["leaving"] = json!([]);
+    answered["spending"] = json!({"spent": 3});
+    assert_eq!(parse(&with("lote", answered)).unwrap(), first);
+    for (lote, target) in [
+        (json!({"idelDelay": "PT5M"}), ""),
+        (json!({"idleDelay": "soon"}), "/idleDelay"),
+        (json!({"idleDelay": "P400D"}), "/idleDelay"),
+        (json!({"pricePerNodeHour": -1}), "/pricePerNodeHour"),
+        (
+            json!({"pricePerNodeHour": 0.000_000_1}),
+            "/pricePerNodeHour",
+        ),
+        (json!({"budget": {"amount": 1, "period": "day"}}), "/budget"),
+        (
+            json!({"pricePerNodeHour": 1, "budget": {"amount": 1, "period": "week"}}),
+            "/budget/period",
+        ),
+        (
+            json!({"pricePerNodeHour": 1, "budget": {"amount": 1}}),
+            "/budget",
+        ),
+        (json!(3), ""),
+    ] {
+        let problem = parse(&with("lote", lote.clone())).unwrap_err();
+        let found = problem.target.unwrap_or_default();
+        // An unknown member is pointed at itself, or at what it stands in.
+        assert!(
+            found.starts_with(&format!("/properties/lote{target}")),
+            "{lote}: {found}"
+        );
+    }
+}
+
+#[test]
+fn an_update_changes_what_it_names() {
+    let lote = json!({"idleDelay": "PT5M", "pricePerNodeHour": 2,
+        "budget": {"amount": 100, "period": "day"}});
+    let old = parse(&with("lote", lote)).unwrap().properties;
+    let changed = |properties: Value| update(&properties).and_then(|update| update.apply(&old));
+    let larger = changed(json!({"scaleSettings": {"manual": {"targetNodeCount": 2}}})).unwrap();
+    assert_eq!(larger.lote, old.lote);
+    assert_ne!(larger.scale_settings, old.scale_settings);
+    let lote = changed(json!({"lote": {"idleDelay": null, "nodes": []}})).unwrap();
+    assert_eq!(lote.lote.idle_delay, None);
+    assert_eq!(
+        (lote.lote.budget, lote.scale_settings),
+        (old.lote.budget, old.scale_settings.clone())
+    );
+    for (bad, target) in [
+        (json!({}), "/properties"),
+        (json!({"vmSize": "x"}), "/properties"),
+        (
+            json!({"lote": {"pricePerNodeHour": null}}),
+            "/properties/lote/budget",
+        ),
+        (json!({"lote": {"budgte": null}}), "/properties/lote"),
+    ] {
+        let problem = changed(bad.clone()).unwrap_err();
+        assert!(
+            problem.target.unwrap_or_default().starts_with(target),
+            "{bad}"
+        );
+    }
+}
+
 #[test]
 fn an_update_has_one_mode() {
-    let update = |scale: Value| {
-        parse_scale_update(
-            json!({"properties": {"scaleSettings": scale}})
-                .to_string()
-                .as_bytes(),
-        )
-    };
+    let update = |scale: Value| update(&json!({"scaleSettings": scale}));
     update(json!({"manual": {"targetNodeCount": 2}, "autoScale": null})).unwrap();
     let error = update(json!({"manual": null})).unwrap_err();
     assert_eq!(error.target.as_deref(), Some("/properties/scaleSettings"));

@@ -3,6 +3,7 @@
 use utoipa::ToSchema;
 
 use super::account::UserAccountSettings;
+use super::cluster_lote::{LoteClusterSettings, LoteClusterStatus};
 use super::error::BatchAIError;
 use super::node_setup::NodeSetup;
 use super::resource::{ProvisioningState, ProxyResource, ResourceId};
@@ -43,6 +44,8 @@ pub(crate) struct ClusterBaseProperties {
     user_account_settings: UserAccountSettings,
     /// A subnet; recorded, the network is the site's own.
     subnet: Option<ResourceId>,
+    /// What Batch AI has no word for.
+    lote: Option<LoteClusterSettings>,
 }
 
 /// A change of a cluster.
@@ -52,12 +55,14 @@ pub(crate) struct ClusterUpdateParameters {
     properties: ClusterUpdateProperties,
 }
 
-/// What can be changed of a cluster.
+/// What can be changed of a cluster; at least one of the two.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) struct ClusterUpdateProperties {
     /// How many nodes it shall have from now on.
-    scale_settings: ScaleSettings,
+    scale_settings: Option<ScaleSettings>,
+    /// What is to change of Lote's own settings: absent members stay, `null` takes one back.
+    lote: Option<LoteClusterSettings>,
 }
 
 /// What was asked for of a cluster, and how it fares.
@@ -104,17 +109,7 @@ pub(crate) struct ClusterProperties {
     #[schema(read_only)]
     node_state_counts: Option<NodeStateCounts>,
     /// What Batch AI has no word for.
-    #[schema(read_only)]
     lote: Option<LoteClusterStatus>,
-}
-
-/// The nodes of a cluster by name.
-#[derive(ToSchema)]
-pub(crate) struct LoteClusterStatus {
-    /// The nodes it has.
-    nodes: Vec<String>,
-    /// Those of them that take no new job and leave when they are empty.
-    leaving: Vec<String>,
 }
 
 /// Whether nodes may be taken away for others.

@@ -36,6 +36,10 @@ pub(crate) struct LoteStatusEvent {
     attempt: i64,
     /// Its nodes in rank order.
     nodes: Option<Vec<String>>,
+    /// Why the attempt before was given up, once there was one.
+    requeued: Option<BatchAIError>,
+    /// How many attempts are not counted, because nodes were withdrawn from the cluster.
+    uncounted_attempts: Option<i64>,
     /// When it last got its nodes.
     #[schema(format = DateTime)]
     start_time: Option<String>,

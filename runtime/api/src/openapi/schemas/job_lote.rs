@@ -2,6 +2,8 @@
 
 use utoipa::ToSchema;
 
+use super::error::BatchAIError;
+
 /// Lote's own settings of a job.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
@@ -13,7 +15,7 @@ pub(crate) struct LoteJobSettings {
     /// The time between SIGTERM and SIGKILL, as `PT30S`; at most an hour.
     #[schema(format = Duration)]
     grace_period: Option<String>,
-    /// How often the job is started in all when nodes are lost or taken away.
+    /// How often the job is started in all when nodes are lost or its cluster is made smaller; starts that a withdrawal ended do not count.
     #[schema(minimum = 1, maximum = 1_000)]
     attempts_max: Option<i32>,
     /// What becomes of the job when a node is lost under it; `requeue` when absent.
@@ -58,7 +60,7 @@ pub(crate) struct LoteJobStatus {
     /// The time between SIGTERM and SIGKILL, as `PT30S`; at most an hour.
     #[schema(format = Duration)]
     grace_period: Option<String>,
-    /// How often the job is started in all when nodes are lost or taken away.
+    /// How often the job is started in all when nodes are lost or its cluster is made smaller; starts that a withdrawal ended do not count.
     #[schema(minimum = 1, maximum = 1_000)]
     attempts_max: Option<i32>,
     /// What becomes of the job when a node is lost under it; `requeue` when absent.
@@ -71,6 +73,8 @@ pub(crate) struct LoteJobStatus {
     nodes: Option<Vec<String>>,
     /// Why it waits, once it has waited a while.
     waiting: Option<String>,
+    /// Why the attempt before was given up, once there was one: `NodeLost`, `ClusterScaledDown`, `Preempted` or `BudgetSpent`.
+    requeued: Option<BatchAIError>,
     /// What it used, once it has ended.
     account: Option<LoteAccount>,
     /// Where its output directories lie, once it has ended.

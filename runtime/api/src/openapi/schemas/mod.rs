@@ -16,6 +16,7 @@
 pub(crate) mod account;
 pub(crate) mod catalogue;
 pub(crate) mod cluster;
+pub(crate) mod cluster_lote;
 pub(crate) mod container;
 pub(crate) mod daemon;
 pub(crate) mod error;

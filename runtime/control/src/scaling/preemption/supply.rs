@@ -1,0 +1,171 @@
+//! Where nodes for dedicated clusters can come from, the cheapest first.
+
+use std::collections::BTreeSet;
+
+use lote_model::cluster::{NodeDeallocationOption, ScaleSettings};
+use lote_model::id::NodeName;
+
+use super::candidates::Candidates;
+use super::size_label;
+use crate::decide::Pass;
+use crate::room::Request;
+use crate::scaling::{surplus_over_wanted, waits};
+use crate::snapshot::{ClusterKey, ClusterState, LiveJob, NodeFate, NodeState};
+
+/// What a dedicated cluster needs nodes for.
+pub(super) struct Need<'n> {
+    key: &'n ClusterKey,
+    job: Option<&'n LiveJob>,
+}
+
+impl<'n> Need<'n> {
+    /// For whatever comes.
+    pub(super) fn any(key: &'n ClusterKey) -> Self {
+        Self { key, job: None }
+    }
+
+    /// For a waiting job.
+    pub(super) fn of_job(key: &'n ClusterKey, job: &'n LiveJob) -> Self {
+        Self {
+            key,
+            job: Some(job),
+        }
+    }
+
+    /// Whether a node of the right size does, once it is empty.
+    pub(super) fn suits(&self, pass: &Pass<'_>, name: &NodeName) -> bool {
+        let Some(job) = self.job else {
+            return true;
+        };
+        let is_avoided = job
+            .unsuitable
+            .as_ref()
+            .is_some_and(|unsuitable| unsuitable.nodes.contains(name));
+        let record = pass.node(name).and_then(|node| node.record.as_deref());
+        let ports = pass.snapshot.config().ports_per_allocation;
+        let can_hold =
+            |request: &Request| record.is_some_and(|record| request.is_possible_on(record, ports));
+        !is_avoided && can_hold(&job.request)
+    }
+}
+
+/// The nodes of one size that dedicated clusters can get.
+pub(super) struct Supply<'a> {
+    /// Free in the pool.
+    pool: Vec<&'a NodeName>,
+    /// On their way to the pool, and whose idle node it is, if a cluster keeps it until another
+    /// needs it.
+    coming: Vec<(Option<&'a ClusterKey>, &'a NodeName)>,
+    candidates: Candidates<'a>,
+    /// Nodes of the pool that are promised.
+    pub(super) claimed: BTreeSet<&'a NodeName>,
+    /// Nodes to be taken, and from which cluster.
+    pub(super) withdrawn: Vec<(&'a ClusterKey, &'a NodeName)>,
+}
+
+impl<'a> Supply<'a> {
+    pub(super) fn new(pass: &Pass<'a>, label: &str) -> Self {
+        let pool = pass.snapshot.pool(label);
+        let clusters = pass.snapshot.clusters().iter();
+        let of_size = clusters.filter(|(_, cluster)| size_label(cluster).as_deref() == Some(label));
+        Self {
+            pool: pool
+                .filter(|name| !pass.taken_by.contains_key(name))
+                .collect(),
+            coming: of_size
+                .flat_map(|(key, cluster)| coming(pass, key, cluster))
+                .collect(),
+            candidates: Candidates::new(pass, label),
+            claimed: BTreeSet::new(),
+            withdrawn: Vec::new(),
+        }
+    }
+
+    /// So many nodes that suit the need, or none at all.
+    pub(super) fn take(
+        &mut self,
+        pass: &Pass<'a>,
+        need: &Need<'_>,
+        count: usize,
+        may_withdraw: bool,
+    ) -> Option<Vec<&'a NodeName>> {
+        let suits = |name: &&'a NodeName| need.suits(pass, name);
+        let pool: Vec<_> = self
+            .pool
+            .iter()
+            .copied()
+            .filter(suits)
+            .take(count)
+            .collect();
+        let left = count - pool.len();
+        let is_others = |owner: Option<&ClusterKey>| owner.is_none_or(|key| key != need.key);
+        let coming = self.coming.iter().filter(|(owner, _)| is_others(*owner));
+        let coming = coming.map(|(_, name)| *name);
+        let coming: Vec<_> = coming.filter(suits).take(left).collect();
+        let left = left - coming.len();
+        let withdrawn = match (left, may_withdraw) {
+            (0, _) => Vec::new(),
+            (_, false) => return None,
+            (left, true) => self
+                .candidates
+                .take(pass, left, |name| need.suits(pass, name))?,
+        };
+        self.pool.retain(|name| !pool.contains(name));
+        self.coming.retain(|(_, name)| !coming.contains(name));
+        self.claimed.extend(&pool);
+        let names = withdrawn.iter().map(|(_, name)| *name);
+        let found = pool.into_iter().chain(coming).chain(names).collect();
+        self.withdrawn.extend(withdrawn);
+        Some(found)
+    }
+}
+
+/// The nodes that a cluster is about to lose anyway, or keeps only until another needs them.
+fn coming<'a>(
+    pass: &Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
+) -> Vec<(Option<&'a ClusterKey>, &'a NodeName)> {
+    let mut coming = Vec::new();
+    let effective = cluster.effective_status();
+    // Given up already; only the store does not know it yet.
+    let stored = cluster.status.iter().flat_map(|status| &status.nodes);
+    let dropped =
+        stored.filter(|name| effective.is_some_and(|effective| !effective.nodes.contains(*name)));
+    coming.extend(dropped.map(|name| (None, name)));
+    let leaving = effective.into_iter().flat_map(|status| &status.leaving);
+    let soon = leaving.filter(|name| {
+        !matches!(
+            pass.snapshot.fate(name, pass.now),
+            NodeFate::Leaving(NodeDeallocationOption::WaitForJobCompletion)
+        )
+    });
+    coming.extend(soon.map(|name| (None, name)));
+    if !cluster.is_low_priority() {
+        coming.extend(spare(pass, key, cluster).map(|name| (Some(key), name)));
+    }
+    coming.retain(|(_, name)| pass.node(name).is_some_and(NodeState::is_usable));
+    coming
+}
+
+/// Idle nodes of a cluster that scales automatically and has nothing to do with them.
+fn spare<'a>(
+    pass: &Pass<'a>,
+    key: &ClusterKey,
+    cluster: &'a ClusterState,
+) -> impl Iterator<Item = &'a NodeName> {
+    let is_auto = cluster.record.as_ref().is_some_and(|record| {
+        matches!(
+            record.properties.scale_settings,
+            ScaleSettings::AutoScale(_)
+        )
+    });
+    let count = if is_auto && !waits(pass, cluster) {
+        surplus_over_wanted(pass, key, cluster)
+    } else {
+        0
+    };
+    let placed: BTreeSet<&NodeName> = pass.placed.keys().copied().collect();
+    let idle = cluster.idle.iter();
+    idle.filter(move |name| !placed.contains(name)).take(count)
+}
