@@ -10,6 +10,7 @@ use lote_model::access::Scope;
 use lote_model::cluster::ClusterStatus;
 use lote_model::id::NodeName;
 use lote_model::key;
+use lote_model::leader::LeaderRecord;
 use lote_model::node::{Drain, DrainRequest, NodeRecord};
 use lote_store::{Entry, ListRequest, Store, Transaction, get_json, list_json};
 use serde_json::{Map, Value, json};
@@ -42,6 +43,8 @@ struct Told {
     fleet: Fleet,
     /// The clusters that hold nodes, as `group/workspace/cluster`.
     clusters: BTreeMap<NodeName, String>,
+    /// Which daemon leads, where that is elected.
+    leader: Option<LeaderRecord>,
 }
 
 impl Told {
@@ -55,7 +58,12 @@ impl Told {
                 clusters.insert(node, path.unwrap_or_default().to_owned());
             }
         }
-        Ok(Self { fleet, clusters })
+        let leader = get_json(store, key::LEADER).await?;
+        Ok(Self {
+            fleet,
+            clusters,
+            leader: leader.map(|entry| entry.value),
+        })
     }
 
     fn view(&self, record: &NodeRecord, principal: &Principal) -> Value {
@@ -85,6 +93,9 @@ impl Told {
                 .get(&record.name)
                 .map(|drain| json!(drain)),
         );
+        let leader = self.leader.as_ref();
+        let leader = leader.filter(|leader| leader.node == record.name);
+        add("leadsSince", leader.map(|leader| json!(leader.since)));
         add(
             "power",
             self.fleet.power.get(&record.name).map(|power| json!(power)),

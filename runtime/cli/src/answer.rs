@@ -213,6 +213,8 @@ pub struct NodeMembers {
     pub state: String,
     /// Since when it does that.
     pub state_since: Option<Timestamp>,
+    /// Since when its daemon leads, if it does.
+    pub leads_since: Option<Timestamp>,
     /// The cluster that has it, as `group/workspace/cluster`.
     pub cluster: Option<String>,
     /// That it is to take no new jobs.

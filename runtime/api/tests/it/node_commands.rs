@@ -3,6 +3,7 @@
 use lote_model::allocation::{Allocation, AllocationPhase, Grant};
 use lote_model::id::NodeName;
 use lote_model::key;
+use lote_model::leader::LeaderRecord;
 use lote_model::node::{NodePower, PowerState};
 use lote_store::Transaction;
 use serde_json::{Value, json};
@@ -51,6 +52,21 @@ fn allocate(daemon: &Daemon) -> String {
     let key = key::allocation(&name(), &record.uid);
     daemon.write(&key, &allocation);
     key
+}
+
+#[test]
+fn the_node_that_leads_says_so() {
+    let daemon = with_node();
+    daemon.write(&key::node(&NodeName::new("n2")), &node_record("n2", false));
+    let leader = LeaderRecord {
+        node: name(),
+        since: daemon.now(),
+    };
+    daemon.write(key::LEADER, &leader);
+    let nodes = daemon.get("/v1/nodes").expect(200);
+    let since = |index: usize| nodes["value"][index]["properties"]["leadsSince"].clone();
+    assert_eq!(since(0), json!(daemon.now()));
+    assert_eq!(since(1), Value::Null);
 }
 
 #[test]

@@ -9,14 +9,15 @@ use crate::output::{Cell, Colour, Details, Style, Table, day_and_time};
 /// Many nodes.
 pub fn node_table(nodes: &[Node], style: Style) -> String {
     let mut table = Table::new(&[
-        "NAME", "STATE", "SIZE", "CLUSTER", "JOBS", "CPUS", "MEMORY", "GPUS", "ADDRESS", "LABELS",
-        "VERSION",
+        "NAME", "STATE", "LEADS", "SIZE", "CLUSTER", "JOBS", "CPUS", "MEMORY", "GPUS", "ADDRESS",
+        "LABELS", "VERSION",
     ]);
     for node in nodes {
         let members = &node.properties;
         table.row([
             node.name.as_str().into(),
             Cell::coloured(members.state.as_str(), state_colour(&members.state)),
+            members.leads_since.map_or("", |_| "yes").into(),
             members.vm_size.as_str().into(),
             members.cluster.as_deref().unwrap_or_default().into(),
             members.jobs.to_string().into(),
@@ -38,6 +39,7 @@ pub fn node_details(node: &Node, style: Style) -> String {
     details
         .add("node", node.name.as_str())
         .add("state", state(members))
+        .add_some("leads since", members.leads_since.map(day_and_time))
         .add("size", members.vm_size.as_str())
         .add_some("cluster", members.cluster.as_deref())
         .add("jobs", members.jobs.to_string())

@@ -31,6 +31,9 @@ pub(crate) struct LoteNodeProperties {
     state_since: Option<String>,
     /// The cluster that holds it, as `group/workspace/cluster`.
     cluster: Option<String>,
+    /// Since when its daemon leads, if it is the one that was elected.
+    #[schema(format = DateTime)]
+    leads_since: Option<String>,
     /// That it is to take no new jobs.
     drain: Option<LoteDrain>,
     /// What was done about its power.
