@@ -11,6 +11,7 @@ use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord, JobStatus};
 use lote_model::key;
+use lote_model::node::Drain;
 use lote_model::plan::{LaunchPlan, Part, Process};
 use lote_model::plan_check::CheckedPlan;
 use lote_model::report::{Outcome, Report, ReportPhase};
@@ -89,6 +90,21 @@ impl World {
         let key = key::alive(name);
         let events = if is_alive {
             self.ledger.put(&key, &true)
+        } else {
+            self.ledger.delete(&key)
+        };
+        self.follow(&events);
+    }
+
+    /// The operator wants no new jobs on a node, or some again.
+    pub fn set_drained(&mut self, name: &str, is_drained: bool) {
+        let key = key::drain(&NodeName::new(name));
+        let events = if is_drained {
+            let drain = Drain {
+                reason: None,
+                requested_at: self.now,
+            };
+            self.ledger.put(&key, &drain)
         } else {
             self.ledger.delete(&key)
         };

@@ -1,7 +1,8 @@
 //! What users want, second by second.
 
+use lote_control::room::Request;
 use lote_control::testing::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node};
-use lote_model::cluster::NodeDeallocationOption;
+use lote_model::cluster::{ClusterStatus, NodeDeallocationOption};
 use lote_model::job::JobRecord;
 use lote_model::key;
 use lote_model::node::Drain;
@@ -9,11 +10,15 @@ use lote_model::state::{ExecutionState, Priority};
 use lote_store::{Transaction, Write};
 
 use crate::checks::status;
+use crate::machine::Machine;
 use crate::random::Random;
 use crate::site::{SharedStore, Site};
 
 /// One seed in so many is a site of thousands of nodes.
 const LARGE_EVERY: u64 = 500;
+
+/// How many ports a job gets on each node.
+const PORTS: u16 = 16;
 
 /// What a site consists of.
 pub(crate) struct Shape {
@@ -41,6 +46,7 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
         clusters: vec![
             cluster("c").auto(0, count),
             cluster("d").manual(count.div_ceil(3)),
+            cluster("e").auto(0, count.div_ceil(2)),
         ],
         jobs: usize::try_from(jobs).unwrap(),
         nodes,
@@ -98,7 +104,11 @@ fn realistic_job(number: usize, nodes: u32, random: &mut Random) -> JobBuilder {
             Priority::High,
         ][random.index(4)],
     );
-    if random.once_in(4) { job.on("d") } else { job }
+    match random.below(8) {
+        0 | 1 => job.on("d"),
+        2 | 3 => job.on("e"),
+        _ => job,
+    }
 }
 
 /// What users do in one second.
@@ -179,6 +189,49 @@ fn drain_or_resume(site: &mut Site) {
         Transaction::new().write(Write::put_json(key, &drain).unwrap())
     };
     site.store.commit(&transaction);
+}
+
+/// No job has waited all the time though there is a place for it: those that do ask for more than
+/// there is.
+pub(crate) fn assert_nothing_starves(site: &Site) {
+    let of_d = key::cluster_status(&cluster("d").path());
+    let of_d: ClusterStatus = site.store.ledger.get(&of_d).unwrap_or_default();
+    let waits = |record: &&JobRecord| {
+        let current: Option<JobRecord> = site.store.ledger.get(&key::job(&record.path));
+        let is_wanted = current.is_some_and(|it| {
+            it.terminate_requested_at.is_none() && it.delete_requested_at.is_none()
+        });
+        is_wanted
+            && status(&site.store.ledger, record)
+                .is_none_or(|status| status.state == ExecutionState::Queued)
+    };
+    for record in site.jobs.values().filter(waits) {
+        let request = Request::of(&record.properties);
+        let is_fixed = record.cluster.name.as_str() == "d";
+        let can_hold = |machine: &&Machine| {
+            let is_drained = site
+                .store
+                .ledger
+                .get::<Drain>(&key::drain(machine.name()))
+                .is_some();
+            let is_member = of_d.nodes.contains(machine.name());
+            !is_drained
+                && is_member == is_fixed
+                && request.is_possible_on(&machine.builder.0, PORTS)
+        };
+        let able = site.machines.iter().filter(can_hold).count();
+        let count = request.node_count as usize;
+        let most = match record.cluster.name.as_str() {
+            "e" => site.machines.len().div_ceil(2),
+            _ => usize::MAX,
+        };
+        assert!(
+            able < count || most < count,
+            "{} waits for {count} nodes of '{}', and {able} could hold it",
+            record.uid,
+            record.cluster.name
+        );
+    }
 }
 
 /// The users give up on what waits, and the operator puts drained machines back.
