@@ -10,7 +10,7 @@ use lote_model::job::{ErrorRecord, JobRecord};
 use lote_model::node::NodeRecord;
 use lote_store::{Revision, Transaction};
 
-use crate::snapshot::{ClusterKey, FileServerPlace};
+use crate::snapshot::{ClusterKey, FileServerPlace, WorkspaceKey};
 
 /// The outcome of one pass.
 #[derive(Debug, Default)]
@@ -57,6 +57,8 @@ pub enum Subject {
     Cluster(ClusterKey),
     /// A file server.
     FileServer(FileServerPlace),
+    /// What a workspace has used of late.
+    Share(WorkspaceKey),
 }
 
 /// Transactions to commit in this order, each after the one before was applied. A conflict or a

@@ -139,15 +139,18 @@ fn move_to_phase(gang: &Gang, phase: AllocationPhase) -> Result<Vec<Write>, Stor
         .collect()
 }
 
-/// A job has ended, or goes back to the queue; what lay on its nodes is gone.
+/// A job has ended, or goes back to the queue; what lay on its nodes is gone, and what it used is
+/// noted.
 pub(crate) fn conclude(
     job: &LiveJob,
     gang: Option<&Gang>,
     verdict: Verdict,
+    used: Option<Write>,
     now: Timestamp,
 ) -> Result<Vec<Transaction>, StoreError> {
     let status = verdict.status(job, gang, now);
     let mut writes = gang.map_or_else(Vec::new, |gang| remove_parts(gang, &job.record.uid));
+    writes.extend(used);
     writes.push(Write::put_json(key::job_status(&job.record.path), &status)?);
     Ok(require_all(split(writes), &[status_compare(job)]))
 }
@@ -166,9 +169,10 @@ pub(crate) fn remove_parts(gang: &Gang, uid: &JobUid) -> Vec<Write> {
 }
 
 /// A job that does not run is erased, at the user's wish.
-pub(crate) fn erase(job: &LiveJob, gang: Option<&Gang>) -> Vec<Transaction> {
+pub(crate) fn erase(job: &LiveJob, gang: Option<&Gang>, used: Option<Write>) -> Vec<Transaction> {
     let uid = &job.record.uid;
     let mut writes = gang.map_or_else(Vec::new, |gang| remove_parts(gang, uid));
+    writes.extend(used);
     writes.push(Write::delete_prefix(key::plans_of(uid)));
     writes.push(Write::delete(key::job_secrets(uid)));
     writes.push(Write::delete(key::job_status(&job.record.path)));

@@ -28,6 +28,8 @@ pub struct Config {
     /// second, so that jobs that follow each other do not move the node back and forth; a
     /// cluster that is short of nodes gets it at once.
     pub idle_delay: SignedDuration,
+    /// After how long the use of nodes counts half in the shares of workspaces.
+    pub usage_half_life: SignedDuration,
     /// The labels of nodes that say which are near each other, the narrowest first: nodes of one
     /// switch are nearer to each other than those of one rack.
     pub nearness: Vec<String>,
@@ -45,6 +47,7 @@ impl Default for Config {
             explanations_max: 64,
             ports_per_allocation: 16,
             idle_delay: SignedDuration::from_secs(1),
+            usage_half_life: SignedDuration::from_hours(24),
             nearness: vec!["switch".to_owned(), "rack".to_owned()],
             planners: std::thread::available_parallelism().map_or(2, usize::from),
         }

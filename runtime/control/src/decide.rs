@@ -1,6 +1,6 @@
 //! One pass over a snapshot.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -12,12 +12,12 @@ use lote_store::{StoreError, Transaction};
 use crate::actions::{Action, Change, Decisions, Subject};
 use crate::conclusion::Verdict;
 use crate::lifecycle::{self, Step};
-use crate::reservation::{Loose, Reservation};
+use crate::reservation::{Reservation, Rivals};
 use crate::room::{Amount, Hold};
 use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, Snapshot};
 use crate::stock::{PromiseId, Stock};
 use crate::time::{after, earlier};
-use crate::{change, explain, file_server, placement, scaling};
+use crate::{change, explain, fair_share, file_server, placement, scaling};
 
 /// How many finished jobs are erased in one pass; the rest follow when these are done.
 const ERASURES_MAX: usize = 64;
@@ -38,6 +38,7 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
         scaling::settle(&mut pass, key);
     }
     file_server::settle(&mut pass);
+    fair_share::settle(&mut pass);
     explain::explain_waiting(&mut pass);
     pass.decisions
 }
@@ -53,16 +54,21 @@ pub(crate) struct Pass<'a> {
     pub(crate) placed: HashMap<&'a NodeName, Vec<Hold>>,
     /// Nodes that this pass moves from the pool into clusters.
     pub(crate) taken: BTreeMap<ClusterKey, BTreeSet<&'a NodeName>>,
-    /// Which cluster each of them goes to.
-    pub(crate) taken_by: HashMap<&'a NodeName, &'a ClusterKey>,
+    /// All of them together.
+    pub(crate) taken_by_any: HashSet<&'a NodeName>,
+    /// On which nodes this pass grants something to jobs of each cluster.
+    pub(crate) placed_in: HashMap<&'a ClusterKey, Vec<&'a NodeName>>,
     /// What is left to give.
     pub(crate) stock: Stock<'a>,
     /// What waiting jobs are promised.
     pub(crate) reservations: Vec<Reservation<'a>>,
     /// By which of these each node is promised.
     pub(crate) promised: HashMap<&'a NodeName, PromiseId>,
-    /// Nodes that clusters of a size can take from each other, once somebody had to know.
-    pub(crate) loose: HashMap<&'a str, Rc<Vec<Loose<'a>>>>,
+    /// How much each workspace with waiting jobs has used of late, as it is compared; nothing where
+    /// only one waits.
+    pub(crate) steps: HashMap<&'a str, u32>,
+    /// Clusters of a size that take nodes from each other, once somebody had to know.
+    pub(crate) rivals: HashMap<&'a str, Rc<Rivals<'a>>>,
     /// Jobs that this pass starts, or ends because they cannot be started.
     pub(crate) started: BTreeSet<&'a JobUid>,
     /// Nodes that clusters lose though they would rather keep them, and why.
@@ -84,11 +90,13 @@ impl<'a> Pass<'a> {
             lost: BTreeSet::new(),
             placed: HashMap::new(),
             taken: BTreeMap::new(),
-            taken_by: HashMap::new(),
+            taken_by_any: HashSet::new(),
+            placed_in: HashMap::new(),
             stock: Stock::new(snapshot),
             reservations: Vec::new(),
             promised: HashMap::new(),
-            loose: HashMap::new(),
+            steps: HashMap::new(),
+            rivals: HashMap::new(),
             started: BTreeSet::new(),
             withdrawn: BTreeMap::new(),
             claimed: BTreeSet::new(),
@@ -242,13 +250,14 @@ impl<'a> Pass<'a> {
     }
 
     /// Keeps the nodes of a reservation for its job.
-    pub(crate) fn promise(&mut self, reservation: Reservation<'a>) {
+    pub(crate) fn promise(&mut self, reservation: Reservation<'a>) -> PromiseId {
         let id: PromiseId = self.reservations.len();
         for (name, slack) in &reservation.slack {
             self.promised.insert(name, id);
             self.stock.promise(name, id, reservation.at, slack);
         }
         self.reservations.push(reservation);
+        id
     }
 
     /// Notes that a job took so much of a node. Tells what that leaves beside the reservation on
@@ -317,8 +326,12 @@ impl<'a> Pass<'a> {
             (step, Some(job)) => {
                 let subject = Subject::Job(uid.clone());
                 match step {
-                    Step::Erase => self.change(subject, "erase", Ok(change::erase(job, gang))),
+                    Step::Erase => {
+                        let used = fair_share::record(self.snapshot, job, self.now);
+                        self.change(subject, "erase", Ok(change::erase(job, gang, used)));
+                    }
                     Step::Conclude(verdict) => {
+                        let used = fair_share::record(self.snapshot, job, self.now);
                         let what = if matches!(verdict, Verdict::Requeued(_)) {
                             "requeue"
                         } else {
@@ -327,7 +340,7 @@ impl<'a> Pass<'a> {
                         self.change(
                             subject,
                             what,
-                            change::conclude(job, gang, verdict, self.now),
+                            change::conclude(job, gang, verdict, used, self.now),
                         );
                     }
                     Step::End(ending) => self.change(

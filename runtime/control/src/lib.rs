@@ -9,8 +9,8 @@
 //! * [`decide`]: one pass over a snapshot.
 //! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
 //! * [`room`], `free`, `nearness`: what fits where, and which nodes are near each other.
-//! * [`placement`], `stock`, [`reservation`]: who comes first, what a pass has left to give, and
-//!   what may overtake.
+//! * [`placement`], `fair_share`: who comes first.
+//! * `stock`, [`reservation`]: what a pass has left to give, and what may overtake.
 //! * [`obstacle`]: what a job asks for and cannot have yet.
 //! * `pool`, [`scaling`]: nodes of the pool, which cluster takes or gives back how many, and what
 //!   they may cost.
@@ -36,6 +36,7 @@ pub mod config;
 pub mod decide;
 pub mod driver;
 pub mod explain;
+mod fair_share;
 pub mod fence;
 pub mod file_server;
 mod free;

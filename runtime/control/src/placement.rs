@@ -1,6 +1,7 @@
 //! Gang placement: all nodes of a job at once, or none; in order, holes filled.
 //!
-//! There is one order over all waiting jobs: by priority, then age. So clusters that take nodes from
+//! There is one order over all waiting jobs: by priority, then the share of the workspace
+//! ([`fair_share`]), then age. So clusters that take nodes from
 //! the same pool get them in the order of their jobs, whichever cluster each is on. The first job of
 //! a cluster that does not fit gets a [`Reservation`]; jobs after it, of its cluster and of all
 //! that compete for its nodes, may start only where they do not delay it.
@@ -27,6 +28,7 @@ use crate::actions::{Action, Start, StartNode, Subject};
 use crate::change;
 use crate::conclusion::Verdict;
 use crate::decide::Pass;
+use crate::fair_share;
 use crate::free::{Choice, FreeNodes, Need, Slot};
 use crate::nearness::Place;
 use crate::obstacle::{self, obstacle};
@@ -34,8 +36,12 @@ use crate::pool;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Hold, Request, cut};
 use crate::snapshot::{Class, ClusterKey, ClusterState, LiveJob, NodeState, QueueKey};
-use crate::stock::ShelfId;
+use crate::stock::{PromiseId, ShelfId};
 use crate::time::after_seconds;
+
+/// How many jobs that compete for the same nodes are promised some: each costs time in every pass,
+/// and those further behind get their turn when these have started.
+const RESERVATIONS_MAX: usize = 16;
 
 /// A node and what a job gets of it.
 type Placed<'a> = (&'a NodeName, Grant);
@@ -51,7 +57,8 @@ struct Line<'a> {
     market: usize,
     /// How many of its jobs this pass has started.
     started: usize,
-    has_reservation: bool,
+    /// What one of its jobs is promised.
+    reservation: Option<PromiseId>,
 }
 
 /// Clusters whose jobs compete for the same nodes: all automatic ones of a size, or one with a
@@ -59,6 +66,8 @@ struct Line<'a> {
 #[derive(Default)]
 struct Market<'a> {
     lines: Vec<usize>,
+    /// How many reservations there are for its jobs.
+    reservations: usize,
     /// The first jobs that were passed over, and have no reservation yet.
     blocked: Vec<(usize, &'a LiveJob)>,
 }
@@ -67,14 +76,17 @@ struct Market<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank<'a> {
     priority: Reverse<Priority>,
+    /// How much the workspace has used of late; less comes first.
+    step: u32,
     created_at: Timestamp,
     uid: &'a JobUid,
 }
 
 impl<'a> Rank<'a> {
-    fn of(key: &'a QueueKey) -> Self {
+    fn of(key: &'a QueueKey, step: u32) -> Self {
         Self {
             priority: key.priority,
+            step,
             created_at: key.created_at,
             uid: &key.uid,
         }
@@ -84,8 +96,17 @@ impl<'a> Rank<'a> {
 /// How far a walk has come in one class.
 struct Cursor<'a> {
     line: usize,
+    share: usize,
     class: &'a Class,
     rest: btree_set::Iter<'a, QueueKey>,
+}
+
+/// A workspace with waiting jobs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    /// What it has used of late, and what this pass gives it.
+    used: f64,
+    step: u32,
 }
 
 /// One walk along all queues together.
@@ -93,6 +114,7 @@ struct Cursor<'a> {
 struct Walk<'a> {
     lines: Vec<Line<'a>>,
     markets: Vec<Market<'a>>,
+    shares: Vec<Share>,
     cursors: Vec<Cursor<'a>>,
     /// The first job of each class, with its cursor.
     heads: BinaryHeap<Reverse<(Rank<'a>, usize)>>,
@@ -107,7 +129,11 @@ struct Walk<'a> {
 pub(crate) fn place_waiting(pass: &mut Pass<'_>, priority: VmPriority) {
     let mut walk = Walk::new(pass, priority);
     while let Some(Reverse((rank, cursor))) = walk.heads.pop() {
-        if walk.visit(pass, rank, cursor) {
+        let step = walk.shares[walk.cursors[cursor].share].step;
+        if rank.step != step {
+            // Its workspace got nodes since it was lined up.
+            walk.heads.push(Reverse((Rank { step, ..rank }, cursor)));
+        } else if walk.visit(pass, rank, cursor) {
             walk.push(cursor);
         }
     }
@@ -139,17 +165,58 @@ impl<'a> Walk<'a> {
                 pool: is_automatic.then(|| pass.stock.of_pool(&cluster.size)),
                 market,
                 started: 0,
-                has_reservation: false,
+                reservation: None,
             });
         }
+        let share_of = walk.share_out(pass);
         for market in 0..walk.markets.len() {
-            walk.enter(pass, market);
+            walk.enter(pass, market, &share_of);
         }
         walk
     }
 
+    /// Finds what each workspace with waiting jobs has used. Where there is only one, that makes
+    /// no difference.
+    fn share_out(&mut self, pass: &mut Pass<'a>) -> HashMap<&'a str, usize> {
+        let mut share_of: HashMap<&str, usize> = HashMap::new();
+        let classes = self
+            .lines
+            .iter()
+            .flat_map(|line| line.cluster.classes.keys());
+        for class in classes {
+            let next = share_of.len();
+            share_of.entry(&class.workspace).or_insert(next);
+        }
+        self.shares = vec![Share::default(); share_of.len()];
+        if share_of.len() > 1 {
+            let half_life = pass.snapshot.config().usage_half_life;
+            for (workspace, share) in &share_of {
+                let known = pass.snapshot.workspaces().get(*workspace);
+                let used = known.map_or(0.0, |it| fair_share::used(it, pass.now, half_life));
+                let step = fair_share::step(used);
+                self.shares[*share] = Share { used, step };
+                pass.steps.insert(workspace, step);
+            }
+        }
+        share_of
+    }
+
+    /// Counts what a job got.
+    fn charge(&mut self, pass: &Pass<'a>, share: usize, job: &LiveJob, nodes: &[Placed<'a>]) {
+        if self.shares.len() > 1 {
+            let record = nodes
+                .first()
+                .and_then(|(name, _)| pass.node(name)?.record.as_deref());
+            let held = fair_share::nodes_held(&job.request, record);
+            let half_life = pass.snapshot.config().usage_half_life;
+            let share = &mut self.shares[share];
+            share.used += fair_share::ahead(held, half_life);
+            share.step = fair_share::step(share.used);
+        }
+    }
+
     /// Lines up the jobs of a market, if it has anything to give.
-    fn enter(&mut self, pass: &Pass<'a>, market: usize) {
+    fn enter(&mut self, pass: &Pass<'a>, market: usize, share_of: &HashMap<&'a str, usize>) {
         let lines = &self.markets[market].lines;
         let has_free = |line: &Line<'_>| {
             let pool = line.pool.is_some_and(|pool| !pass.stock.is_empty(pool));
@@ -162,6 +229,7 @@ impl<'a> Walk<'a> {
             for (class, keys) in &self.lines[line].cluster.classes {
                 self.cursors.push(Cursor {
                     line,
+                    share: share_of.get(&*class.workspace).copied().unwrap_or_default(),
                     class,
                     rest: keys.iter(),
                 });
@@ -173,13 +241,16 @@ impl<'a> Walk<'a> {
     /// Lines up the next job of a class.
     fn push(&mut self, cursor: usize) {
         if let Some(key) = self.cursors[cursor].rest.next() {
-            self.heads.push(Reverse((Rank::of(key), cursor)));
+            let step = self.shares[self.cursors[cursor].share].step;
+            self.heads.push(Reverse((Rank::of(key, step), cursor)));
         }
     }
 
     /// Looks at one job; tells whether others of its class may fit as well.
     fn visit(&mut self, pass: &mut Pass<'a>, rank: Rank<'a>, cursor: usize) -> bool {
-        let Cursor { line, class, .. } = self.cursors[cursor];
+        let Cursor {
+            line, class, share, ..
+        } = self.cursors[cursor];
         let request = class.request;
         let held_back = self.held_back.get(&(line, request));
         if self.refused.contains(&(line, request))
@@ -212,6 +283,7 @@ impl<'a> Walk<'a> {
             self.grant(pass, line, job, &nodes);
             return true;
         }
+        self.charge(pass, share, job, &nodes);
         self.start(pass, line, job, nodes);
         true
     }
@@ -220,10 +292,11 @@ impl<'a> Walk<'a> {
     fn block(&mut self, line: usize, job: &'a LiveJob) {
         let Line {
             market,
-            has_reservation,
+            reservation,
             ..
         } = self.lines[line];
-        if !has_reservation {
+        let is_promised_enough = self.markets[market].reservations == RESERVATIONS_MAX;
+        if reservation.is_none() && !is_promised_enough {
             self.markets[market].blocked.push((line, job));
         }
     }
@@ -233,12 +306,13 @@ impl<'a> Walk<'a> {
     fn reserve(&mut self, pass: &mut Pass<'a>, market: usize) {
         for (line, job) in std::mem::take(&mut self.markets[market].blocked) {
             let line = &mut self.lines[line];
-            if line.has_reservation {
+            let market = &mut self.markets[market];
+            if line.reservation.is_some() || market.reservations == RESERVATIONS_MAX {
                 continue;
             }
             if let Some(reservation) = Reservation::new(pass, line.key, line.cluster, job) {
-                line.has_reservation = true;
-                pass.promise(reservation);
+                market.reservations += 1;
+                line.reservation = Some(pass.promise(reservation));
             }
         }
     }
@@ -285,7 +359,12 @@ impl<'a> Walk<'a> {
                 grant: grant.clone(),
                 ends_by,
             };
-            pass.placed.entry(name).or_default().push(hold);
+            let placed = pass.placed.entry(name).or_default();
+            if placed.is_empty() {
+                let in_cluster = pass.placed_in.entry(self.lines[line].key).or_default();
+                in_cluster.push(name);
+            }
+            placed.push(hold);
             let slack = pass.take_promised(name, &Amount::granted(grant), ends_by);
             let left = node
                 .record
@@ -371,7 +450,12 @@ impl<'p> Sources<'p> {
         job: &'p LiveJob,
         ends_by: Option<Timestamp>,
     ) -> Self {
-        let takeable = pool::takeable(pass, line.key, line.cluster);
+        let promised = line.reservation.and_then(|id| pass.reservations.get(id));
+        let kept = match (promised, ends_by) {
+            (Some(promised), Some(ends_by)) if ends_by > promised.at => promised.foreign,
+            _ => 0,
+        };
+        let takeable = pool::takeable(pass, line.key, line.cluster).saturating_sub(kept);
         let pool = line.pool.filter(|_| takeable > 0);
         Self {
             own: pass.stock.sets(line.own, ends_by),
@@ -431,7 +515,7 @@ fn left_of(
 fn fail<'a>(pass: &mut Pass<'a>, job: &'a LiveJob, error: ErrorRecord) {
     let uid = &job.record.uid;
     let verdict = Verdict::failed(Some(obstacle::EXIT_CODE), error);
-    let transactions = change::conclude(job, pass.snapshot.gang(uid), verdict, pass.now);
+    let transactions = change::conclude(job, pass.snapshot.gang(uid), verdict, None, pass.now);
     pass.started.insert(uid);
     pass.change(Subject::Job(uid.clone()), "refuse", transactions);
 }

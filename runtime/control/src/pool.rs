@@ -19,6 +19,22 @@ pub(crate) fn room(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) ->
     places.min(affordable)
 }
 
+/// What keeps the cluster from having as many nodes as a job of it lacks, in words for whoever
+/// waits for that job; none if only other jobs do.
+pub(crate) fn limit(
+    pass: &Pass<'_>,
+    key: &ClusterKey,
+    cluster: &ClusterState,
+    missing: usize,
+) -> Option<String> {
+    let is_limit = cluster.is_automatic() && room(pass, key, cluster) < missing;
+    is_limit.then(|| {
+        let (name, most) = (cluster.name(), cluster.nodes_max());
+        let has = size(pass, key, cluster);
+        format!("cluster '{name}' has {has} of the {most} nodes that it may have")
+    })
+}
+
 /// How many nodes placement may take for the cluster in this pass.
 pub(crate) fn takeable(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
     if cluster.is_automatic() && !cluster.in_flight {
@@ -81,7 +97,7 @@ pub(crate) fn take<'a>(pass: &mut Pass<'a>, key: &ClusterKey, name: &'a NodeName
     let Some((key, _)) = pass.snapshot.clusters().get_key_value(key) else {
         return;
     };
-    if pass.taken_by.insert(name, key).is_none() {
+    if pass.taken_by_any.insert(name) {
         pass.taken.entry(key.clone()).or_default().insert(name);
         let shelf = pass.stock.of_cluster(key);
         pass.stock.move_to(name, shelf);

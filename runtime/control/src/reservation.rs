@@ -9,7 +9,8 @@
 //! the size can give back; jobs of all these clusters respect the promise, and a cluster gives a
 //! node that is promised elsewhere back at once. No node is promised to two.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
 
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ pub(crate) struct Reservation<'a> {
     pub(crate) cluster: &'a ClusterKey,
     /// When it can start at the latest.
     pub(crate) at: Timestamp,
+    /// How many of its nodes the cluster must take from elsewhere; so much room is kept.
+    pub(crate) foreign: usize,
     /// Its nodes, and what is left on each besides it from then on.
     pub(crate) slack: HashMap<&'a NodeName, Amount>,
 }
@@ -36,14 +39,34 @@ pub(crate) struct Reservation<'a> {
 /// When a node can be free for a job.
 type FreeAt<'a> = (Timestamp, &'a NodeName);
 
-/// A node that clusters of one size can take from the pool, or from each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Loose<'a> {
-    /// When nothing is held of it any more.
-    at: Timestamp,
-    name: &'a NodeName,
-    /// The automatic cluster that has it.
-    owner: Option<&'a ClusterKey>,
+/// The automatic clusters of a size, which can take nodes from the pool and from each other.
+#[derive(Debug)]
+pub(crate) struct Rivals<'a> {
+    clusters: Vec<(&'a ClusterKey, &'a ClusterState)>,
+    /// No fewer than all nodes that they and the pool have for jobs.
+    nodes_max: usize,
+}
+
+/// What a job may be promised.
+struct Wish<'w> {
+    request: &'w Request,
+    avoided: Option<&'w BTreeSet<NodeName>>,
+}
+
+impl Wish<'_> {
+    fn count(&self) -> usize {
+        self.request.node_count as usize
+    }
+
+    /// Whether a node could hold its part, and is promised to nobody else.
+    fn admits(&self, pass: &Pass<'_>, name: &NodeName) -> bool {
+        let ports = pass.snapshot.config().ports_per_allocation;
+        let record = || pass.node(name).and_then(|node| node.record.as_deref());
+        pass.promised_to(name).is_none()
+            && !pass.is_withdrawn(name)
+            && self.avoided.is_none_or(|avoided| !avoided.contains(name))
+            && record().is_some_and(|record| self.request.is_possible_on(record, ports))
+    }
 }
 
 impl<'a> Reservation<'a> {
@@ -57,31 +80,30 @@ impl<'a> Reservation<'a> {
     ) -> Option<Self> {
         let request = &job.request;
         let avoided = job.unsuitable.as_ref().map(|unsuitable| &unsuitable.nodes);
-        let count = request.node_count as usize;
-        let mut own = own_nodes(pass, key, cluster, request, avoided);
-        own.sort_unstable();
-        own.truncate(count);
-        let room = if cluster.is_automatic() {
-            pool::room(pass, key, cluster).min(count)
-        } else {
-            0
-        };
-        let foreign = if room > 0 {
-            foreign_nodes(pass, key, cluster, request, avoided, room)
-        } else {
-            Vec::new()
-        };
-        let mut free_at: Vec<(Timestamp, bool, &NodeName)> = own
+        let wish = Wish { request, avoided };
+        let count = wish.count();
+        let mut free_at: Vec<(Timestamp, bool, &NodeName)> = own_nodes(pass, key, cluster, &wish)
             .into_iter()
             .map(|(at, name)| (at, false, name))
-            .chain(foreign.into_iter().map(|(at, name)| (at, true, name)))
             .collect();
+        if cluster.is_automatic() {
+            let room = pool::room(pass, key, cluster).min(count);
+            let rivals = rivals(pass, &cluster.size);
+            let unpromised = rivals.nodes_max.saturating_sub(pass.promised.len());
+            if free_at.len() + room.min(unpromised) < count {
+                return None;
+            }
+            let foreign = foreign_nodes(pass, key, cluster, &wish, room, &rivals);
+            free_at.extend(foreign.into_iter().map(|(at, name)| (at, true, name)));
+        }
         if free_at.len() < count {
             return None;
         }
         free_at.sort_unstable();
         free_at.truncate(count);
         let at = free_at.last()?.0;
+        let foreign = free_at.iter().filter(|(_, is_foreign, _)| *is_foreign);
+        let foreign = foreign.count();
         let slack = free_at.into_iter().filter_map(|(_, is_foreign, name)| {
             let slack = if is_foreign {
                 // It comes to the cluster for this job.
@@ -97,6 +119,7 @@ impl<'a> Reservation<'a> {
             uid,
             cluster: key,
             at,
+            foreign,
             slack,
         })
     }
@@ -117,132 +140,150 @@ impl<'a> Reservation<'a> {
     }
 }
 
-/// The nodes of the cluster that are promised to nobody.
+/// The earliest nodes of the cluster for each part of a job.
 fn own_nodes<'a>(
-    pass: &Pass<'a>,
-    key: &ClusterKey,
+    pass: &mut Pass<'a>,
+    key: &'a ClusterKey,
     cluster: &'a ClusterState,
-    request: &Request,
-    avoided: Option<&BTreeSet<NodeName>>,
+    wish: &Wish<'_>,
 ) -> Vec<FreeAt<'a>> {
-    let members = cluster
-        .effective_status()
-        .into_iter()
-        .flat_map(|status| status.nodes.difference(&status.leaving));
-    let taken = pass.taken.get(key).into_iter().flatten().copied();
-    let names = members.chain(taken).filter(|name| {
-        pass.promised_to(name).is_none()
-            && !pass.is_withdrawn(name)
-            && avoided.is_none_or(|avoided| !avoided.contains(*name))
-    });
-    names
-        .filter_map(|name| {
+    let mut own: Vec<FreeAt<'a>> = if wish.request.share.is_none() {
+        let placed = placed_nodes(pass, key);
+        let empty = empty_nodes(pass, key, cluster);
+        let empty = empty.filter(|(_, name)| wish.admits(pass, name));
+        let earliest = empty.take(wish.count());
+        let placed = placed.filter(|(_, name)| wish.admits(pass, name));
+        earliest.chain(placed).collect()
+    } else {
+        let members = cluster
+            .effective_status()
+            .into_iter()
+            .flat_map(|status| status.nodes.difference(&status.leaving));
+        let taken = pass.taken.get(key).into_iter().flatten().copied();
+        let names = members.chain(taken);
+        let free_at = |name| {
             let node = pass.node(name).filter(|node| node.is_usable())?;
-            Some((free_at(pass, name, node, request)?, name))
-        })
-        .collect()
+            let is_admitted = wish.admits(pass, name);
+            let at = is_admitted.then(|| free_at(pass, name, node, wish.request));
+            Some((at??, name))
+        };
+        names.filter_map(free_at).collect()
+    };
+    own.sort_unstable();
+    own.truncate(wish.count());
+    own
+}
+
+/// Nodes of a cluster by the time at which nothing is held of them any more, the earliest first,
+/// without those of which this pass gave something.
+fn empty_nodes<'a, 'p>(
+    pass: &'p Pass<'a>,
+    key: &'a ClusterKey,
+    cluster: &'a ClusterState,
+) -> impl Iterator<Item = FreeAt<'a>> + use<'a, 'p> {
+    let now = pass.now;
+    let taken = pass.taken.get(key).into_iter().flatten().copied();
+    let idle = cluster
+        .idle
+        .iter()
+        .chain(taken)
+        .map(move |name| (now, name));
+    // A job past its limit is being stopped.
+    let ends = cluster
+        .ends
+        .iter()
+        .map(move |(at, name)| ((*at).max(now), name));
+    idle.chain(ends)
+        .filter(|(_, name)| !pass.placed.contains_key(name))
+}
+
+/// Nodes of which this pass gave something to jobs of the cluster, in no order.
+fn placed_nodes<'a, 'p>(
+    pass: &'p Pass<'a>,
+    key: &ClusterKey,
+) -> impl Iterator<Item = FreeAt<'a>> + use<'a, 'p> {
+    let names = pass.placed_in.get(key).into_iter().flatten().copied();
+    names.map(|name| {
+        let placed = pass.placed.get(name).into_iter().flatten();
+        let held_until = pass.node(name).and_then(NodeState::held_until);
+        let held_until = placed.map(|hold| hold.ends_by).chain(held_until);
+        (held_until.fold(pass.now, Timestamp::max), name)
+    })
 }
 
 /// So many nodes of the pool, and of automatic clusters that can give them back, or fewer.
 fn foreign_nodes<'a>(
     pass: &mut Pass<'a>,
-    key: &ClusterKey,
+    key: &'a ClusterKey,
     cluster: &'a ClusterState,
-    request: &Request,
-    avoided: Option<&BTreeSet<NodeName>>,
+    wish: &Wish<'_>,
     count: usize,
+    rivals: &Rivals<'a>,
 ) -> Vec<FreeAt<'a>> {
-    let loose = loose_nodes(pass, &cluster.size);
-    let ports = pass.snapshot.config().ports_per_allocation;
-    let mut spare: HashMap<&ClusterKey, usize> = HashMap::new();
-    let mut may_take = |pass: &Pass<'a>, owner: Option<&'a ClusterKey>| {
-        let Some(owner) = owner else { return true };
-        let left = spare.entry(owner).or_insert_with(|| {
-            let cluster = pass.cluster(owner);
-            cluster.map_or(0, |cluster| pool::spare(pass, owner, cluster))
-        });
-        let is_left = *left > 0 && owner != key;
-        *left -= usize::from(is_left);
-        is_left
-    };
-    let mut chosen = Vec::with_capacity(count);
-    let mut changed = Vec::new();
-    for loose in loose.iter() {
-        if chosen.len() == count {
-            break;
-        }
-        let name = loose.name;
-        let record = pass.node(name).and_then(|node| node.record.as_deref());
-        let is_possible = record.is_some_and(|record| request.is_possible_on(record, ports))
-            && avoided.is_none_or(|avoided| !avoided.contains(name))
-            && pass.promised_to(name).is_none()
-            && !pass.is_withdrawn(name);
-        if !is_possible {
-            continue;
-        }
-        if pass.placed.contains_key(name) || pass.taken_by.contains_key(name) {
-            // Free when the list was made, and given since.
-            changed.extend(loose_node(pass, name, loose.owner));
-        } else if may_take(pass, loose.owner) {
-            chosen.push((loose.at, name));
+    let pool = pass.stock.of_pool(&cluster.size);
+    let pass = &*pass;
+    let known = |name: &NodeName| Some(pass.snapshot.nodes().get_key_value(name)?.0);
+    let admitted = |free: &FreeAt<'a>| wish.admits(pass, free.1);
+    let in_pool = pass.stock.open(pool).iter().filter_map(known);
+    let in_pool = in_pool.map(|name| (pass.now, name)).filter(admitted);
+    let mut chosen: Vec<FreeAt<'a>> = in_pool.take(count).collect();
+    // All that others have, the earliest first.
+    let others = rivals.clusters.iter().filter(|(other, _)| *other != key);
+    let mut sources = Vec::new();
+    let mut next = BinaryHeap::new();
+    for (other, cluster) in others {
+        let spare = pool::spare(pass, other, cluster);
+        let mut placed: Vec<_> = placed_nodes(pass, other).collect();
+        placed.sort_unstable();
+        let both = [
+            Box::new(empty_nodes(pass, other, cluster)) as Box<dyn Iterator<Item = FreeAt<'a>>>,
+            Box::new(placed.into_iter()),
+        ];
+        for mut nodes in both {
+            if let Some(first) = nodes.next().filter(|_| spare > 0) {
+                next.push(Reverse((first, sources.len())));
+                sources.push((*other, nodes));
+            }
         }
     }
-    changed.sort_unstable();
-    for loose in changed {
-        if may_take(pass, loose.owner) {
-            chosen.push((loose.at, loose.name));
+    let mut given: HashMap<&ClusterKey, usize> = HashMap::new();
+    while chosen.len() < count
+        && let Some(Reverse((free, source))) = next.pop()
+    {
+        let (owner, nodes) = &mut sources[source];
+        if wish.admits(pass, free.1) {
+            chosen.push(free);
+            *given.entry(owner).or_default() += 1;
+        }
+        let given = given.get(owner).copied().unwrap_or_default();
+        let cluster = pass.cluster(owner);
+        let spare = cluster.map_or(0, |cluster| pool::spare(pass, owner, cluster));
+        if let Some(following) = nodes.next().filter(|_| given < spare) {
+            next.push(Reverse((following, source)));
         }
     }
-    chosen.sort_unstable();
-    chosen.truncate(count);
     chosen
 }
 
-/// All nodes that clusters of a size can take from the pool, or from each other, by the time at
-/// which they are free. The list is made once in a pass.
-fn loose_nodes<'a>(pass: &mut Pass<'a>, size: &'a str) -> Rc<Vec<Loose<'a>>> {
-    if let Some(known) = pass.loose.get(size) {
+/// The automatic clusters of a size. They are looked up once in a pass.
+fn rivals<'a>(pass: &mut Pass<'a>, size: &'a str) -> Rc<Rivals<'a>> {
+    if let Some(known) = pass.rivals.get(size) {
         return Rc::clone(known);
     }
-    let snapshot = pass.snapshot;
-    let pool = snapshot.free_in_pool(size);
-    let pool = pool.into_iter().flat_map(crate::free::FreeNodes::iter);
-    let clusters = snapshot.clusters().iter();
-    let clusters = clusters.filter(|(_, cluster)| cluster.size == size && cluster.is_automatic());
-    let owned = clusters.flat_map(|(key, cluster)| {
-        let status = cluster.effective_status().into_iter();
-        let names = status.flat_map(|status| status.nodes.difference(&status.leaving));
-        names.map(move |name| (name, Some(key)))
-    });
-    let all = pool.map(|name| (name, None)).chain(owned);
-    let mut loose: Vec<Loose<'a>> = all
-        .filter_map(|(name, owner)| loose_node(pass, name, owner))
+    let clusters = pass.snapshot.clusters().iter();
+    let clusters: Vec<_> = clusters
+        .filter(|(_, cluster)| cluster.size == size && cluster.is_automatic())
         .collect();
-    loose.sort_unstable();
-    let loose = Rc::new(loose);
-    pass.loose.insert(size, Rc::clone(&loose));
-    loose
-}
-
-/// When a node is free that such a cluster has, or the pool had; none if it is none of theirs.
-fn loose_node<'a>(
-    pass: &Pass<'a>,
-    name: &'a NodeName,
-    owner: Option<&'a ClusterKey>,
-) -> Option<Loose<'a>> {
-    let owner = pass.taken_by.get(name).copied().or(owner);
-    let is_automatic =
-        |owner: &ClusterKey| pass.cluster(owner).is_some_and(ClusterState::is_automatic);
-    let node = pass
-        .node(name)
-        .filter(|node| node.is_usable() && !pass.is_withdrawn(name))?;
-    let placed = pass.placed.get(name).into_iter().flatten();
-    let held_until = placed.map(|hold| hold.ends_by).chain(node.held_until());
-    // A job past its limit is being stopped.
-    let at = held_until.fold(pass.now, Timestamp::max);
-    owner
-        .is_none_or(is_automatic)
-        .then_some(Loose { at, name, owner })
+    let in_pool = pass.snapshot.free_in_pool(size);
+    let in_pool = in_pool.map_or(0, |free| free.iter().count());
+    let owned = clusters.iter();
+    let owned = owned.map(|(_, cluster)| cluster.idle.len() + cluster.ends.len());
+    let rivals = Rc::new(Rivals {
+        nodes_max: in_pool + owned.sum::<usize>(),
+        clusters,
+    });
+    pass.rivals.insert(size, Rc::clone(&rivals));
+    rivals
 }
 
 /// When the node can hold the request at the latest; none if never.

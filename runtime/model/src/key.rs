@@ -28,6 +28,9 @@ pub const JOB_STATUS: &str = "status/jobs/";
 pub const CLUSTER_STATUS: &str = "status/clusters/";
 /// What has become of each file server, written by the leader.
 pub const FILE_SERVER_STATUS: &str = "status/fileservers/";
+/// What each workspace has used of late, written by the leader: each run that ended, and at times
+/// the sum of many.
+pub const SHARES: &str = "status/shares/";
 /// What each node is to run, written by the leader.
 pub const ALLOCATIONS: &str = "allocations/";
 /// The node plans of each attempt of each job, written by the leader.
@@ -166,6 +169,16 @@ pub fn jobs_of_workspace(path: &WorkspacePath) -> String {
 /// `status/jobs/{group}/{workspace}/{experiment}/{job}`
 pub fn job_status(path: &JobPath) -> String {
     format!("{JOB_STATUS}{}", job_segments(path))
+}
+
+/// `status/shares/{group}/{workspace}`
+pub fn share(path: &WorkspacePath) -> String {
+    format!("{SHARES}{}", workspace_segments(path))
+}
+
+/// `status/shares/{group}/{workspace}/{job uid}:{attempt}`
+pub fn share_of_run(path: &WorkspacePath, job: &JobUid, attempt: u32) -> String {
+    format!("{}/{job}:{attempt}", share(path))
 }
 
 /// `allocations/{node}/{job uid}`

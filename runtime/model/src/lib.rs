@@ -15,7 +15,7 @@
 //! * [`leader`] — who decides.
 //! * [`membership`] — which cluster it is, and how a machine joins.
 //! * [`fencing`] — by when a node that is cut off has ended its jobs.
-//! * [`accounting`] — what a job used.
+//! * [`accounting`], [`fair_share`] — what a job used, and a workspace of late.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
 //! * [`framework`] — what is asked of plugins, whoever runs them.
 //! * [`environment`] — the variables, directories and file names of a job on a node.
@@ -38,6 +38,7 @@ pub mod container;
 pub mod duration;
 pub mod environment;
 pub mod expand;
+pub mod fair_share;
 pub mod fencing;
 pub mod file_server;
 pub mod framework;

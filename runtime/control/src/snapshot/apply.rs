@@ -108,6 +108,9 @@ impl Snapshot {
             self.put_file_server(versioned)
         } else if key.starts_with(key::FILE_SERVER_STATUS) {
             self.put_file_server_status(versioned)
+        } else if let Some(rest) = key.strip_prefix(key::SHARES) {
+            self.set_share(rest, Some(decode(versioned)?), versioned.mod_revision);
+            Ok(())
         } else if let Some(rest) = key.strip_prefix(key::PLANS) {
             self.put_plan(rest, versioned)
         } else {
@@ -142,6 +145,8 @@ impl Snapshot {
             self.delete_file_server(place);
         } else if let Some(place) = key.strip_prefix(key::FILE_SERVER_STATUS) {
             self.delete_file_server_status(place);
+        } else if let Some(rest) = key.strip_prefix(key::SHARES) {
+            self.set_share(rest, None, 0);
         }
     }
 

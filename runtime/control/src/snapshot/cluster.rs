@@ -13,12 +13,12 @@ use lote_model::id::{JobUid, NodeName};
 use lote_model::state::Priority;
 use lote_store::Revision;
 
-use super::{ClusterKey, Snapshot};
+use super::{ClusterKey, Snapshot, WorkspaceKey};
 use crate::free::FreeNodes;
 use crate::room::Request;
 
-/// The place of a job in the queue of its cluster: priority, then age. Fair shares between users
-/// will become its first member.
+/// The place of a job in the queue of its cluster: priority, then age. Between the two a pass
+/// compares the shares of workspaces, which change with time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QueueKey {
     /// Higher first.
@@ -43,6 +43,8 @@ pub struct Waiting {
 /// Jobs between which placement makes no difference: if one does not fit, none does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Class {
+    /// The workspace that they are in.
+    pub workspace: WorkspaceKey,
     /// What they ask for.
     pub request: Request,
     /// How long they may run.
@@ -83,6 +85,9 @@ pub struct ClusterState {
     pub idle: BTreeSet<NodeName>,
     /// Its usable nodes on which something is left, the idle ones included.
     pub(crate) free: FreeNodes,
+    /// Its nodes that are in use and may take jobs again, by the time at which they are empty at
+    /// the latest.
+    pub(crate) ends: BTreeSet<(Timestamp, NodeName)>,
     /// The waiting jobs that are not being started.
     pub classes: HashMap<Class, BTreeSet<QueueKey>>,
     /// The size of its nodes in lower case.

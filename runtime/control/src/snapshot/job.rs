@@ -12,7 +12,8 @@ use lote_model::key;
 use lote_model::state::ExecutionState;
 use lote_store::Revision;
 
-use super::{Class, ClusterKey, Hindrance, QueueKey, Snapshot, Waiting};
+use super::workspace::workspace_of;
+use super::{Class, ClusterKey, Hindrance, QueueKey, Snapshot, Waiting, WorkspaceKey};
 use crate::room::Request;
 use crate::time::after_seconds;
 
@@ -29,6 +30,8 @@ pub struct LiveJob {
     pub status_revision: Revision,
     /// Its cluster.
     pub cluster: ClusterKey,
+    /// The workspace that it is in.
+    pub workspace: WorkspaceKey,
     /// What it asks for.
     pub request: Request,
     /// What is under way for it.
@@ -72,12 +75,14 @@ struct Indexed {
     queue: Option<QueueKey>,
     class: Option<Class>,
     deadline: Option<Timestamp>,
+    is_running: bool,
 }
 
 impl LiveJob {
     fn new(record: JobRecord, record_revision: Revision) -> Self {
         Self {
             cluster: key::cluster(&record.cluster).into(),
+            workspace: workspace_of(&record),
             request: Request::of(&record.properties),
             record: Arc::new(record),
             record_revision,
@@ -136,6 +141,7 @@ impl LiveJob {
 
     fn class(&self) -> Class {
         Class {
+            workspace: Arc::clone(&self.workspace),
             request: self.request,
             limit: self.record.properties.constraints.max_wall_clock_time,
             picky: self.unsuitable.as_ref().map(|_| self.record.uid.clone()),
@@ -209,6 +215,11 @@ impl Snapshot {
                 cluster.leave_class(class, &key);
             }
         }
+        if indexed.is_running {
+            self.with_workspace(&job.workspace, |workspace| {
+                workspace.running.remove(&job.record.uid);
+            });
+        }
         if let Some(at) = indexed.deadline {
             self.deadlines.remove(&(at, job.record.uid.clone()));
         }
@@ -245,6 +256,12 @@ impl Snapshot {
         if let Some(at) = job.deadline().filter(|_| job.in_flight.is_none()) {
             self.deadlines.insert((at, uid.clone()));
             job.indexed.deadline = Some(at);
+        }
+        if let Some(run) = self.run_of(&job) {
+            self.with_workspace(&job.workspace, |workspace| {
+                workspace.running.insert(uid.clone(), run);
+            });
+            job.indexed.is_running = true;
         }
         self.jobs.insert(uid.clone(), job);
     }

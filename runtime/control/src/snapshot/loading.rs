@@ -25,7 +25,7 @@ pub struct Loading {
 
 impl Snapshot {
     /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-    pub const PREFIXES: [&str; 11] = [
+    pub const PREFIXES: [&str; 12] = [
         key::JOB_STATUS,
         key::JOBS,
         key::CLUSTERS,
@@ -37,6 +37,7 @@ impl Snapshot {
         key::ALIVE,
         key::ALLOCATIONS,
         key::REPORTS,
+        key::SHARES,
     ];
 
     /// Starts to load: statuses of jobs come before the jobs. Nothing may be decided until

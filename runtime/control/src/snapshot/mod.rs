@@ -13,6 +13,7 @@ mod job;
 mod loading;
 mod node;
 mod progress;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use loading::Loading;
 pub use node::{NodeFate, NodeState};
 pub(crate) use node::{Owner, Spot};
 pub use progress::Refusal;
+pub use workspace::{Run, WorkspaceKey, WorkspaceUse};
 
 use crate::config::Config;
 use crate::free::FreeNodes;
@@ -59,6 +61,7 @@ pub struct Snapshot {
     pool: BTreeMap<String, FreeNodes>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
     file_servers: BTreeMap<FileServerPlace, FileServerState>,
+    workspaces: BTreeMap<WorkspaceKey, WorkspaceUse>,
     jobs: HashMap<JobUid, LiveJob>,
     /// Which live job stands at a place in the tree.
     job_places: HashMap<String, JobUid>,

@@ -38,6 +38,14 @@ pub struct NodeState {
     pub held: Amount,
     place: Place,
     spot: Option<Spot>,
+    end: Option<End>,
+}
+
+/// When a node that is in use is empty at the latest, and who is to have it then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct End {
+    at: Timestamp,
+    cluster: ClusterKey,
 }
 
 /// Among whose free nodes a node stands, and with what.
@@ -120,6 +128,15 @@ impl NodeState {
     /// When all that is held of it ends at the latest; none if nothing is.
     pub(crate) fn held_until(&self) -> Option<Timestamp> {
         self.holds.values().map(|hold| hold.ends_by).max()
+    }
+
+    fn find_end(&self) -> Option<End> {
+        let cluster = self.cluster.as_ref().filter(|_| !self.leaving)?;
+        let at = self.held_until().filter(|_| self.is_usable())?;
+        Some(End {
+            at,
+            cluster: cluster.clone(),
+        })
     }
 
     fn find_spot(&self, ports_per_allocation: u16) -> Option<Spot> {
@@ -259,6 +276,14 @@ impl Snapshot {
             && node.holds.is_empty()
             && node.cluster.is_none();
         let is_idle = node.holds.is_empty();
+        let end = node.find_end();
+        if node.end != end {
+            let old = std::mem::replace(&mut node.end, end.clone());
+            self.set_end(name, old, end);
+        }
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
         if node.spot != spot {
             let old = std::mem::replace(&mut node.spot, spot.clone());
             if let Some(old) = old {
@@ -273,6 +298,19 @@ impl Snapshot {
         if is_forgotten {
             self.nodes.remove(name);
             self.absent.remove(name);
+        }
+    }
+
+    fn set_end(&mut self, name: &NodeName, old: Option<End>, new: Option<End>) {
+        if let Some(End { at, cluster }) = old
+            && let Some(cluster) = self.clusters.get_mut(&cluster)
+        {
+            cluster.ends.remove(&(at, name.clone()));
+        }
+        if let Some(End { at, cluster }) = new
+            && let Some(cluster) = self.clusters.get_mut(&cluster)
+        {
+            cluster.ends.insert((at, name.clone()));
         }
     }
 

@@ -65,6 +65,7 @@ impl Snapshot {
                     self.refresh_members(key, now);
                 }
                 Subject::FileServer(place) => self.set_file_server_in_flight(place, true),
+                Subject::Share(key) => self.with_workspace(key, |it| it.in_flight = true),
             },
         }
     }
@@ -92,6 +93,7 @@ impl Snapshot {
                 self.drop_needless_cluster(key);
             }
             Subject::FileServer(place) => self.set_file_server_in_flight(place, false),
+            Subject::Share(key) => self.with_workspace(key, |it| it.in_flight = false),
         }
     }
 

@@ -318,6 +318,13 @@ impl JobBuilder {
         self
     }
 
+    /// In this workspace; its cluster stays in that of all others.
+    #[must_use]
+    pub fn of_workspace(mut self, workspace: &str) -> Self {
+        self.0.path.workspace.workspace = name(workspace);
+        self
+    }
+
     /// On another cluster than `c`.
     #[must_use]
     pub fn on(mut self, cluster: &str) -> Self {

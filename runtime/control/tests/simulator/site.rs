@@ -121,6 +121,7 @@ impl Site {
             if !given_up && self.now > deadline - RECOVERY_SECONDS / 2 {
                 // What still waits asks for more than there is.
                 given_up = true;
+                trace::assert_nothing_starves(self);
                 trace::terminate_waiting(self);
             }
             assert!(

@@ -1,7 +1,8 @@
 //! What users want, second by second.
 
+use lote_control::room::Request;
 use lote_control::testing::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node};
-use lote_model::cluster::{ClusterRecord, NodeDeallocationOption};
+use lote_model::cluster::{ClusterRecord, ClusterStatus, NodeDeallocationOption, ScaleSettings};
 use lote_model::job::JobRecord;
 use lote_model::key;
 use lote_model::money::Money;
@@ -11,11 +12,15 @@ use lote_model::state::{ExecutionState, Priority};
 use lote_store::{Transaction, Write};
 
 use crate::checks::status;
+use crate::machine::Machine;
 use crate::random::Random;
 use crate::site::{SharedStore, Site};
 
 /// One seed in so many is a site of thousands of nodes.
 const LARGE_EVERY: u64 = 500;
+
+/// How many ports a job gets on each node.
+const PORTS: u16 = 16;
 
 /// What a site consists of.
 pub(crate) struct Shape {
@@ -23,6 +28,8 @@ pub(crate) struct Shape {
     pub(crate) clusters: Vec<ClusterBuilder>,
     /// The second in which it begins.
     pub(crate) start: i64,
+    /// Whether no cluster is of low priority or has a budget, so that jobs start in one order.
+    is_plain: bool,
     jobs: usize,
 }
 
@@ -41,17 +48,24 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
     });
     let nodes: Vec<NodeBuilder> = nodes.collect();
     let count = u32::try_from(nodes.len()).unwrap();
+    let mut clusters = vec![
+        cluster("c").auto(0, count),
+        cluster("d").manual(count.div_ceil(3)),
+        cluster("e").auto(0, count.div_ceil(2)),
+    ];
+    let is_plain = random.once_in(2);
+    if !is_plain {
+        let low = cluster("low").low_priority();
+        clusters.push(if random.once_in(2) {
+            low.auto(0, count)
+        } else {
+            low.manual(count.div_ceil(3))
+        });
+        clusters.push(with_budget(&cluster("paid").auto(0, count), random));
+    }
     Shape {
-        clusters: vec![
-            cluster("c").auto(0, count),
-            cluster("d").manual(count.div_ceil(3)),
-            if random.once_in(2) {
-                cluster("low").auto(0, count).low_priority()
-            } else {
-                cluster("low").manual(count.div_ceil(3)).low_priority()
-            },
-            with_budget(&cluster("paid").auto(0, count), random),
-        ],
+        clusters,
+        is_plain,
         start: if random.once_in(2) {
             1_000
         } else {
@@ -90,7 +104,8 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn new(shape: &Shape, random: &mut Random) -> Self {
         let nodes = u32::try_from(shape.nodes.len()).unwrap();
-        let coming = (0..shape.jobs).map(|number| realistic_job(number, nodes, random));
+        let coming =
+            (0..shape.jobs).map(|number| realistic_job(number, nodes, shape.is_plain, random));
         Self {
             coming: coming.collect(),
             nodes,
@@ -104,7 +119,7 @@ impl Trace {
 }
 
 /// Most jobs are small and short, some are gangs, few are long, as in the logs of real sites.
-fn realistic_job(number: usize, nodes: u32, random: &mut Random) -> JobBuilder {
+fn realistic_job(number: usize, nodes: u32, is_plain: bool, random: &mut Random) -> JobBuilder {
     let gang = match random.below(10) {
         0 => nodes.min(2 + u32::try_from(random.below(6)).unwrap()),
         1 | 2 => 2.min(nodes),
@@ -133,8 +148,9 @@ fn realistic_job(number: usize, nodes: u32, random: &mut Random) -> JobBuilder {
     );
     match random.below(8) {
         0 | 1 => job.on("d"),
-        2 => job.on("low"),
-        3 => job.on("paid"),
+        2 if !is_plain => job.on("low"),
+        3 if !is_plain => job.on("paid"),
+        2..=4 => job.on("e"),
         _ => job,
     }
 }
@@ -210,7 +226,10 @@ fn resize(site: &mut Site) {
 /// The operator changes what the paid cluster may cost, or how it scales.
 fn change_budget(site: &mut Site) {
     let nodes = site.trace().nodes;
-    let builder = ClusterBuilder(paid_cluster(site));
+    let Some(record) = paid_cluster(site) else {
+        return;
+    };
+    let builder = ClusterBuilder(record);
     let builder = match site.random.below(4) {
         0 => builder.manual(1 + u32::try_from(site.random.below(u64::from(nodes))).unwrap()),
         1 => builder.auto(0, nodes),
@@ -223,15 +242,17 @@ fn change_budget(site: &mut Site) {
     Trace::put_cluster(&mut site.store, &builder);
 }
 
-fn paid_cluster(site: &Site) -> ClusterRecord {
+fn paid_cluster(site: &Site) -> Option<ClusterRecord> {
     let key = key::cluster(&cluster("paid").path());
-    site.store.ledger.get(&key).unwrap()
+    site.store.ledger.get(&key)
 }
 
 /// There is money for everything that is left.
 pub(crate) fn raise_budget(site: &mut Site) {
     let nodes = site.trace().nodes;
-    let record = paid_cluster(site);
+    let Some(record) = paid_cluster(site) else {
+        return;
+    };
     let period = record.properties.lote.period();
     let cluster = budgeted(&ClusterBuilder(record).auto(0, nodes), 100_000_000, period);
     Trace::put_cluster(&mut site.store, &cluster);
@@ -250,6 +271,66 @@ fn drain_or_resume(site: &mut Site) {
         Transaction::new().write(Write::put_json(key, &drain).unwrap())
     };
     site.store.commit(&transaction);
+}
+
+/// No job has waited all the time though there is a place for it: those that do ask for more than
+/// there is.
+pub(crate) fn assert_nothing_starves(site: &Site) {
+    let nodes_of = |name: &str| {
+        let path = cluster(name).path();
+        let status: Option<ClusterStatus> = site.store.ledger.get(&key::cluster_status(&path));
+        status.unwrap_or_default().nodes
+    };
+    let waits = |record: &&JobRecord| {
+        let current: Option<JobRecord> = site.store.ledger.get(&key::job(&record.path));
+        let is_wanted = current.is_some_and(|it| {
+            it.terminate_requested_at.is_none() && it.delete_requested_at.is_none()
+        });
+        is_wanted
+            && status(&site.store.ledger, record)
+                .is_none_or(|status| status.state == ExecutionState::Queued)
+    };
+    for record in site.jobs.values().filter(waits) {
+        let request = Request::of(&record.properties);
+        let wanted: ClusterRecord = site
+            .store
+            .ledger
+            .get(&key::cluster(&record.cluster))
+            .unwrap();
+        let is_fixed = matches!(
+            wanted.properties.scale_settings,
+            ScaleSettings::Manual { .. }
+        );
+        // Nodes of low priority are given up for others; those of 'd' are not.
+        let kept = nodes_of(if is_fixed {
+            record.cluster.name.as_str()
+        } else {
+            "d"
+        });
+        let can_hold = |machine: &&Machine| {
+            let is_drained = site
+                .store
+                .ledger
+                .get::<Drain>(&key::drain(machine.name()))
+                .is_some();
+            let is_member = kept.contains(machine.name());
+            !is_drained
+                && is_member == is_fixed
+                && request.is_possible_on(&machine.builder.0, PORTS)
+        };
+        let able = site.machines.iter().filter(can_hold).count();
+        let count = request.node_count as usize;
+        let most = match record.cluster.name.as_str() {
+            "e" => site.machines.len().div_ceil(2),
+            _ => usize::MAX,
+        };
+        assert!(
+            able < count || most < count,
+            "{} waits for {count} nodes of '{}', and {able} could hold it",
+            record.uid,
+            record.cluster.name
+        );
+    }
 }
 
 /// The users give up on what waits, and the operator puts drained machines back.

@@ -1,0 +1,103 @@
+//! What explanations say about all nodes of a size, looked up once for all of them.
+
+use std::collections::BTreeMap;
+
+use lote_model::node::NodeRecord;
+
+use crate::decide::Pass;
+use crate::room::Request;
+use crate::snapshot::NodeState;
+
+/// Nodes by size in lower case.
+#[derive(Debug, Default)]
+pub(super) struct Site<'a>(BTreeMap<String, Size<'a>>);
+
+/// The nodes of one size.
+#[derive(Debug, Default)]
+pub(super) struct Size<'a> {
+    /// How many have joined.
+    pub(super) count: usize,
+    drained: usize,
+    lost: usize,
+    unwell: usize,
+    /// One node of each build, and how many there are of it.
+    builds: BTreeMap<(u32, u32, u64, u16), (usize, Option<&'a NodeRecord>)>,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn of(pass: &Pass<'a>) -> Self {
+        let mut sizes: BTreeMap<String, Size<'a>> = BTreeMap::new();
+        for node in pass.snapshot.nodes().values() {
+            let Some(record) = node.record.as_deref() else {
+                continue;
+            };
+            let size = record.size.as_str();
+            let known = if sizes.contains_key(size) {
+                sizes.get_mut(size)
+            } else {
+                Some(sizes.entry(size.to_ascii_lowercase()).or_default())
+            };
+            if let Some(known) = known {
+                known.add(node, record);
+            }
+        }
+        Self(sizes)
+    }
+
+    /// The nodes of a size in lower case.
+    pub(super) fn size(&self, size: &str) -> Option<&Size<'a>> {
+        self.0.get(size)
+    }
+}
+
+impl<'a> Size<'a> {
+    fn add(&mut self, node: &NodeState, record: &'a NodeRecord) {
+        self.count += 1;
+        if node.absent_since.is_some() {
+            self.lost += 1;
+        } else if node.drained {
+            self.drained += 1;
+        } else if !record.is_schedulable() {
+            self.unwell += 1;
+        }
+        let gpus = u32::try_from(record.gpus.len()).unwrap_or(u32::MAX);
+        let build = (
+            gpus,
+            record.cpu_cores,
+            record.memory_bytes,
+            record.ports_count,
+        );
+        let (count, example) = self.builds.entry(build).or_default();
+        *count += 1;
+        *example = Some(record);
+    }
+
+    /// How many could hold their part of a job if nothing else was there.
+    pub(super) fn able(&self, request: &Request, ports_per_allocation: u16) -> usize {
+        let builds = self.builds.values();
+        builds
+            .filter(|(_, example)| {
+                example.is_some_and(|record| request.is_possible_on(record, ports_per_allocation))
+            })
+            .map(|(count, _)| count)
+            .sum()
+    }
+
+    /// Which take no jobs, and why; none if all do.
+    pub(super) fn away(&self) -> Option<String> {
+        let parts = [
+            (self.drained, "drained"),
+            (self.lost, "not heard of"),
+            (self.unwell, "unwell"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, how)| {
+                let verb = if count == 1 { "is" } else { "are" };
+                format!("{count} {verb} {how}")
+            })
+            .collect();
+        (!parts.is_empty()).then(|| format!("of {} nodes {}", self.count, parts.join(", ")))
+    }
+}

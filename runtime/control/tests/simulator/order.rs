@@ -1,0 +1,209 @@
+//! That no job that starts delays one that comes before it; written without the indices that
+//! placement uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use lote_control::actions::{Action, Decisions, Start};
+use lote_control::room::{Amount, Request};
+use lote_control::snapshot::{ClusterKey, ClusterState, Hindrance, NodeState, QueueKey, Snapshot};
+use lote_model::id::{JobUid, NodeName};
+use lote_model::job::JobRecord;
+
+/// What a job takes of a node, until when, and whether of the whole node.
+type Held = (Timestamp, Amount, bool);
+
+/// A decision, and what it was made from.
+struct Scene<'a> {
+    snapshot: &'a Snapshot,
+    now: Timestamp,
+    starts: BTreeMap<&'a JobUid, &'a Start>,
+    /// Nodes of the pool that go to clusters with a fixed number of nodes.
+    gone: BTreeSet<&'a NodeName>,
+}
+
+/// In each market, all automatic clusters of a size or one other cluster, the first job that
+/// could ever start and does not start now can do so as early as before.
+///
+/// Only for jobs of one workspace, whose order is that of their queue keys, and where no cluster
+/// is of low priority or has a budget, which change what others can get.
+pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now: Timestamp) {
+    let is_special = |cluster: &ClusterState| {
+        let record = cluster.record.as_ref();
+        let has_budget = record.is_some_and(|record| record.properties.lote.budget.is_some());
+        cluster.is_low_priority() || has_budget
+    };
+    if snapshot.clusters().values().any(is_special) {
+        return;
+    }
+    let scene = Scene::new(snapshot, decisions, now);
+    if scene.starts.is_empty() {
+        return;
+    }
+    let mut markets: BTreeMap<&str, Vec<(&QueueKey, &ClusterKey)>> = BTreeMap::new();
+    for (key, cluster) in snapshot.clusters().iter().filter(|(_, it)| it.is_open()) {
+        let market: &str = if cluster.is_automatic() {
+            &cluster.size
+        } else {
+            key
+        };
+        let waiting = cluster.queue.iter();
+        let waiting = waiting.filter(|(_, waiting)| waiting.hindrance != Hindrance::Starting);
+        let waiting = waiting.map(|(queue_key, _)| (queue_key, key));
+        markets.entry(market).or_default().extend(waiting);
+    }
+    for mut waiting in markets.into_values() {
+        waiting.sort_unstable();
+        for (queue_key, key) in waiting {
+            if scene.starts.contains_key(&queue_key.uid) {
+                continue;
+            }
+            let before = scene.earliest(queue_key, key, |start| rank(&start.record) < *queue_key);
+            let Some(before) = before else { continue };
+            let after = scene.earliest(queue_key, key, |_| true);
+            assert!(
+                after.is_some_and(|after| after <= before),
+                "{} could start at {before}, and at {after:?} only after what starts now: {:?}",
+                queue_key.uid,
+                scene.starts.keys()
+            );
+            break;
+        }
+    }
+}
+
+fn rank(record: &JobRecord) -> QueueKey {
+    QueueKey {
+        priority: std::cmp::Reverse(record.properties.scheduling_priority),
+        created_at: record.created_at,
+        uid: record.uid.clone(),
+    }
+}
+
+impl<'a> Scene<'a> {
+    fn new(snapshot: &'a Snapshot, decisions: &'a Decisions, now: Timestamp) -> Self {
+        let (mut starts, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for action in &decisions.actions {
+            match action {
+                Action::Start(start) => {
+                    starts.insert(&start.record.uid, start);
+                }
+                Action::Change(change) => {
+                    let nodes = change
+                        .cluster_status
+                        .iter()
+                        .flat_map(|status| &status.nodes);
+                    let is_fixed = match &change.subject {
+                        lote_control::actions::Subject::Cluster(key) => {
+                            !snapshot.clusters()[key].is_automatic()
+                        }
+                        _ => false,
+                    };
+                    gone.extend(nodes.filter(|_| is_fixed));
+                }
+            }
+        }
+        Self {
+            snapshot,
+            now,
+            starts,
+            gone,
+        }
+    }
+
+    /// When the job can start at the latest beside what is held and what these starts take.
+    fn earliest(
+        &self,
+        queue_key: &QueueKey,
+        key: &ClusterKey,
+        counts: impl Fn(&Start) -> bool,
+    ) -> Option<Timestamp> {
+        let mut taken: BTreeMap<&NodeName, Vec<Held>> = BTreeMap::new();
+        let mut joined: BTreeSet<&NodeName> = BTreeSet::new();
+        for start in self.starts.values().filter(|start| counts(start)) {
+            let limit = start.record.properties.constraints.max_wall_clock_time.0;
+            let ends_by = self.now + jiff::SignedDuration::from_secs(limit.try_into().unwrap());
+            let job = self.snapshot.job(&start.record.uid).unwrap();
+            for node in &start.nodes {
+                let name = &node.record.name;
+                let held = (ends_by, Amount::granted(&node.grant), node.grant.exclusive);
+                taken.entry(name).or_default().push(held);
+                if job.cluster == *key && self.snapshot.node(name).unwrap().cluster.is_none() {
+                    joined.insert(name);
+                }
+            }
+        }
+        let cluster = &self.snapshot.clusters()[key];
+        let request = cluster.queue[queue_key].request;
+        let free_at = |name: &NodeName| {
+            let node = self.snapshot.node(name).filter(|node| node.is_usable())?;
+            let taken = taken.get(name).map_or(&[][..], Vec::as_slice);
+            self.free_at(node, taken, &request)
+        };
+        let mut own: Vec<Timestamp> = members(cluster).filter_map(free_at).collect();
+        own.extend(joined.iter().copied().filter_map(free_at));
+        if cluster.is_automatic() {
+            let size = cluster
+                .effective_status()
+                .map_or(0, |status| status.nodes.len());
+            let room = (cluster.nodes_max() as usize).saturating_sub(size + joined.len());
+            let pool = self.snapshot.pool(&cluster.size);
+            let pool = pool.filter(|name| !self.gone.contains(name) && !joined.contains(name));
+            let others = self.snapshot.clusters().iter();
+            let others = others.filter(|(other, it)| {
+                *other != key && it.is_automatic() && it.size == cluster.size
+            });
+            let others = others.flat_map(|(_, other)| members(other));
+            // A node comes to the cluster as a whole.
+            let whole = Request {
+                share: None,
+                ..request
+            };
+            let empty_at = |name: &NodeName| {
+                free_at(name)?;
+                let node = self.snapshot.node(name)?;
+                let taken = taken.get(name).map_or(&[][..], Vec::as_slice);
+                self.free_at(node, taken, &whole)
+            };
+            let mut foreign: Vec<Timestamp> = pool.chain(others).filter_map(empty_at).collect();
+            foreign.sort_unstable();
+            own.extend(foreign.into_iter().take(room));
+        }
+        own.sort_unstable();
+        own.get(request.node_count as usize - 1).copied()
+    }
+
+    /// When a node has room at the latest; none if never.
+    fn free_at(&self, node: &NodeState, taken: &[Held], request: &Request) -> Option<Timestamp> {
+        let record = node.record.as_deref()?;
+        let ports = self.snapshot.config().ports_per_allocation;
+        if !request.is_possible_on(record, ports) {
+            return None;
+        }
+        let holds = node.holds.values();
+        let holds = holds.map(|hold| {
+            let amount = Amount::granted(&hold.grant);
+            (hold.ends_by, amount, hold.grant.exclusive)
+        });
+        let holds: Vec<Held> = holds.chain(taken.iter().copied()).collect();
+        let fits_at = |at: &Timestamp| {
+            let mut left = holds.iter().filter(|(ends_by, ..)| ends_by > at);
+            if request.share.is_none() {
+                return left.next().is_none();
+            }
+            let is_exclusive = left.clone().any(|(.., is_exclusive)| *is_exclusive);
+            let held = left.fold(request.amount_on(record), |sum, (_, held, _)| {
+                sum.plus(held)
+            });
+            !is_exclusive && held.is_within(&Amount::whole(record))
+        };
+        let ends = holds.iter().map(|(ends_by, ..)| (*ends_by).max(self.now));
+        let times: BTreeSet<Timestamp> = ends.chain([self.now]).collect();
+        times.into_iter().find(fits_at)
+    }
+}
+
+fn members(cluster: &ClusterState) -> impl Iterator<Item = &NodeName> {
+    let status = cluster.effective_status().into_iter();
+    status.flat_map(|status| status.nodes.difference(&status.leaving))
+}
