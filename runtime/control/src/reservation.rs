@@ -47,6 +47,18 @@ pub(crate) struct Rivals<'a> {
     nodes_max: usize,
 }
 
+impl Rivals<'_> {
+    /// How many of their nodes and of the pool's are promised to jobs.
+    fn promised(&self, pass: &Pass<'_>) -> usize {
+        let reservations = pass.reservations.iter();
+        let of_rivals = reservations.filter(|reservation| {
+            let mut clusters = self.clusters.iter();
+            clusters.any(|(key, _)| *key == reservation.cluster)
+        });
+        of_rivals.map(|reservation| reservation.slack.len()).sum()
+    }
+}
+
 /// What a job may be promised.
 struct Wish<'w> {
     request: &'w Request,
@@ -89,7 +101,7 @@ impl<'a> Reservation<'a> {
         if cluster.is_automatic() {
             let room = pool::room(pass, key, cluster).min(count);
             let rivals = rivals(pass, &cluster.size);
-            let unpromised = rivals.nodes_max.saturating_sub(pass.promised.len());
+            let unpromised = rivals.nodes_max.saturating_sub(rivals.promised(pass));
             if free_at.len() + room.min(unpromised) < count {
                 return None;
             }

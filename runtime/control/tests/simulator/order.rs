@@ -63,9 +63,9 @@ pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now
             let after = scene.earliest(queue_key, key, |_| true);
             assert!(
                 after.is_some_and(|after| after <= before),
-                "{} could start at {before}, and at {after:?} only after what starts now: {:?}",
+                "at {now} {} on {key} could start at {before}, and at {after:?} only after {:#?}",
                 queue_key.uid,
-                scene.starts.keys()
+                scene.describe()
             );
             break;
         }
@@ -109,6 +109,29 @@ impl<'a> Scene<'a> {
             starts,
             gone,
         }
+    }
+
+    /// What starts, for whoever looks into a failure.
+    fn describe(&self) -> Vec<String> {
+        let describe = |start: &&Start| {
+            let nodes = start.nodes.iter().map(|node| {
+                let state = self.snapshot.node(&node.record.name).unwrap();
+                format!("{} of {:?}", node.record.name, state.cluster)
+            });
+            let properties = &start.record.properties;
+            format!(
+                "{} on {} for {:?}: {:?}",
+                start.record.uid,
+                start.record.cluster.name,
+                properties.constraints.max_wall_clock_time,
+                nodes.collect::<Vec<_>>()
+            )
+        };
+        self.starts
+            .values()
+            .copied()
+            .map(|start| describe(&start))
+            .collect()
     }
 
     /// When the job can start at the latest beside what is held and what these starts take.
