@@ -35,7 +35,7 @@ const HEAD: usize = 16;
 const HEADS_LOOKED_AT: usize = 256;
 
 /// How many of the other jobs are looked at each time.
-const OTHERS_LOOKED_AT: usize = 4096;
+const OTHERS_LOOKED_AT: usize = 1024;
 
 /// Looks at the explanations of waiting jobs, if it is time to, and writes those that changed.
 pub(crate) fn explain_waiting(pass: &mut Pass<'_>) {

@@ -352,7 +352,8 @@ impl<'a> Walk<'a> {
             let Some(node) = pass.node(name) else {
                 continue;
             };
-            if node.cluster.is_none() && job.in_flight.is_none() {
+            let is_starting = job.in_flight.is_none();
+            if node.cluster.is_none() && is_starting {
                 pool::take(pass, self.lines[line].key, name);
             }
             let hold = Hold {
@@ -366,10 +367,11 @@ impl<'a> Walk<'a> {
             }
             placed.push(hold);
             let slack = pass.take_promised(name, &Amount::granted(grant), ends_by);
-            let left = node
-                .record
-                .as_deref()
-                .and_then(|record| left_of(pass, name, node, record));
+            // What is set aside in the pool stays there as a whole: with its rest another cluster
+            // would get the node.
+            let has_rest = node.cluster.is_some() || is_starting;
+            let record = node.record.as_deref().filter(|_| has_rest);
+            let left = record.and_then(|record| left_of(pass, name, node, record));
             pass.stock.give(name, left, slack);
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use lote_control::actions::{Action, Decisions, Start};
+use lote_control::actions::{Action, Decisions, Start, Subject};
 use lote_control::room::{Amount, Request};
 use lote_control::snapshot::{ClusterKey, ClusterState, Hindrance, NodeState, QueueKey, Snapshot};
 use lote_model::id::{JobUid, NodeName};
@@ -18,8 +18,8 @@ struct Scene<'a> {
     snapshot: &'a Snapshot,
     now: Timestamp,
     starts: BTreeMap<&'a JobUid, &'a Start>,
-    /// Nodes of the pool that go to clusters with a fixed number of nodes.
-    gone: BTreeSet<&'a NodeName>,
+    /// Nodes that go to clusters with a fixed number of nodes, or are there already.
+    gone: BTreeMap<&'a NodeName, &'a ClusterKey>,
 }
 
 /// In each market, all automatic clusters of a size or one other cluster, the first job that
@@ -58,9 +58,10 @@ pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now
             if scene.starts.contains_key(&queue_key.uid) {
                 continue;
             }
-            let before = scene.earliest(queue_key, key, |start| rank(&start.record) < *queue_key);
+            let before = |start: &Start| rank(&start.record) < *queue_key;
+            let before = scene.earliest(queue_key, key, Timestamp::MIN, before);
             let Some(before) = before else { continue };
-            let after = scene.earliest(queue_key, key, |_| true);
+            let after = scene.earliest(queue_key, key, before, |_| true);
             assert!(
                 after.is_some_and(|after| after <= before),
                 "at {now} {} on {key} could start at {before}, and at {after:?} only after {:#?}",
@@ -82,24 +83,23 @@ fn rank(record: &JobRecord) -> QueueKey {
 
 impl<'a> Scene<'a> {
     fn new(snapshot: &'a Snapshot, decisions: &'a Decisions, now: Timestamp) -> Self {
-        let (mut starts, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        let (mut starts, mut gone) = (BTreeMap::new(), BTreeMap::new());
         for action in &decisions.actions {
             match action {
                 Action::Start(start) => {
                     starts.insert(&start.record.uid, start);
                 }
                 Action::Change(change) => {
+                    let Subject::Cluster(key) = &change.subject else {
+                        continue;
+                    };
                     let nodes = change
                         .cluster_status
                         .iter()
                         .flat_map(|status| &status.nodes);
-                    let is_fixed = match &change.subject {
-                        lote_control::actions::Subject::Cluster(key) => {
-                            !snapshot.clusters()[key].is_automatic()
-                        }
-                        _ => false,
-                    };
-                    gone.extend(nodes.filter(|_| is_fixed));
+                    if !snapshot.clusters()[key].is_automatic() {
+                        gone.extend(nodes.map(|name| (name, key)));
+                    }
                 }
             }
         }
@@ -134,15 +134,23 @@ impl<'a> Scene<'a> {
             .collect()
     }
 
-    /// When the job can start at the latest beside what is held and what these starts take.
+    /// When the job can start at the latest beside what is held and what these starts take. Nodes
+    /// that come to its cluster for jobs that end by `by` are given back until then.
     fn earliest(
         &self,
         queue_key: &QueueKey,
         key: &ClusterKey,
+        by: Timestamp,
         counts: impl Fn(&Start) -> bool,
     ) -> Option<Timestamp> {
         let mut taken: BTreeMap<&NodeName, Vec<Held>> = BTreeMap::new();
-        let mut joined: BTreeSet<&NodeName> = BTreeSet::new();
+        let joins = |name: &&NodeName| {
+            self.snapshot
+                .node(name)
+                .is_some_and(|it| it.cluster.is_none())
+        };
+        let fixed = self.gone.iter().filter(|(_, owner)| **owner == key);
+        let mut joined: BTreeSet<&NodeName> = fixed.map(|(name, _)| *name).filter(joins).collect();
         for start in self.starts.values().filter(|start| counts(start)) {
             let limit = start.record.properties.constraints.max_wall_clock_time.0;
             let ends_by = self.now + jiff::SignedDuration::from_secs(limit.try_into().unwrap());
@@ -151,7 +159,7 @@ impl<'a> Scene<'a> {
                 let name = &node.record.name;
                 let held = (ends_by, Amount::granted(&node.grant), node.grant.exclusive);
                 taken.entry(name).or_default().push(held);
-                if job.cluster == *key && self.snapshot.node(name).unwrap().cluster.is_none() {
+                if job.cluster == *key && joins(&name) {
                     joined.insert(name);
                 }
             }
@@ -169,9 +177,14 @@ impl<'a> Scene<'a> {
             let size = cluster
                 .effective_status()
                 .map_or(0, |status| status.nodes.len());
-            let room = (cluster.nodes_max() as usize).saturating_sub(size + joined.len());
+            let stays = |name: &&&NodeName| {
+                let taken = taken.get(**name).into_iter().flatten();
+                taken.clone().next().is_none() || taken.clone().any(|(ends_by, ..)| *ends_by > by)
+            };
+            let size = size + joined.iter().filter(stays).count();
+            let room = (cluster.nodes_max() as usize).saturating_sub(size);
             let pool = self.snapshot.pool(&cluster.size);
-            let pool = pool.filter(|name| !self.gone.contains(name) && !joined.contains(name));
+            let pool = pool.filter(|name| !self.gone.contains_key(name) && !joined.contains(name));
             let others = self.snapshot.clusters().iter();
             let others = others.filter(|(other, it)| {
                 *other != key && it.is_automatic() && it.size == cluster.size
