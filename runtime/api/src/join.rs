@@ -3,6 +3,8 @@
 //! Whoever joins is trusted with all that a daemon needs: any daemon can lead. So
 //! only a token that was made for this may, and it may nothing else.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -39,6 +41,7 @@ pub(crate) async fn join(
     let offer = state.config.join_offer.as_ref().ok_or_else(alone)?;
     let identity = get_json::<ClusterIdentity>(state.store(), key::CLUSTER_IDENTITY).await?;
     let identity = identity.ok_or_else(alone)?.value;
+    check_reachable(&offer.etcd)?;
     use_token(&state, &principal, &wanted.name).await?;
     tracing::info!(node = %wanted.name, by = %principal.who, "a machine joins the cluster");
     let grant = JoinGrant {
@@ -56,6 +59,30 @@ fn alone() -> ApiError {
     let message = "this daemon keeps the state of one machine, which nothing can join; run it with \
                    --store etcd first";
     ApiError::conflict("JoinNotPossible", message)
+}
+
+/// 409: an address that means something else on the machine that joins.
+fn check_reachable(etcd: &EtcdAccess) -> Result<(), ApiError> {
+    let local = etcd.endpoints.iter().find(|url| is_loopback(url));
+    let Some(local) = local else { return Ok(()) };
+    let message = format!(
+        "this daemon reaches etcd at {local}, where other machines reach nothing: start it with \
+         addresses in --etcd that hold on every machine, or ask another daemon"
+    );
+    Err(ApiError::conflict("JoinNotPossible", message))
+}
+
+fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = match authority.strip_prefix('[') {
+        Some(bracketed) => bracketed.split(']').next(),
+        None => authority.split([':', '/']).next(),
+    };
+    let host = host.unwrap_or_default();
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 /// Uses the caller's token once. In the same step in which nobody lives under the
@@ -99,4 +126,29 @@ fn taken(name: &NodeName) -> ApiError {
          --name"
     );
     ApiError::conflict("NodeNameTaken", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_hold_on_one_machine_only_are_known() {
+        for url in [
+            "http://127.0.0.1:2379",
+            "https://LocalHost:2379/",
+            "https://[::1]:2379",
+            "http://0.0.0.0",
+            "http://127.0.1.1",
+        ] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in [
+            "https://10.0.0.1:2379",
+            "https://e1",
+            "https://[fd00::1]:2379",
+        ] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use lote_model::access::token::{JoinToken, TokenId, TokenRecord, TokenRequest};
 use lote_model::access::{Permission, Role, Scope};
 use lote_model::key;
+use lote_model::membership::ClusterIdentity;
 use lote_model::problem::Problem;
 use lote_model::workspace::{GroupRecord, WorkspaceRecord};
 use lote_store::{Entry, ListRequest, StoreError, Transaction, get_json, list_json};
@@ -145,25 +146,26 @@ pub(crate) async fn create(
         }
         if state.store().commit(transaction).await?.is_applied() {
             forget_old(&state).await?;
-            let text = shown(&state, &record, text);
+            let text = shown(&state, &record, text).await?;
             return Ok(created(&record, &text, state.now()));
         }
     }
     Err(contended())
 }
 
-/// What the owner of a new token gets. Machines also get the name of the
-/// certificate that this daemon shows, so that they can believe it.
-fn shown(state: &ApiState, record: &TokenRecord, text: String) -> String {
+/// What the owner of a new token gets. Machines also get the id of the cluster, and
+/// the name of the certificate that this daemon shows, so that they can believe it.
+async fn shown(state: &ApiState, record: &TokenRecord, text: String) -> Result<String, StoreError> {
     if record.role != Role::Node {
-        return text;
+        return Ok(text);
     }
-    let fingerprint = state.config.tls.as_ref().map(Tls::fingerprint);
+    let identity = get_json::<ClusterIdentity>(state.store(), key::CLUSTER_IDENTITY).await?;
     let token = JoinToken {
         bearer: text,
-        fingerprint,
+        cluster_id: identity.map(|identity| identity.value.id),
+        fingerprint: state.config.tls.as_ref().map(Tls::fingerprint),
     };
-    token.compose()
+    Ok(token.compose())
 }
 
 fn created(record: &TokenRecord, text: &str, now: Timestamp) -> axum::response::Response {

@@ -204,8 +204,16 @@ pub struct NodeMembers {
     pub vm_size: String,
     /// What it does.
     pub state: String,
+    /// Since when it does that.
+    pub state_since: Option<Timestamp>,
+    /// The cluster that has it, as `group/workspace/cluster`.
+    pub cluster: Option<String>,
+    /// That it is to take no new jobs.
+    pub drain: Option<NodeDrain>,
     /// How others reach it.
     pub address: String,
+    /// Where its daemon answers other daemons.
+    pub peer_address: Option<String>,
     /// What the operator says of it.
     pub labels: BTreeMap<String, String>,
     /// Its daemon.
@@ -226,6 +234,14 @@ pub struct NodeMembers {
     pub started_at: Option<Timestamp>,
     /// How many jobs have a part of it.
     pub jobs: u32,
+}
+
+/// `drain` of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeDrain {
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
 }
 
 /// A plugin.
@@ -258,8 +274,10 @@ pub struct TokenMembers {
     pub role: String,
     /// How far it reaches; everywhere if absent.
     pub scope: Option<TokenScope>,
-    /// `active`, `expired` or `revoked`.
+    /// `active`, `expired`, `used` or `revoked`.
     pub state: String,
+    /// How many machines may still join with it; any number if absent.
+    pub uses_left: Option<u32>,
     /// How its secret part ends.
     pub last_four: String,
     /// When it was made.

@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::tls::connector::TlsConnector;
 use crate::tls::verifier::NotBelieved;
-use crate::tls::{TrustError, client_config};
+use crate::tls::{Trust, TrustError, client_config};
 
 /// A daemon that accepts no connection for this long is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,6 +63,11 @@ pub type Stream = Box<dyn Read + Send>;
 impl Client {
     /// A client of the daemon that the settings name.
     pub fn new(settings: &Settings) -> Result<Self, Failure> {
+        Self::at(&settings.url, settings.token.as_deref(), &settings.trust)
+    }
+
+    /// A client of the daemon at a URL without a slash at its end.
+    pub fn at(url: &str, token: Option<&str>, trust: &Trust) -> Result<Self, Failure> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A node of the cluster is never behind the site's web proxy.
@@ -72,9 +77,9 @@ impl Client {
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .build();
         Ok(Self {
-            agent: agent(config, settings)?,
-            url: settings.url.clone(),
-            token: settings.token.clone(),
+            agent: agent(config, url, trust)?,
+            url: url.to_owned(),
+            token: token.map(str::to_owned),
         })
     }
 
@@ -325,11 +330,11 @@ fn unreachable(url: &str, error: ureq::Error) -> Failure {
 }
 
 /// Plain connections, and encrypted ones where the daemon's URL asks for them.
-fn agent(config: Config, settings: &Settings) -> Result<Agent, TrustError> {
-    if !settings.url.starts_with("https://") {
+fn agent(config: Config, url: &str, trust: &Trust) -> Result<Agent, TrustError> {
+    if !url.starts_with("https://") {
         return Ok(Agent::new_with_config(config));
     }
-    let tls = TlsConnector(Arc::new(client_config(&settings.trust)?));
+    let tls = TlsConnector(Arc::new(client_config(trust)?));
     let connector = ().chain(TcpConnector::default()).chain(tls);
     Ok(Agent::with_parts(
         config,

@@ -5,11 +5,13 @@
 //! calls [`run`]. Everything here speaks HTTP only; nothing reads the store.
 //!
 //! Invariants: what people read is made by pure functions ([`show`], [`failure`],
-//! [`output`]); only [`console`], [`http`], [`tls`], [`settings`] and [`command`] do I/O.
+//! [`output`]); only [`console`], [`http`], [`join`], [`tls`], [`settings`] and
+//! [`command`] do I/O.
 //!
 //! * [`args`], [`node_args`] — what can be typed.
 //! * [`settings`] — which daemon, which group and workspace: options, variables, file.
 //! * [`http`], [`place`] — requests to the daemon and where resources stand.
+//! * [`join`] — how the daemon of a machine asks to be let into a cluster.
 //! * [`tls`] — encrypted connections, and whose certificates are believed.
 //! * [`job_file`], [`job_body`], [`job_name`] — from files and options to the body of a job.
 //! * [`answer`] — the members of answers that are shown.
@@ -29,6 +31,7 @@ pub mod http;
 pub mod job_body;
 pub mod job_file;
 pub mod job_name;
+pub mod join;
 pub mod node_args;
 pub mod output;
 pub mod place;
@@ -38,7 +41,7 @@ pub mod tls;
 
 use std::process::ExitCode;
 
-pub use args::{Cli, ClientArgs, Invocation};
+pub use args::{Cli, ClientArgs, DaemonArgs, Invocation};
 pub use node_args::{NodeArgs, NodeSettings};
 
 use console::Console;

@@ -53,12 +53,28 @@ pub struct NodeArgs {
     /// What all keys in etcd start with [default: /lote/]
     #[arg(long, value_name = "TEXT")]
     pub etcd_prefix: Option<String>,
+    /// Do not hand --etcd-cert and --etcd-key to machines that join: they bring their own
+    #[arg(long)]
+    pub keep_etcd_key: bool,
+    /// Join the cluster of the daemon at this URL, once; the token is in LOTE_JOIN_TOKEN or in
+    /// --join-token-file
+    #[arg(long, value_name = "URL")]
+    pub join: Option<String>,
+    /// The file with the token to join with, made by `lote token create --node`; only its owner
+    /// may read it
+    #[arg(long, value_name = "FILE")]
+    pub join_token_file: Option<PathBuf>,
     /// The node's name in the cluster [default: the host name]
     #[arg(long)]
     pub name: Option<String>,
-    /// The address other nodes reach it by [default: that of --listen]
+    /// The address other nodes reach it by [default: that of --listen; where machines share a
+    /// store and that one is loopback or 0.0.0.0, the one that leads to etcd]
     #[arg(long)]
     pub address: Option<String>,
+    /// Where daemons ask each other for files and logs, if machines share a store
+    /// [default: port 8472 of --address]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub peer_listen: Option<String>,
     /// The port of this machine's SSH server, told to people who want to log in [default: 22]
     #[arg(long, value_name = "PORT")]
     pub ssh_port: Option<u16>,
@@ -147,10 +163,18 @@ pub struct NodeSettings {
     pub listen: SocketAddr,
     /// Where the cluster's state is kept.
     pub store: StoreSettings,
+    /// Whether this daemon's certificate for etcd stays with it.
+    pub keep_etcd_key: bool,
+    /// The URL of a daemon whose cluster is to be joined.
+    pub join: Option<String>,
+    /// The file with the token to join with.
+    pub join_token_file: Option<PathBuf>,
     /// The node's name, if one was given.
     pub name: Option<String>,
     /// Its address, if one was given.
     pub address: Option<String>,
+    /// Where daemons ask each other, if it was given.
+    pub peer_listen: Option<SocketAddr>,
     /// The port of the machine's SSH server.
     pub ssh_port: u16,
     /// Its size label, if one was given.
@@ -218,9 +242,17 @@ pub enum NodeSettingsError {
         #[source]
         source: Box<toml::de::Error>,
     },
-    /// `--listen` is no address and port.
+    /// `--listen` or `--peer-listen` is no address and port.
     #[error("'{0}' is not an address to listen on; give it as ADDR:PORT, such as 127.0.0.1:8471")]
     Listen(String),
+    /// There is a token and nowhere to show it.
+    #[error("--join-token-file needs --join URL, the daemon whose cluster is to be joined")]
+    JoinMissing,
+    /// The embedded store is asked for together with a cluster.
+    #[error(
+        "--join makes this machine one of many, which share a store: leave out --store embedded"
+    )]
+    JoinEmbedded,
     /// Half a certificate, or two.
     #[error("give --tls-cert and --tls-key together, or --tls for a certificate that is made here")]
     Tls,
@@ -228,7 +260,7 @@ pub enum NodeSettingsError {
     #[error("--store etcd needs the members of etcd: give --etcd https://HOST:2379,…")]
     EtcdMissing,
     /// Etcd is described and not asked for.
-    #[error("--etcd and the options with it need --store etcd")]
+    #[error("--etcd and the options with it need --store etcd, or a cluster that was joined")]
     EtcdUnused,
     /// Half a set of certificates for etcd.
     #[error(
@@ -246,6 +278,9 @@ pub enum NodeSettingsError {
 
 /// Where the API is served unless told otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8471";
+
+/// The port at which daemons ask each other unless told otherwise.
+pub const PEER_PORT_DEFAULT: u16 = 8472;
 
 impl NodeArgs {
     /// Merges the file of `--config` and fills in the defaults. `default_data_dir`
@@ -271,18 +306,31 @@ impl NodeArgs {
         let mut labels = file.labels;
         labels.extend(self.label);
         label::check(&labels)?;
+        let join = self.join.or(file.join);
+        let join_token_file = self.join_token_file.or(file.join_token_file);
+        match (&join, &store) {
+            (None, _) if join_token_file.is_some() => return Err(NodeSettingsError::JoinMissing),
+            (Some(_), StoreSettings::Embedded) => return Err(NodeSettingsError::JoinEmbedded),
+            _ => {}
+        }
         Ok(NodeSettings {
             data_dir: self
                 .data_dir
                 .or(file.data_dir)
                 .or(default_data_dir)
                 .ok_or(NodeSettingsError::NoDataDirectory)?,
-            listen: listen
-                .parse()
-                .map_err(|_| NodeSettingsError::Listen(listen))?,
+            listen: address_and_port(listen)?,
             store,
+            keep_etcd_key: self.keep_etcd_key || file.keep_etcd_key,
+            join,
+            join_token_file,
             name: self.name.or(file.name),
             address: self.address.or(file.address),
+            peer_listen: self
+                .peer_listen
+                .or(file.peer_listen)
+                .map(address_and_port)
+                .transpose()?,
             ssh_port: self.ssh_port.or(file.ssh_port).unwrap_or(SSH_PORT_DEFAULT),
             size: self.size.or(file.size),
             labels,
@@ -299,6 +347,10 @@ impl NodeArgs {
             storage_accounts: file.storage_accounts,
         })
     }
+}
+
+fn address_and_port(text: String) -> Result<SocketAddr, NodeSettingsError> {
+    text.parse().map_err(|_| NodeSettingsError::Listen(text))
 }
 
 fn tls_source(
@@ -399,12 +451,39 @@ mod tests {
 
     #[test]
     fn a_wrong_address_says_what_is_expected() {
-        let args = NodeArgs {
-            listen: Some("localhost".into()),
-            ..NodeArgs::default()
+        let wrong = || Some("localhost".to_owned());
+        let (listen, peer_listen) = (
+            NodeArgs {
+                listen: wrong(),
+                ..NodeArgs::default()
+            },
+            NodeArgs {
+                peer_listen: wrong(),
+                ..NodeArgs::default()
+            },
+        );
+        for args in [listen, peer_listen] {
+            let error = args.resolve(Some("/d".into())).unwrap_err();
+            assert!(error.to_string().contains("ADDR:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn joining_needs_a_place_and_many_machines() {
+        let resolve = |text: &str| {
+            let args: NodeArgs = toml::from_str(text).unwrap();
+            args.resolve(Some("/d".into()))
         };
-        let error = args.resolve(Some("/d".into())).unwrap_err();
-        assert!(error.to_string().contains("ADDR:PORT"), "{error}");
+        let settings = resolve("join = 'https://a:8471'\njoin-token-file = 't'").unwrap();
+        assert_eq!(settings.join.as_deref(), Some("https://a:8471"));
+        assert!(matches!(
+            resolve("join-token-file = 't'"),
+            Err(NodeSettingsError::JoinMissing)
+        ));
+        assert!(matches!(
+            resolve("join = 'https://a'\nstore = 'embedded'"),
+            Err(NodeSettingsError::JoinEmbedded)
+        ));
     }
 
     #[test]

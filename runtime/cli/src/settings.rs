@@ -164,12 +164,15 @@ impl Settings {
 
     /// Whether the daemon is on this machine, so that paths here are paths there.
     pub fn daemon_is_local(&self) -> bool {
-        host_of(&self.url).is_some_and(is_loopback)
+        is_local(&self.url)
     }
 }
 
 /// A pinned certificate says more than a signed one.
-fn trust(fingerprint: Option<&str>, ca_file: Option<PathBuf>) -> Result<Trust, SettingsError> {
+pub(crate) fn trust(
+    fingerprint: Option<&str>,
+    ca_file: Option<PathBuf>,
+) -> Result<Trust, SettingsError> {
     let ca_file = ca_file.filter(|path| !path.as_os_str().is_empty());
     match (fingerprint, ca_file) {
         (Some(text), _) => Fingerprint::parse(text)
@@ -204,7 +207,7 @@ fn read_config(surroundings: &Surroundings) -> Result<ConfigFile, SettingsError>
     })
 }
 
-fn checked_url(text: &str) -> Result<String, SettingsError> {
+pub(crate) fn checked_url(text: &str) -> Result<String, SettingsError> {
     let text = text.trim();
     let url = if text.contains("://") {
         text.to_owned()
@@ -226,6 +229,11 @@ fn host_of(url: &str) -> Option<&str> {
         return bracketed.split(']').next();
     }
     authority.split(':').next()
+}
+
+/// Whether the URL names this machine, whichever that is.
+pub(crate) fn is_local(url: &str) -> bool {
+    host_of(url).is_some_and(is_loopback)
 }
 
 fn is_loopback(host: &str) -> bool {

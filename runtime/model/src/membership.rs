@@ -8,11 +8,19 @@ use crate::body;
 use crate::id::NodeName;
 use crate::problem::Problem;
 
+/// The length of a cluster's id: 128 random bits in hexadecimal digits.
+const CLUSTER_ID_LENGTH: usize = 32;
+
+/// Whether a text has the form of a cluster's id.
+pub fn is_cluster_id(text: &str) -> bool {
+    text.len() == CLUSTER_ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Which cluster a store belongs to: `cluster/identity`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterIdentity {
-    /// Random; never changes.
+    /// Random, see [`is_cluster_id`]; never changes.
     pub id: String,
     /// The fingerprint of the cluster's key, so that a daemon with another key
     /// finds out before it seals anything.
@@ -76,9 +84,60 @@ pub struct EtcdAccess {
     /// Its private key, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<String>,
+    /// Whether they ask for a certificate, and every machine brings its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bring_certificate: bool,
+    /// What all keys of the cluster start with, if that is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+}
+
+/// What a machine that has joined keeps beside the cluster's key: `cluster.json` in its
+/// data directory.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    /// Which cluster it joined.
+    pub cluster_id: String,
+    /// The name it has there.
+    pub name: NodeName,
+    /// How the cluster's store is reached.
+    pub etcd: EtcdAccess,
+    /// When it joined.
+    pub joined_at: Timestamp,
+}
+
+impl EtcdAccess {
+    /// The same for another machine, which must bring a certificate of its own.
+    #[must_use]
+    pub fn without_certificate(&self) -> Self {
+        Self {
+            endpoints: self.endpoints.clone(),
+            authorities: self.authorities.clone(),
+            certificate: None,
+            private_key: None,
+            bring_certificate: self.bring_certificate || self.certificate.is_some(),
+            prefix: self.prefix.clone(),
+        }
+    }
+
+    /// Whether a certificate is wanted and not there.
+    pub fn lacks_certificate(&self) -> bool {
+        self.bring_certificate && self.certificate.is_none()
+    }
 }
 
 impl JoinGrant {
+    /// What the machine keeps of it, beside the key.
+    pub fn membership(&self, joined_at: Timestamp) -> Membership {
+        Membership {
+            cluster_id: self.cluster_id.clone(),
+            name: self.name.clone(),
+            etcd: self.etcd.clone(),
+            joined_at,
+        }
+    }
+
     /// The cluster's key; none if the text is no key.
     pub fn key(&self) -> Option<[u8; 32]> {
         let digits: Vec<u8> = self
@@ -108,6 +167,15 @@ impl JoinGrant {
 impl std::fmt::Debug for JoinGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("JoinGrant")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("cluster_id", &self.cluster_id)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
@@ -166,20 +234,40 @@ mod tests {
             etcd: EtcdAccess {
                 endpoints: vec!["https://10.0.0.1:2379".into()],
                 authorities: None,
-                certificate: None,
+                certificate: Some("CERTIFICATE".into()),
                 private_key: Some("PRIVATE".into()),
+                bring_certificate: false,
+                prefix: None,
             },
         };
         assert_eq!(grant.key(), Some(key));
-        let shown = format!("{grant:?} {:?}", grant.etcd);
+        let kept = grant.membership(Timestamp::UNIX_EPOCH);
+        let shown = format!("{grant:?} {:?} {kept:?}", grant.etcd);
         assert!(
             !shown.contains(&grant.cluster_key) && !shown.contains("PRIVATE"),
             "{shown}"
         );
         let text = serde_json::to_string(&grant).unwrap();
         assert_eq!(serde_json::from_str::<JoinGrant>(&text).unwrap(), grant);
+        assert!(
+            !serde_json::to_string(&kept)
+                .unwrap()
+                .contains(&grant.cluster_key)
+        );
         let mut cut = grant.clone();
         cut.cluster_key.pop();
         assert_eq!(cut.key(), None);
+        assert!(!grant.etcd.lacks_certificate());
+        let others = grant.etcd.without_certificate();
+        assert!(others.lacks_certificate());
+        assert!(!serde_json::to_string(&others).unwrap().contains("PRIVATE"));
+    }
+
+    #[test]
+    fn what_an_older_daemon_grants_is_understood() {
+        let text = r#"{"endpoints": ["http://10.0.0.1:2379"]}"#;
+        let access: EtcdAccess = serde_json::from_str(text).unwrap();
+        assert!(!access.lacks_certificate() && access.prefix.is_none());
+        assert!(!access.without_certificate().lacks_certificate());
     }
 }

@@ -52,13 +52,21 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Reads a key of 32 bytes, or makes one that nobody can guess. Half a key is an
 /// error and no new key.
 pub fn key(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
+    match find_key(path)? {
+        Some(key) => Ok(key),
+        None => make_key(path),
+    }
+}
+
+/// Reads a key of 32 bytes; none if there is no such file.
+pub fn find_key(path: &Path) -> io::Result<Option<Zeroizing<[u8; 32]>>> {
     let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_key(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let mut key = Zeroizing::new([0; 32]);
     file.read_exact(&mut *key)?;
-    Ok(key)
+    Ok(Some(key))
 }
 
 fn make_key(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
@@ -75,7 +83,9 @@ mod tests {
     fn a_key_stays_and_is_nobody_elses_to_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
+        assert_eq!(find_key(&path).unwrap(), None);
         let first = key(&path).unwrap();
+        assert_eq!(find_key(&path).unwrap().as_ref(), Some(&first));
         assert_ne!(*first, [0; 32]);
         assert_eq!(key(&path).unwrap(), first);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -88,7 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
         std::fs::write(&path, [1; 5]).unwrap();
-        assert!(key(&path).is_err());
+        assert!(key(&path).is_err() && find_key(&path).is_err());
     }
 
     #[test]

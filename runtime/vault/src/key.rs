@@ -85,6 +85,14 @@ pub fn sealing_key(data_directory: &Path) -> Result<SealingKey, KeyError> {
         .map_err(|source| KeyError { path, source })
 }
 
+/// Reads the key of this data directory; none if it has none yet.
+pub fn find_sealing_key(data_directory: &Path) -> Result<Option<SealingKey>, KeyError> {
+    let path = data_directory.join(FILE);
+    file::find_key(&path)
+        .map(|key| key.map(SealingKey))
+        .map_err(|source| KeyError { path, source })
+}
+
 /// Writes a key that another member of the cluster gave.
 pub fn adopt_sealing_key(data_directory: &Path, key: &SealingKey) -> Result<(), KeyError> {
     let path = data_directory.join(FILE);
@@ -98,7 +106,10 @@ mod tests {
     #[test]
     fn the_key_stays_or_is_anothers() {
         let folder = tempfile::tempdir().unwrap();
+        assert!(find_sealing_key(folder.path()).unwrap().is_none());
         let first = sealing_key(folder.path()).unwrap();
+        let found = find_sealing_key(folder.path()).unwrap().unwrap();
+        assert_eq!(found.bytes(), first.bytes());
         assert_eq!(sealing_key(folder.path()).unwrap().bytes(), first.bytes());
         let other = tempfile::tempdir().unwrap();
         adopt_sealing_key(other.path(), &first).unwrap();

@@ -17,6 +17,6 @@ pub mod seal;
 pub mod table;
 
 pub use authority::{Authority, AuthorityError, AuthorityRecord, Certified};
-pub use key::{KeyError, SealingKey, adopt_sealing_key, sealing_key};
+pub use key::{KeyError, SealingKey, adopt_sealing_key, find_sealing_key, sealing_key};
 pub use seal::{SealError, Sealed};
 pub use table::{SecretTable, TableError};

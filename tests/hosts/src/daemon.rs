@@ -24,6 +24,14 @@ pub struct HostDaemon {
     child: Option<Child>,
     arguments: Vec<String>,
     token: String,
+    joining: Option<Joining>,
+}
+
+/// How a daemon becomes a member.
+#[derive(Debug)]
+struct Joining {
+    url: String,
+    token: String,
 }
 
 impl HostDaemon {
@@ -41,14 +49,16 @@ impl HostDaemon {
             child: None,
             arguments,
             token: token.to_owned(),
+            joining: None,
         }
     }
 
-    /// Gives it a file in its data folder, as an operator would copy one.
-    pub fn put_secret(&self, name: &str, content: &[u8]) {
-        let file = self.data().join(name);
-        fs::write(&file, content).expect("a file in the data folder");
-        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
+    /// Has it join, at its next start, the cluster of the daemon at `url`.
+    pub fn join(&mut self, url: &str, token: &str) {
+        self.joining = Some(Joining {
+            url: url.to_owned(),
+            token: token.to_owned(),
+        });
     }
 
     /// Its name as a node, which is its host's.
@@ -63,7 +73,13 @@ impl HostDaemon {
 
     /// Where it serves.
     pub fn url(&self) -> String {
-        format!("http://{}:{PORT}", self.host.address())
+        let scheme = if self.is_encrypted() { "https" } else { "http" };
+        format!("{scheme}://{}:{PORT}", self.host.address())
+    }
+
+    /// Whether it serves HTTPS.
+    fn is_encrypted(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "--tls")
     }
 
     /// An administrator's client of it.
@@ -89,16 +105,23 @@ impl HostDaemon {
             .arg("--token-file")
             .arg(host.folder().join("tokens"));
         command.arg("--insecure-http").args(&self.arguments);
+        // Once: what it has joined, it finds again.
+        if let Some(joining) = self.joining.take() {
+            command.args(["--join", &joining.url]);
+            command.env("LOTE_JOIN_TOKEN", joining.token);
+        }
         self.child = Some(self.host.spawn(command, "daemon.log"));
     }
 
     /// Waits until it answers that it is ready.
     pub fn wait_until_ready(&mut self) {
-        let client = self.client();
+        // One that serves HTTPS answers plain HTTP as well, if only to say so.
+        let client = Client::new(format!("http://{}:{PORT}", self.host.address()));
+        let ready = if self.is_encrypted() { 400 } else { 200 };
         let start = Instant::now();
         loop {
             let answer = client.try_send("GET", "/readyz", None);
-            if answer.is_some_and(|answer| answer.status == 200) {
+            if answer.is_some_and(|answer| answer.status == ready) {
                 return;
             }
             assert!(
@@ -115,6 +138,13 @@ impl HostDaemon {
             );
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+    }
+
+    /// Waits until it has given up, and returns the last line of its log.
+    pub fn wait_until_refused(&mut self) -> String {
+        self.wait_for_end();
+        let log = self.log();
+        log.lines().last().unwrap_or_default().to_owned()
     }
 
     /// Its process id, if it was started.
@@ -171,15 +201,21 @@ impl HostDaemon {
 
     /// Runs the command line client against it.
     pub fn lote(&self, arguments: &[&str]) -> Output {
-        Command::new(binary())
+        let mut command = self.lote_command(arguments);
+        command.output().expect("the client runs")
+    }
+
+    /// The command line client against it, to be started.
+    pub fn lote_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
             .args(arguments)
             .current_dir("/")
             .env("LOTE_URL", self.url())
             .env("LOTE_TOKEN", &self.token)
             .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()
-            .expect("the client runs")
+            .stdin(Stdio::null());
+        command
     }
 }
 

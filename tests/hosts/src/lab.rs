@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use lote_tests::client::Client;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::daemon::HostDaemon;
@@ -14,9 +15,6 @@ use crate::network::Network;
 
 /// The administrator's token of every lab.
 pub const TOKEN: &str = "lote_lab_0123456789abcdef0123456789abcdef";
-
-/// The key that all daemons of a lab share. Its secrets are worth nothing.
-const CLUSTER_KEY: [u8; 32] = *b"the key of a lab without secrets";
 
 /// The addresses of etcd members begin here, those of daemons at 1.
 const FIRST_MEMBER: u8 = 201;
@@ -84,12 +82,15 @@ impl Lab {
             network,
             folder,
         };
-        for _ in 0..options.hosts {
-            let daemon = lab.host(&options.arguments);
-            lab.daemons.push(daemon);
+        if options.hosts > 0 {
+            lab.found(&options.arguments);
         }
-        for daemon in &mut lab.daemons {
+        let token = (options.hosts > 1).then(|| lab.join_token(&json!({})));
+        for _ in 1..options.hosts {
+            let mut daemon = lab.bare_host(options.arguments.clone());
+            daemon.join(&lab.daemons[0].url(), token.as_deref().unwrap_or_default());
             daemon.start();
+            lab.daemons.push(daemon);
         }
         for daemon in &mut lab.daemons {
             daemon.wait_until_ready();
@@ -97,22 +98,37 @@ impl Lab {
         lab
     }
 
-    /// Adds a machine with a daemon that uses the lab's etcd; it is neither started nor in
-    /// [`Lab::daemons`].
-    pub fn host(&self, arguments: &[String]) -> HostDaemon {
-        let mut options = vec![
-            "--store".to_owned(),
-            "etcd".to_owned(),
-            "--etcd".to_owned(),
-            etcd::endpoints(&self.members),
-        ];
+    /// Starts the first host, which makes the cluster that the others join.
+    fn found(&mut self, arguments: &[String]) {
+        let mut options = self.etcd_options();
         options.extend(arguments.iter().cloned());
-        let daemon = self.bare_host(options);
-        daemon.put_secret("cluster.key", &CLUSTER_KEY);
-        daemon
+        let mut first = self.bare_host(options);
+        first.start();
+        first.wait_until_ready();
+        self.daemons.push(first);
     }
 
-    /// Adds a machine with a daemon that knows nothing of the lab but the network.
+    /// What a daemon is given that uses the lab's etcd without having joined.
+    pub fn etcd_options(&self) -> Vec<String> {
+        let endpoints = etcd::endpoints(&self.members);
+        ["--store", "etcd", "--etcd", &endpoints]
+            .map(str::to_owned)
+            .into()
+    }
+
+    /// A token to join with, made by the first host; `properties` may say more of it.
+    pub fn join_token(&self, properties: &Value) -> String {
+        let mut properties = properties.clone();
+        properties["role"] = json!("node");
+        let body = json!({"properties": properties});
+        let answer = self.client().send("POST", "/v1/tokens", Some(&body));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let token = answer.json["properties"]["token"].as_str();
+        token.expect("a token").to_owned()
+    }
+
+    /// Adds a machine with a daemon that knows nothing of the lab but the network; it is
+    /// neither started nor in [`Lab::daemons`].
     pub fn bare_host(&self, arguments: Vec<String>) -> HostDaemon {
         let index = u8::try_from(self.daemons.len() + 1).expect("few hosts");
         let name = format!("h{index}");

@@ -25,7 +25,7 @@ use crate::state::ApiState;
 
 /// The header that names nodes whose files are missing in a list, because they
 /// could not be reached.
-const UNREACHABLE_NODES: &str = "lote-unreachable-nodes";
+pub(crate) const UNREACHABLE_NODES: &str = "lote-unreachable-nodes";
 
 /// Checks that the job has a directory of that id.
 pub(crate) fn known_id<'id>(job: &Job, id: &'id str, parameter: &str) -> Result<&'id str, Problem> {

@@ -211,6 +211,15 @@ impl Described {
         self
     }
 
+    /// A header of the answer that was described last.
+    pub(crate) fn with_header(mut self, name: &str, what: &str) -> Self {
+        if let Some((_, response)) = self.answers.last_mut() {
+            let headers = &mut response.headers;
+            headers.insert(name.to_owned(), RefOr::T(header(what)));
+        }
+        self
+    }
+
     /// It may take its time: 202 says where to ask how far it is.
     pub(crate) fn accepted(mut self) -> Self {
         let headers = [

@@ -11,20 +11,28 @@ use serde_json::{Value, json};
 use crate::access::{Guarded, make, send};
 use crate::daemon::{Daemon, Reply};
 
+const CLUSTER: &str = "0123456789abcdef0123456789abcdef";
+
 fn offering() -> (Daemon, String) {
-    let daemon = Daemon::start_configured(|config| {
+    offering_etcd_at("https://10.0.0.1:2379")
+}
+
+fn offering_etcd_at(url: &'static str) -> (Daemon, String) {
+    let daemon = Daemon::start_configured(move |config| {
         config.join_offer = Some(JoinOffer {
             key: SealingKey::new([9; 32]),
             etcd: EtcdAccess {
-                endpoints: vec!["https://10.0.0.1:2379".into()],
+                endpoints: vec![url.into()],
                 authorities: Some("CA".into()),
                 certificate: Some("CERTIFICATE".into()),
                 private_key: Some("KEY".into()),
+                bring_certificate: false,
+                prefix: Some("/other/".into()),
             },
         });
     });
     let identity = ClusterIdentity {
-        id: "c1".into(),
+        id: CLUSTER.into(),
         key_fingerprint: SealingKey::new([9; 32]).fingerprint(),
         created_at: daemon.now(),
     };
@@ -48,9 +56,12 @@ fn a_machine_gets_what_a_daemon_needs_and_nothing_else() {
     assert_eq!(reply.header("cache-control"), "no-store");
     let grant: JoinGrant = serde_json::from_value(reply.expect(200)).unwrap();
     assert_eq!(grant.key(), Some([9; 32]));
-    assert_eq!(grant.cluster_id, "c1");
+    assert_eq!(grant.cluster_id, CLUSTER);
     assert_eq!(grant.etcd.private_key.as_deref(), Some("KEY"));
-    let bearer = JoinToken::parse(&token).unwrap().bearer;
+    assert_eq!(grant.etcd.prefix.as_deref(), Some("/other/"));
+    let parsed = JoinToken::parse(&token).unwrap();
+    assert_eq!(parsed.cluster_id.as_deref(), Some(CLUSTER));
+    let bearer = parsed.bearer;
     for path in ["/v1/groups", "/v1/nodes", "/v1/tokens", "/v1/version"] {
         let reply = send(&daemon, Some(&bearer), "GET", path, &Value::Null);
         reply.expect_error(403, "AuthorizationFailed");
@@ -118,6 +129,17 @@ fn a_token_lets_in_as_many_machines_as_it_says() {
     let token = make(&daemon, Some(&root), &json!({"role": "node"}));
     daemon.advance(86_400);
     join(&daemon, &token, "late").expect_error(401, "AuthenticationFailed");
+}
+
+#[test]
+fn etcd_on_this_machine_is_of_no_use_to_others() {
+    let (daemon, root) = offering_etcd_at("https://127.0.0.1:2379");
+    let token = make(&daemon, Some(&root), &json!({"role": "node", "uses": 1}));
+    let error = join(&daemon, &token, "gpu2").expect_error(409, "JoinNotPossible");
+    assert!(
+        error["message"].as_str().unwrap().contains("--etcd"),
+        "{error}"
+    );
 }
 
 #[test]

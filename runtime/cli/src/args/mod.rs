@@ -126,7 +126,7 @@ pub struct NodeCommand {
     pub daemon: NodeArgs,
 }
 
-/// What a client asks about nodes.
+/// What a client asks about nodes, or of them.
 #[derive(Debug, Subcommand)]
 pub enum NodeQuery {
     /// List the nodes
@@ -135,6 +135,28 @@ pub enum NodeQuery {
     Status {
         /// The node; all of them when absent
         name: Option<String>,
+    },
+    /// Give a node no new jobs; those that it has go on
+    Drain {
+        /// The node
+        name: String,
+        /// Why, for those who ask about the node
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Give a drained node jobs again
+    Resume {
+        /// The node
+        name: String,
+    },
+    /// Forget a node that is lost, switched off, or drained and empty
+    #[command(visible_alias = "delete")]
+    Remove {
+        /// The node
+        name: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 
@@ -149,9 +171,18 @@ pub enum PluginCommand {
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the daemon.
-    Daemon(Box<NodeArgs>),
+    Daemon(Box<DaemonArgs>),
     /// Talk to a daemon.
     Client(Box<ClientArgs>),
+}
+
+/// The daemon's command line.
+#[derive(Debug)]
+pub struct DaemonArgs {
+    /// Options of every command; for a daemon that joins: whom to believe, with what token.
+    pub global: GlobalArgs,
+    /// Its own.
+    pub node: NodeArgs,
 }
 
 /// A client's command line.
@@ -166,7 +197,7 @@ pub struct ClientArgs {
 /// A command that talks to a daemon.
 #[derive(Debug)]
 pub enum ClientCommand {
-    /// `lote node list|status`.
+    /// `lote node list|status|drain|resume|remove`.
     Node(NodeQuery),
     /// `lote run`.
     Run(run::RunArgs),
@@ -195,7 +226,12 @@ impl Cli {
             Command::Node(NodeCommand {
                 query: None,
                 daemon,
-            }) => return Invocation::Daemon(Box::new(daemon)),
+            }) => {
+                return Invocation::Daemon(Box::new(DaemonArgs {
+                    global: self.global,
+                    node: daemon,
+                }));
+            }
             Command::Node(NodeCommand {
                 query: Some(query), ..
             }) => ClientCommand::Node(query),
@@ -242,7 +278,7 @@ mod tests {
     fn node_alone_is_the_daemon_and_with_a_query_a_client() {
         assert!(matches!(
             parse("lote node --listen 127.0.0.1:0").unwrap(),
-            Invocation::Daemon(args) if args.listen.as_deref() == Some("127.0.0.1:0")
+            Invocation::Daemon(args) if args.node.listen.as_deref() == Some("127.0.0.1:0")
         ));
         let Invocation::Client(client) = parse("lote node status n1 -o json").unwrap() else {
             panic!("taken for the daemon")
@@ -252,6 +288,17 @@ mod tests {
             ClientCommand::Node(NodeQuery::Status { name: Some(name) }) if name == "n1"
         ));
         assert_eq!(client.global.output, Some(Format::Json));
+    }
+
+    #[test]
+    fn a_daemon_that_joins_may_be_given_what_clients_are() {
+        let line = "lote node --join https://a:8471 --token t --fingerprint f";
+        let Invocation::Daemon(args) = parse(line).unwrap() else {
+            panic!("taken for a client")
+        };
+        assert_eq!(args.global.token.as_deref(), Some("t"));
+        assert_eq!(args.global.fingerprint.as_deref(), Some("f"));
+        assert_eq!(args.node.join.as_deref(), Some("https://a:8471"));
     }
 
     #[test]

@@ -31,9 +31,15 @@ pub struct CreateTokenArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// What it may
-    #[arg(long, value_enum)]
-    pub role: TokenRole,
-    /// How long it lasts, such as 12h, 30d or P90D [default: for ever]
+    #[arg(long, value_enum, required_unless_present = "node")]
+    pub role: Option<TokenRole>,
+    /// It lets machines join the cluster, and does nothing else; lasts a day unless told otherwise
+    #[arg(long, conflicts_with = "role")]
+    pub node: bool,
+    /// How many machines may join with it [default: any number]
+    #[arg(long, value_name = "N", requires = "node")]
+    pub uses: Option<u32>,
+    /// How long it lasts, such as 12h, 30d or P90D [default: for ever, with --node a day]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub expires_in: Option<Duration>,
 }
@@ -47,6 +53,14 @@ pub enum TokenRole {
     Contributor,
     /// Also makes tokens, and administers groups and nodes
     Admin,
+}
+
+impl CreateTokenArgs {
+    /// The role's name on the wire.
+    pub fn role(&self) -> &'static str {
+        self.role
+            .map_or(lote_model::access::Role::Node.as_str(), TokenRole::as_str)
+    }
 }
 
 impl TokenRole {

@@ -49,20 +49,28 @@ fn create(context: &Context<'_>, args: &CreateTokenArgs) -> Outcome {
             context.client.url()
         ));
     }
+    if args.node {
+        context.say(&show::how_to_join(context.client.url()));
+    }
     let text = token.properties.token.unwrap_or_default();
     context.console.out(format!("{text}\n").as_bytes());
     Ok(exit::SUCCESS)
 }
 
 fn body(context: &Context<'_>, args: &CreateTokenArgs) -> Value {
-    let mut properties = json!({"role": args.role.as_str()});
+    let mut properties = json!({"role": args.role()});
     if let Some(name) = &args.name {
         properties["displayName"] = json!(name);
     }
     if let Some(life) = args.expires_in {
         properties["expiresIn"] = json!(Seconds(life.as_secs()));
     }
+    if let Some(uses) = args.uses {
+        properties["uses"] = json!(uses);
+    }
     match &context.settings.named_scope {
+        // Machines belong to the whole installation, whatever this shell is set to.
+        _ if args.node => {}
         Scope::Everything => {}
         Scope::Group(group) => properties["scope"] = json!({"group": group}),
         Scope::Workspace(path) => {

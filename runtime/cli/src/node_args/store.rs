@@ -7,6 +7,11 @@ use super::{NodeArgs, NodeSettingsError, StoreKind};
 /// `--store`, with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSettings {
+    /// Nothing is said: what the data directory has joined, or else a file in it.
+    Found {
+        /// Certificates for etcd in place of those that came with joining.
+        tls: Option<EtcdTlsFiles>,
+    },
     /// A file in the data directory.
     Embedded,
     /// An etcd.
@@ -51,16 +56,19 @@ pub(super) fn resolve(
         &line.etcd
     };
     let prefix = line.etcd_prefix.as_ref().or(file.etcd_prefix.as_ref());
-    let has_tls = authority.is_some() || certificate.is_some() || key.is_some();
-    match line.store.or(file.store).unwrap_or_default() {
-        StoreKind::Embedded if endpoints.is_empty() && !has_tls && prefix.is_none() => {
-            Ok(StoreSettings::Embedded)
+    let is_named = !endpoints.is_empty() || prefix.is_some();
+    let tls = tls(authority, certificate, key)?;
+    match line.store.or(file.store) {
+        None if is_named => Err(NodeSettingsError::EtcdUnused),
+        None => Ok(StoreSettings::Found { tls }),
+        Some(StoreKind::Embedded) if is_named || tls.is_some() => {
+            Err(NodeSettingsError::EtcdUnused)
         }
-        StoreKind::Embedded => Err(NodeSettingsError::EtcdUnused),
-        StoreKind::Etcd if endpoints.is_empty() => Err(NodeSettingsError::EtcdMissing),
-        StoreKind::Etcd => Ok(StoreSettings::Etcd(EtcdSettings {
+        Some(StoreKind::Embedded) => Ok(StoreSettings::Embedded),
+        Some(StoreKind::Etcd) if endpoints.is_empty() => Err(NodeSettingsError::EtcdMissing),
+        Some(StoreKind::Etcd) => Ok(StoreSettings::Etcd(EtcdSettings {
             endpoints: endpoints.clone(),
-            tls: tls(authority, certificate, key)?,
+            tls,
             prefix: prefix.cloned(),
         })),
     }
@@ -115,14 +123,18 @@ mod tests {
     #[test]
     fn what_does_not_fit_together_is_refused() {
         let of = |text: &str| settings(text, &NodeArgs::default());
-        assert_eq!(of("").unwrap(), StoreSettings::Embedded);
+        assert_eq!(of("").unwrap(), StoreSettings::Found { tls: None });
+        assert_eq!(of("store = 'embedded'").unwrap(), StoreSettings::Embedded);
+        // For a cluster that hands out none.
+        let own = of("etcd-ca = 'ca'\netcd-cert = 'c'\netcd-key = 'k'").unwrap();
+        assert!(matches!(own, StoreSettings::Found { tls: Some(_) }));
         assert!(matches!(
             of("store = 'etcd'"),
             Err(NodeSettingsError::EtcdMissing)
         ));
         for text in [
             "etcd = ['http://a']",
-            "etcd-ca = 'ca'",
+            "store = 'embedded'\netcd-ca = 'ca'",
             "etcd-prefix = '/x/'",
         ] {
             assert!(

@@ -16,7 +16,7 @@ pub use file_server::{file_server_details, file_server_table};
 pub use job::{error_block, file_table, job_details, job_table};
 pub use node::{node_details, node_table, plugin_table};
 pub use plan::{PlanAnswer, plan};
-pub use token::{new_token, token_table};
+pub use token::{how_to_join, new_token, token_table};
 
 use jiff::Timestamp;
 
@@ -40,7 +40,9 @@ fn time(time: Option<Timestamp>) -> String {
 fn state_colour(state: &str) -> Option<Colour> {
     match state {
         "failed" | "unusable" | "lost" | "unhealthy" => Some(Colour::Red),
-        "deleting" | "creating" | "resizing" | "draining" => Some(Colour::Yellow),
+        "deleting" | "creating" | "resizing" | "draining" | "drained" | "starting" => {
+            Some(Colour::Yellow)
+        }
         "succeeded" | "steady" | "ready" => Some(Colour::Green),
         _ => None,
     }

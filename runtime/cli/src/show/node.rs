@@ -9,23 +9,26 @@ use crate::output::{Cell, Colour, Details, Style, Table, day_and_time};
 /// Many nodes.
 pub fn node_table(nodes: &[Node], style: Style) -> String {
     let mut table = Table::new(&[
-        "NAME", "SIZE", "STATE", "CPUS", "MEMORY", "GPUS", "JOBS", "ADDRESS", "VERSION",
+        "NAME", "STATE", "SIZE", "CLUSTER", "JOBS", "CPUS", "MEMORY", "GPUS", "ADDRESS", "LABELS",
+        "VERSION",
     ]);
     for node in nodes {
         let members = &node.properties;
         table.row([
             node.name.as_str().into(),
-            members.vm_size.as_str().into(),
             Cell::coloured(members.state.as_str(), state_colour(&members.state)),
+            members.vm_size.as_str().into(),
+            members.cluster.as_deref().unwrap_or_default().into(),
+            members.jobs.to_string().into(),
             members.cpu_cores.to_string().into(),
             format_bytes(members.memory_bytes).into(),
             members.gpus.len().to_string().into(),
-            members.jobs.to_string().into(),
             members.address.as_str().into(),
+            labels(members, " ").unwrap_or_default().into(),
             members.version.as_str().into(),
         ]);
     }
-    table.render(style, "no nodes")
+    table.omit_empty_columns().render(style, "no nodes")
 }
 
 /// One node: what it has, what is in force there, what is wrong with it.
@@ -34,11 +37,13 @@ pub fn node_details(node: &Node, style: Style) -> String {
     let mut details = Details::default();
     details
         .add("node", node.name.as_str())
-        .add("state", members.state.as_str())
+        .add("state", state(members))
         .add("size", members.vm_size.as_str())
+        .add_some("cluster", members.cluster.as_deref())
         .add("jobs", members.jobs.to_string())
         .add("address", members.address.as_str())
-        .add_some("labels", labels(members))
+        .add_some("peers", members.peer_address.as_deref())
+        .add_some("labels", labels(members, "\n"))
         .add("version", members.version.as_str())
         .add_some("up since", members.started_at.map(day_and_time))
         .add("processors", members.cpu_cores.to_string())
@@ -57,12 +62,27 @@ pub fn node_details(node: &Node, style: Style) -> String {
     text
 }
 
-fn labels(members: &NodeMembers) -> Option<String> {
+/// With since when, and why if somebody said it.
+fn state(members: &NodeMembers) -> String {
+    let mut text = members.state.clone();
+    if let Some(since) = members.state_since {
+        text.push_str(" since ");
+        text.push_str(&day_and_time(since));
+    }
+    let drain = members.drain.as_ref();
+    if let Some(reason) = drain.and_then(|drain| drain.reason.as_deref()) {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text
+}
+
+fn labels(members: &NodeMembers, between: &str) -> Option<String> {
     let labels = members.labels.iter();
     let lines: Vec<String> = labels
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+    (!lines.is_empty()).then(|| lines.join(between))
 }
 
 fn gpus(members: &NodeMembers) -> String {
@@ -148,10 +168,21 @@ mod tests {
         .unwrap()
     }
 
+    fn drained() -> Node {
+        read(&json!({"id": "/v1/nodes/cpu7", "name": "cpu7", "type": "Lote/nodes", "properties": {
+            "vmSize": "cpu", "state": "drained", "stateSince": "2026-08-04T12:00:00Z", "address": "10.0.0.7",
+            "peerAddress": "10.0.0.7:8472", "cluster": "lab/vision/small", "version": "0.1.0", "cpuCores": 8,
+            "memoryBytes": 17_179_869_184_u64, "labels": {"rack": "r1", "switch": "s 2"}, "jobs": 0,
+            "drain": {"reason": "new disk", "requestedAt": "2026-08-04T12:00:00Z"}}}))
+        .unwrap()
+    }
+
     #[test]
     fn nodes_in_a_list_and_alone() {
         insta::assert_snapshot!(node_table(&[node()], Style::Plain));
         insta::assert_snapshot!(node_details(&node(), Style::Plain));
+        insta::assert_snapshot!(node_table(&[node(), drained()], Style::Plain));
+        insta::assert_snapshot!(node_details(&drained(), Style::Plain));
     }
 
     #[test]

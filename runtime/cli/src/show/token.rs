@@ -3,6 +3,7 @@
 use super::time;
 use crate::answer::{Token, TokenMembers, TokenScope};
 use crate::output::{Cell, Colour, Details, Style, Table, day_and_time};
+use crate::settings::is_local;
 
 /// Many of them.
 pub fn token_table(tokens: &[Token], style: Style) -> String {
@@ -44,11 +45,30 @@ pub fn new_token(token: &Token, style: Style) -> String {
         )
         .add("role", members.role.as_str())
         .add("scope", scope(members))
+        .add_some(
+            "uses",
+            members.uses_left.map(|uses| format!("{uses} machines")),
+        )
         .add(
             "expires",
             members.expires_at.map_or("never".into(), day_and_time),
         );
     details.render(style) + "\nIt is shown this once; keep it like a password:"
+}
+
+/// What to do with a token that lets machines join; `url` is the daemon that made it.
+pub fn how_to_join(url: &str) -> String {
+    let url = if is_local(url) {
+        "URL-OF-THIS-DAEMON"
+    } else {
+        url
+    };
+    format!(
+        "On the machine that is to join, keep it out of the command line, which others can see:\n\
+         \x20 read -rs LOTE_JOIN_TOKEN && export LOTE_JOIN_TOKEN    # paste it\n\
+         \x20 lote node --join {url} …\n\
+         or put it into a file (mode 600) and give --join-token-file FILE."
+    )
 }
 
 fn scope(members: &TokenMembers) -> String {
@@ -68,7 +88,7 @@ fn scope(members: &TokenMembers) -> String {
 fn colour(state: &str) -> Option<Colour> {
     match state {
         "active" => Some(Colour::Green),
-        "revoked" | "expired" => Some(Colour::Dim),
+        "revoked" | "expired" | "used" => Some(Colour::Dim),
         _ => None,
     }
 }
@@ -96,6 +116,14 @@ mod tests {
         00000000000000a1  root  admin        everything  active   2026-08-04 10:15:30Z                        wxyz
         00000000000000b2        contributor  lab/vision  expired  2026-08-04 10:15:30Z  2026-09-03 10:15:30Z  AB-_
         ");
+        insta::assert_snapshot!(how_to_join("https://10.0.0.1:8471"), @r"
+        On the machine that is to join, keep it out of the command line, which others can see:
+          read -rs LOTE_JOIN_TOKEN && export LOTE_JOIN_TOKEN    # paste it
+          lote node --join https://10.0.0.1:8471 …
+        or put it into a file (mode 600) and give --join-token-file FILE.
+        ");
+        let local = how_to_join("http://127.0.0.1:8471");
+        assert!(local.contains("--join URL-OF-THIS-DAEMON"), "{local}");
         insta::assert_snapshot!(new_token(&tokens[1], Style::Plain), @r"
         token    00000000000000b2
         role     contributor

@@ -9,6 +9,7 @@
 mod errors;
 mod file_servers;
 mod following;
+mod nodes;
 mod requests;
 mod stub;
 mod terminal;

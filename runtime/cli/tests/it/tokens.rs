@@ -55,6 +55,35 @@ fn whoever_makes_the_first_token_is_told_what_changes() {
 }
 
 #[test]
+fn a_token_to_join_with_says_how() {
+    let text = format!("lotejoin_{ID}_abcwxyz");
+    let shown = text.clone();
+    let stub = Stub::start(move |_| {
+        let mut made = made(ID);
+        made["properties"]["role"] = json!("node");
+        made["properties"]["usesLeft"] = json!(3);
+        made["properties"]["token"] = json!(shown);
+        Reply::json(201, &made)
+    });
+    // A group that this shell is set to is no scope for machines.
+    let run_node = run(&stub.url, "-g lab token create --node --uses 3 --expires-in 4h");
+    assert_eq!(
+        (run_node.code, run_node.out),
+        (0, format!("{text}\n")),
+        "{}",
+        run_node.err
+    );
+    assert!(run_node.err.contains("LOTE_JOIN_TOKEN"), "{}", run_node.err);
+    assert!(run_node.err.contains("lote node --join"), "{}", run_node.err);
+    assert!(run_node.err.contains("3 machines"), "{}", run_node.err);
+    assert!(!run_node.err.contains("abcwxyz"), "{}", run_node.err);
+    assert_eq!(
+        properties(&stub.requests()[0]),
+        json!({"role": "node", "uses": 3, "expiresIn": "PT4H"})
+    );
+}
+
+#[test]
 fn a_token_is_revoked_by_its_id_or_its_text() {
     let stub = Stub::start(|_| Reply::Whole(200, Vec::new(), String::new()));
     for named in [

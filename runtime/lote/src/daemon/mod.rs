@@ -1,18 +1,26 @@
 //! `lote node`: one machine's daemon, put together from its parts.
 //!
 //! * `bootstrap` — what a first start makes.
-//! * `certificate` — the daemon's certificate: the operator's, or one made here.
+//! * `certificate` — the daemon's certificate for clients: the operator's, or one made here.
+//! * `cluster` — the cluster that daemons are who share a store: identity, key, authority.
 //! * `door` — who may reach the daemon: tokens of a file, addresses, the audit log.
 //! * `frameworks` — the built-in plugins, and those of the operator's folder.
+//! * `join` — how this machine becomes a member, and what it keeps of that.
 //! * `limits` — what the system lets the daemon have at once.
-//! * `secret` — the key that signs links.
+//! * `machine` — what this machine is called, and where others reach it.
+//! * `peers` — this daemon among the others: its certificate, and the door for them.
+//! * `secret` — the key that signs links, on a machine that is alone.
 //! * `store` — the store, embedded or in etcd.
 
 mod bootstrap;
 mod certificate;
+mod cluster;
 mod door;
 mod frameworks;
+mod join;
 mod limits;
+mod machine;
+mod peers;
 mod secret;
 mod store;
 
@@ -26,22 +34,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lote_api::JoinOffer;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
-use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError, StoreSettings};
+use lote_cli::DaemonArgs;
+use lote_cli::args::GlobalArgs;
+use lote_cli::node_args::{self, NodeSettings, NodeSettingsError};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
 use lote_model::access::fingerprint::Fingerprint;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
+use lote_model::membership::Membership;
 use lote_model::problem::explain;
 use lote_node::agent::{Agent, AgentError, FencingConfig, Isolation, NodeConfig};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
+use lote_store::Store;
 use lote_vault::SealingKey;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use cluster::Cluster;
+use machine::MachineError;
+use peers::PeerDoor;
+use store::Place;
 
 /// Threads for calls that block: plugins, directories of jobs, output files.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -76,7 +94,15 @@ enum StartError {
         source: std::io::Error,
     },
     #[error(transparent)]
+    Membership(#[from] join::MembershipError),
+    #[error(transparent)]
     Store(#[from] store::StoreStartError),
+    #[error(transparent)]
+    Cluster(#[from] cluster::ClusterError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Peers(#[from] peers::PeersError),
     #[error(transparent)]
     Key(#[from] secret::KeyError),
     #[error(transparent)]
@@ -98,7 +124,7 @@ enum StartError {
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
-pub(crate) fn run(args: NodeArgs) -> ExitCode {
+pub(crate) fn run(args: DaemonArgs) -> ExitCode {
     start_log();
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,12 +146,12 @@ fn start_log() {
         .init();
 }
 
-fn try_run(args: NodeArgs) -> Result<(), StartError> {
+fn try_run(args: DaemonArgs) -> Result<(), StartError> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let is_root = nix::unistd::geteuid().is_root();
     let default =
         node_args::default_data_dir(is_root, variable("XDG_STATE_HOME"), variable("HOME"));
-    let settings = args.resolve(default)?;
+    let settings = args.node.resolve(default)?;
     if is_root {
         // Files of jobs are read with the rights of their user; root's own
         // groups would come along. Before any other thread exists.
@@ -138,7 +164,7 @@ fn try_run(args: NodeArgs) -> Result<(), StartError> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(serve_until_stopped(settings))
+    runtime.block_on(serve_until_stopped(settings, &args.global))
 }
 
 fn create_data_directory(path: &Path) -> Result<(), StartError> {
@@ -149,15 +175,20 @@ fn create_data_directory(path: &Path) -> Result<(), StartError> {
     })
 }
 
-async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
-    let store = store::open(&settings).await?;
+async fn serve_until_stopped(
+    settings: NodeSettings,
+    global: &GlobalArgs,
+) -> Result<(), StartError> {
+    let membership = join::membership(&settings, global).await?;
+    let place = store::place(&settings, membership.as_ref())?;
+    let store = store::open(&place, &settings.data_dir).await?;
     tokio::select! {
         () = store::wait_until_ready(&*store) => {}
         signal = wait_for_signal() => return signal,
     }
-    let sealing_key = lote_vault::sealing_key(&settings.data_dir)?;
-    let config = node_config(&settings, sealing_key);
-    let api = api_config(&settings, &config)?;
+    let member = Member::of(&settings, membership.as_ref(), &place, &*store).await?;
+    let config = node_config(&settings, &member);
+    let api = api_config(&settings, &config, &member)?;
     let closed = door::check(&settings, &*store, &api).await?;
     let listener = listen(settings.listen).await?;
     let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
@@ -169,7 +200,7 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
         Arc::new(Timestamp::now),
     );
     let leader_config = Config {
-        leadership: store::leadership(&settings, &config.name),
+        leadership: store::leadership(&place, &config.name),
         ..Config::default()
     };
     let stop = CancellationToken::new();
@@ -185,17 +216,94 @@ async fn serve_until_stopped(settings: NodeSettings) -> Result<(), StartError> {
     tokio::time::timeout(REGISTRATION_WAIT, registered.wait_for(|is| *is))
         .await
         .ok();
+    let peers = tokio::spawn(serve_others(member.peers, api.clone(), stop.clone()));
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
     let leader = tokio::spawn(driver::run(store, frameworks, leader_config, stop.clone()));
     wait_for_signal().await?;
     tracing::info!("stopping; running jobs go on");
     stop.cancel();
-    let (door, leader, node) = tokio::join!(door, leader, node);
+    let (door, peers, leader, node) = tokio::join!(door, peers, leader, node);
     if let Err(error) = node {
         tracing::error!(%error, "the node's part ended badly");
     }
     leader.map_err(StartError::Task)??;
+    peers
+        .map_err(StartError::Task)?
+        .map_err(StartError::Serve)?;
     door.map_err(StartError::Task)?.map_err(StartError::Serve)
+}
+
+/// Nothing where nobody else is.
+async fn serve_others(
+    peers: Option<PeerDoor>,
+    api: ApiState,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    match peers {
+        Some(peers) => peers.serve(api, stop).await,
+        None => Ok(()),
+    }
+}
+
+/// Who this daemon is among others, or alone.
+struct Member {
+    name: NodeName,
+    address: String,
+    /// Seals secrets.
+    sealing_key: SealingKey,
+    /// Signs links and operation ids.
+    link_key: [u8; 32],
+    /// For other daemons; none where the store is this daemon's own.
+    peers: Option<PeerDoor>,
+    join_offer: Option<JoinOffer>,
+}
+
+impl Member {
+    async fn of(
+        settings: &NodeSettings,
+        membership: Option<&Membership>,
+        place: &Place,
+        store: &dyn Store,
+    ) -> Result<Self, StartError> {
+        let data = &settings.data_dir;
+        let Place::Etcd(access) = place else {
+            return Ok(Self {
+                name: machine::name(settings),
+                address: machine::address(settings),
+                sealing_key: lote_vault::sealing_key(data)?,
+                link_key: secret::link_key(data)?,
+                peers: None,
+                join_offer: None,
+            });
+        };
+        let name = machine::shared_name(settings, membership).map_err(MachineError::from)?;
+        let cluster = Cluster::open(store, data, membership, Timestamp::now()).await?;
+        let address = machine::shared_address(settings, &access.endpoints)?;
+        let link_key = cluster.link_key();
+        let listen = machine::peer_listen(settings, &address);
+        let peers = PeerDoor::open(listen, cluster.authority, &name, &address).await?;
+        tracing::info!(
+            cluster = cluster.identity.id,
+            peers = peers.address,
+            "a member of a cluster"
+        );
+        let offered = if settings.keep_etcd_key {
+            access.without_certificate()
+        } else {
+            access.clone()
+        };
+        Ok(Self {
+            name,
+            address,
+            link_key,
+            peers: Some(peers),
+            join_offer: Some(JoinOffer {
+                key: cluster.key.clone(),
+                etcd: offered,
+            }),
+            sealing_key: cluster.key,
+        })
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -204,23 +312,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-fn node_config(settings: &NodeSettings, sealing_key: SealingKey) -> NodeConfig {
-    let host_name = || {
-        nix::unistd::gethostname()
-            .ok()
-            .and_then(|name| name.into_string().ok())
-    };
-    let name = settings
-        .name
-        .clone()
-        .or_else(host_name)
-        .unwrap_or_else(|| "node".to_owned());
+fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
     NodeConfig {
-        name: NodeName::new(node_name(&name)),
-        address: settings
-            .address
-            .clone()
-            .unwrap_or_else(|| settings.listen.ip().to_string()),
+        name: member.name.clone(),
+        address: member.address.clone(),
         ssh_port: settings.ssh_port,
         size: settings.size.clone(),
         data_directory: settings.data_dir.clone(),
@@ -229,28 +324,24 @@ fn node_config(settings: &NodeSettings, sealing_key: SealingKey) -> NodeConfig {
             node_args::Isolation::Auto => Isolation::Full,
             node_args::Isolation::None => Isolation::None,
         },
-        sealing_key: Some(sealing_key),
+        sealing_key: Some(member.sealing_key.clone()),
         secrets_file: settings.secrets_file.clone(),
         labels: settings.labels.clone(),
-        fencing: match settings.store {
-            // Nobody else can be given this node's jobs.
-            StoreSettings::Embedded => None,
-            StoreSettings::Etcd(_) => Some(FencingConfig::default()),
-        },
-        peer_address: None,
+        // Where a daemon is alone, nobody else can be given its jobs.
+        fencing: member.peers.as_ref().map(|_| FencingConfig::default()),
+        peer_address: member.peers.as_ref().map(|peers| peers.address.clone()),
     }
 }
 
-/// Names of nodes are parts of keys and file names: lower case, nothing strange.
-fn node_name(text: &str) -> String {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
-    text.chars()
-        .map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' })
-        .collect()
-}
-
-fn api_config(settings: &NodeSettings, node: &NodeConfig) -> Result<ApiConfig, StartError> {
-    let mut config = ApiConfig::new(node.name.clone(), secret::link_key(&settings.data_dir)?);
+fn api_config(
+    settings: &NodeSettings,
+    node: &NodeConfig,
+    member: &Member,
+) -> Result<ApiConfig, StartError> {
+    let mut config = ApiConfig::new(node.name.clone(), member.link_key);
+    let peers = member.peers.as_ref();
+    config.peers = peers.map(|peers| peers.credentials().clone());
+    config.join_offer.clone_from(&member.join_offer);
     config.quotas = settings.quotas;
     config.neighbours = settings.neighbours;
     config.storage_accounts = settings.storage_accounts.clone();
@@ -305,15 +396,4 @@ async fn wait_for_signal() -> Result<(), StartError> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn node_names_fit_into_keys() {
-        assert_eq!(node_name("GPU_box-1.lab"), "gpu_box-1.lab");
-        assert_eq!(node_name("a/b ü"), "a-b--");
-    }
 }

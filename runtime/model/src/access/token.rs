@@ -12,6 +12,7 @@ use super::rule::Grant;
 use super::scope::Scope;
 use crate::body;
 use crate::duration::Seconds;
+use crate::membership;
 use crate::name::{GroupName, ResourceName};
 use crate::path::WorkspacePath;
 use crate::problem::Problem;
@@ -110,14 +111,16 @@ impl fmt::Debug for TokenText<'_> {
     }
 }
 
-/// What a machine is given to join with: `lotejoin_{id}_{secret}`, and behind a dot
-/// the fingerprint of the certificate of the daemon that it is to ask, if that
-/// daemon encrypts.
+/// What a machine is given to join with: `lotejoin_{id}_{secret}`, and behind dots,
+/// where they are known, the id of the cluster and the fingerprint of the certificate
+/// of the daemon that it is to ask.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     /// The token as the daemon wants it.
     pub bearer: String,
-    /// The one certificate that is believed.
+    /// The cluster that it is for, so that a member of another one notices.
+    pub cluster_id: Option<String>,
+    /// The one certificate that is believed; none if the daemon does not encrypt.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -125,22 +128,32 @@ impl JoinToken {
     /// Reads the text; none if it has another form.
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.trim().strip_prefix(JOIN_PREFIX)?;
-        let (token, fingerprint) = match rest.split_once('.') {
-            Some((token, digits)) => (token, Some(Fingerprint::parse(digits).ok()?)),
-            None => (rest, None),
+        let mut parts = rest.split('.');
+        let mut token = Self {
+            bearer: format!("{PREFIX}{}", parts.next()?),
+            cluster_id: None,
+            fingerprint: None,
         };
-        let bearer = format!("{PREFIX}{token}");
-        TokenText::parse(&bearer)?;
-        Some(Self {
-            bearer,
-            fingerprint,
-        })
+        TokenText::parse(&token.bearer)?;
+        for part in parts {
+            // The two differ in length, so that either may be missing.
+            if membership::is_cluster_id(part) {
+                token.cluster_id = Some(part.to_owned());
+            } else {
+                token.fingerprint = Some(Fingerprint::parse(part).ok()?);
+            }
+        }
+        Some(token)
     }
 
     /// The text that [`Self::parse`] reads.
     pub fn compose(&self) -> String {
         let token = self.bearer.strip_prefix(PREFIX).unwrap_or(&self.bearer);
         let mut text = format!("{JOIN_PREFIX}{token}");
+        if let Some(cluster_id) = &self.cluster_id {
+            text.push('.');
+            text.push_str(cluster_id);
+        }
         if let Some(fingerprint) = &self.fingerprint {
             let shown = fingerprint.to_string();
             text.push('.');
@@ -454,9 +467,17 @@ mod tests {
     #[test]
     fn a_token_to_join_with_says_whom_to_believe() {
         let bearer = TokenText::compose(&TokenId::from_bits(5), "s3cr-_t");
-        for fingerprint in [None, Some(Fingerprint([0xab; 32]))] {
+        let cluster = || Some("0123456789abcdef0123456789abcdef".to_owned());
+        let certificate = || Some(Fingerprint([0xab; 32]));
+        for (cluster_id, fingerprint) in [
+            (None, None),
+            (None, certificate()),
+            (cluster(), None),
+            (cluster(), certificate()),
+        ] {
             let token = JoinToken {
                 bearer: bearer.clone(),
+                cluster_id,
                 fingerprint,
             };
             let text = token.compose();

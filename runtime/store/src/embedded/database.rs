@@ -17,6 +17,11 @@ use super::failure::{EngineError, OpenError};
 /// The file's name in the data folder.
 const FILE_NAME: &str = "store.redb";
 
+/// Where the file of a data folder is.
+pub(super) fn path_in(folder: &Path) -> PathBuf {
+    folder.join(FILE_NAME)
+}
+
 /// An open file that can be closed and opened again under its readers.
 ///
 /// After a failed write the engine refuses everything until it is opened again; until that
@@ -31,7 +36,7 @@ impl StoreFile {
     /// Opens the file in a folder, or creates it, readable by its owner only. Returns it with
     /// how often it was opened, this time included.
     pub(super) fn open(folder: &Path, cache_bytes: usize) -> Result<(Self, u64), OpenError> {
-        let path = folder.join(FILE_NAME);
+        let path = path_in(folder);
         create_if_missing(&path, folder).map_err(|source| OpenError::Create {
             path: path.clone(),
             source,

@@ -124,6 +124,11 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
+    /// Whether there is a store in a folder.
+    pub fn is_in(folder: &Path) -> bool {
+        database::path_in(folder).exists()
+    }
+
     /// Opens the store in a folder, which must exist, or creates it there, readable by its owner
     /// only. The file is locked against a second daemon. Blocks for a few milliseconds.
     pub fn open(folder: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {

@@ -12,7 +12,9 @@ use crate::{next, open, put, value_of};
 #[tokio::test]
 async fn everything_is_there_after_reopening_and_revisions_go_on() {
     let folder = tempfile::tempdir().unwrap();
+    assert!(!EmbeddedStore::is_in(folder.path()));
     let store = open(folder.path());
+    assert!(EmbeddedStore::is_in(folder.path()));
     let first = put(&store, "a", "1").await;
     let second = put(&store, "a", "2").await;
     let before = store.get("a").await.unwrap();

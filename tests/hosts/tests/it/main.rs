@@ -1,4 +1,4 @@
-//! What needs many hosts: placement over them, their loss, and the loss of what they share.
+//! What needs many hosts: joining, placement over them, their loss, and the loss of what they share.
 
 #![allow(
     clippy::expect_used,
@@ -8,6 +8,7 @@
 
 mod load;
 mod loss;
+mod membership;
 mod placement;
 mod restarts;
 mod soak;

@@ -1,6 +1,8 @@
 //! Jobs of any daemon run on any host.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use lote_test_hosts::{HostDaemon, Lab, LabOptions};
 use lote_tests::client::shell_job;
@@ -32,12 +34,52 @@ fn jobs_of_any_daemon_run_on_any_host_and_any_daemon_shows_them() {
             assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
             ran_on = node_names(&ended);
         }
-        let on = |daemon: &&HostDaemon| ran_on.iter().any(|node| node == daemon.name());
-        let daemon = lab.daemons.iter().find(on).expect("a node of the lab");
-        assert_eq!(daemon.client().stdout(job), format!("from {name}\n"));
+        for daemon in &lab.daemons {
+            let written = format!("from {name}\n");
+            assert_eq!(daemon.client().stdout(job), written, "{}", daemon.name());
+            let logs = daemon.lote(&["job", "logs", "-e", "e", name]);
+            assert_eq!(text(&logs.stdout), written, "{logs:?}");
+        }
         nodes.extend(ran_on);
     }
     assert_eq!(nodes.len(), 4, "whole nodes, all at once: {nodes:?}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn output_is_followed_through_a_daemon_that_does_not_run_the_job() {
+    let lab = Lab::start(&LabOptions::hosts(2));
+    let client = lab.client();
+    let path = cluster(&client, CLUSTER, 2);
+    let experiment = client.experiment("e");
+    let gate = shared_folder(&lab).join("gate");
+    let line = format!(
+        "echo first; until [ -e {gate} ]; do sleep 0.05; done; echo second",
+        gate = gate.display()
+    );
+    let mut body = shell_job(&line);
+    body["cluster"] = json!({"id": path});
+    let job = client.submit(&experiment, "followed", &body);
+    client.wait_for_state(&job, "running");
+    let ran_on = node_names(&client.job(&job));
+    let elsewhere = |daemon: &&HostDaemon| !ran_on.iter().any(|node| node == daemon.name());
+    let daemon = lab.daemons.iter().find(elsewhere).expect("another host");
+
+    let mut follower = daemon
+        .lote_command(&["job", "logs", "-f", "-e", "e", "followed"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    // It comes while the job runs: nothing else opens the gate.
+    assert_eq!(lines.next().unwrap().unwrap(), "first");
+    std::fs::write(&gate, "").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "second");
+    assert!(lines.next().is_none());
+    assert!(follower.wait().unwrap().success());
 }
 
 fn node_names(properties: &Value) -> Vec<String> {

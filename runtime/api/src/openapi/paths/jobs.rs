@@ -1,6 +1,7 @@
 //! Jobs, as Batch AI has them.
 
 use super::{Described, tagged, workspace};
+use crate::files::output::UNREACHABLE_NODES;
 use crate::openapi::parameters;
 use crate::openapi::schemas::file::FileListResult;
 use crate::openapi::schemas::job::{Job, JobCreateParameters, JobListResult};
@@ -52,7 +53,12 @@ fn actions() -> Vec<Described> {
             .parameter(parameters::output_directory_id())
             .parameter(parameters::directory())
             .parameter(parameters::link_expiry())
-            .lists::<FileListResult>(),
+            .lists::<FileListResult>()
+            .with_header(
+                UNREACHABLE_NODES,
+                "The nodes whose files are missing because they could not be reached, with commas \
+                 between them.",
+            ),
             Described::post(
                 "Jobs_ListRemoteLoginInformation",
                 at("/{jobName}/listRemoteLoginInformation"),

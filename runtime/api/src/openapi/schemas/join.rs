@@ -43,4 +43,8 @@ pub(crate) struct LoteEtcdAccess {
     certificate: Option<String>,
     /// Its private key, in PEM form.
     private_key: Option<String>,
+    /// Whether the members ask for a certificate, and every machine brings its own.
+    bring_certificate: Option<bool>,
+    /// What all keys of the cluster start with, if that is not the default.
+    prefix: Option<String>,
 }
