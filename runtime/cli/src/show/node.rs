@@ -173,6 +173,7 @@ mod tests {
             "vmSize": "cpu", "state": "drained", "stateSince": "2026-08-04T12:00:00Z", "address": "10.0.0.7",
             "peerAddress": "10.0.0.7:8472", "cluster": "lab/vision/small", "version": "0.1.0", "cpuCores": 8,
             "memoryBytes": 17_179_869_184_u64, "labels": {"rack": "r1", "switch": "s 2"}, "jobs": 0,
+            "workDirectory": "/var/lib/lote/work",
             "drain": {"reason": "new disk", "requestedAt": "2026-08-04T12:00:00Z"}}}))
         .unwrap()
     }

@@ -66,7 +66,10 @@ fn a_token_to_join_with_says_how() {
         Reply::json(201, &made)
     });
     // A group that this shell is set to is no scope for machines.
-    let run_node = run(&stub.url, "-g lab token create --node --uses 3 --expires-in 4h");
+    let run_node = run(
+        &stub.url,
+        "-g lab token create --node --uses 3 --expires-in 4h",
+    );
     assert_eq!(
         (run_node.code, run_node.out),
         (0, format!("{text}\n")),
@@ -74,7 +77,11 @@ fn a_token_to_join_with_says_how() {
         run_node.err
     );
     assert!(run_node.err.contains("LOTE_JOIN_TOKEN"), "{}", run_node.err);
-    assert!(run_node.err.contains("lote node --join"), "{}", run_node.err);
+    assert!(
+        run_node.err.contains("lote node --join"),
+        "{}",
+        run_node.err
+    );
     assert!(run_node.err.contains("3 machines"), "{}", run_node.err);
     assert!(!run_node.err.contains("abcwxyz"), "{}", run_node.err);
     assert_eq!(
