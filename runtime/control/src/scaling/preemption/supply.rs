@@ -70,7 +70,7 @@ impl<'a> Supply<'a> {
         let of_size = clusters.filter(|(_, cluster)| size_label(cluster).as_deref() == Some(label));
         Self {
             pool: pool
-                .filter(|name| !pass.taken_by.contains_key(name))
+                .filter(|name| !pass.taken_by_any.contains(name))
                 .collect(),
             coming: of_size
                 .flat_map(|(key, cluster)| coming(pass, key, cluster))
