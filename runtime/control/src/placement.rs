@@ -11,8 +11,8 @@
 //! many jobs wait.
 
 use std::cmp::Reverse;
-use std::collections::btree_set;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::btree_map;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -98,7 +98,7 @@ struct Cursor<'a> {
     line: usize,
     share: usize,
     class: &'a Class,
-    rest: btree_set::Iter<'a, QueueKey>,
+    rest: btree_map::Iter<'a, QueueKey, Seconds>,
 }
 
 /// A workspace with waiting jobs.
@@ -240,7 +240,13 @@ impl<'a> Walk<'a> {
 
     /// Lines up the next job of a class.
     fn push(&mut self, cursor: usize) {
-        if let Some(key) = self.cursors[cursor].rest.next() {
+        let Cursor {
+            line, class, rest, ..
+        } = &mut self.cursors[cursor];
+        // Those that reservations keep out are passed over together.
+        let held_back = self.held_back.get(&(*line, class.request));
+        let mut rest = rest.filter(|(_, limit)| held_back.is_none_or(|held| *limit < held));
+        if let Some((key, _)) = rest.next() {
             let step = self.shares[self.cursors[cursor].share].step;
             self.heads.push(Reverse((Rank::of(key, step), cursor)));
         }
@@ -252,10 +258,7 @@ impl<'a> Walk<'a> {
             line, class, share, ..
         } = self.cursors[cursor];
         let request = class.request;
-        let held_back = self.held_back.get(&(line, request));
-        if self.refused.contains(&(line, request))
-            || held_back.is_some_and(|limit| *limit <= class.limit)
-        {
+        if self.refused.contains(&(line, request)) {
             return false;
         }
         let Some(job) = pass.snapshot.job(rank.uid) else {
@@ -273,10 +276,12 @@ impl<'a> Walk<'a> {
         self.reserve(pass, self.lines[line].market);
         let Some(nodes) = self.find(pass, line, job) else {
             if !is_picky {
-                self.held_back.insert((line, request), class.limit);
+                let limit = job.record.properties.constraints.max_wall_clock_time;
+                let held_back = self.held_back.entry((line, request)).or_insert(limit);
+                *held_back = limit.min(*held_back);
             }
             self.block(line, job);
-            return false;
+            return !is_picky;
         };
         if job.in_flight.is_some() {
             // Its status is being written. Nobody may overtake it meanwhile.
@@ -424,7 +429,7 @@ impl<'a> Walk<'a> {
             }
         }
         for line in &self.lines {
-            let waiting: usize = line.cluster.classes.values().map(BTreeSet::len).sum();
+            let waiting: usize = line.cluster.classes.values().map(BTreeMap::len).sum();
             let is_growing = line.pool.is_some() && pool::room(pass, line.key, line.cluster) > 0;
             if waiting > line.started && is_growing {
                 pool::note_short(pass, line.key, line.cluster);

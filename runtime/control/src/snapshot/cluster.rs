@@ -40,15 +40,13 @@ pub struct Waiting {
     pub hindrance: Hindrance,
 }
 
-/// Jobs between which placement makes no difference: if one does not fit, none does.
+/// Jobs that ask for the same: if one does not fit, none does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Class {
     /// The workspace that they are in.
     pub workspace: WorkspaceKey,
     /// What they ask for.
     pub request: Request,
-    /// How long they may run.
-    pub limit: Seconds,
     /// A job that avoids nodes, which is a class of its own.
     pub picky: Option<JobUid>,
 }
@@ -88,8 +86,8 @@ pub struct ClusterState {
     /// Its nodes that are in use and may take jobs again, by the time at which they are empty at
     /// the latest.
     pub(crate) ends: BTreeSet<(Timestamp, NodeName)>,
-    /// The waiting jobs that are not being started.
-    pub classes: HashMap<Class, BTreeSet<QueueKey>>,
+    /// The waiting jobs that are not being started, in order, and how long each may run.
+    pub classes: HashMap<Class, BTreeMap<QueueKey, Seconds>>,
     /// The size of its nodes in lower case.
     pub size: String,
     /// How many jobs that have not ended name it.

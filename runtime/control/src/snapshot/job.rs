@@ -143,7 +143,6 @@ impl LiveJob {
         Class {
             workspace: Arc::clone(&self.workspace),
             request: self.request,
-            limit: self.record.properties.constraints.max_wall_clock_time,
             picky: self.unsuitable.as_ref().map(|_| self.record.uid.clone()),
         }
     }
@@ -247,8 +246,9 @@ impl Snapshot {
             cluster.queue.insert(key.clone(), job.waiting());
             if !is_starting {
                 let class = job.class();
+                let limit = job.record.properties.constraints.max_wall_clock_time;
                 let keys = cluster.classes.entry(class.clone()).or_default();
-                keys.insert(key.clone());
+                keys.insert(key.clone(), limit);
                 job.indexed.class = Some(class);
             }
             job.indexed.queue = Some(key);
