@@ -66,9 +66,10 @@ fn sentence(job: &Job) -> String {
     let name = &job.name;
     let properties = &job.properties;
     match properties.execution_state {
-        ExecutionState::Queued => match &properties.lote.waiting {
-            Some(reason) => format!("job {name} waits: {reason}"),
-            None => format!("job {name} is queued"),
+        ExecutionState::Queued => match (&properties.lote.waiting, &properties.lote.requeued) {
+            (Some(reason), _) => format!("job {name} waits: {reason}"),
+            (None, Some(requeued)) => format!("job {name} waits again: {}", requeued.message),
+            (None, None) => format!("job {name} is queued"),
         },
         ExecutionState::Running if properties.lote.nodes.is_empty() => {
             format!("job {name} is running")
