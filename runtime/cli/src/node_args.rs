@@ -58,7 +58,7 @@ pub struct NodeArgs {
     /// Do not hand --etcd-cert and --etcd-key to machines that join: they bring their own
     #[arg(long)]
     pub keep_etcd_key: bool,
-    /// Join the cluster of the daemon at this URL, once; the token is in LOTE_JOIN_TOKEN or in
+    /// Join the cluster of the daemon at this URL, once; the token is in `LOTE_JOIN_TOKEN` or in
     /// --join-token-file
     #[arg(long, value_name = "URL")]
     pub join: Option<String>,
@@ -161,6 +161,7 @@ pub enum Isolation {
 
 /// The options with the file merged in and defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct NodeSettings {
     /// Where the daemon keeps its store and its jobs.
     pub data_dir: PathBuf,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stub::{Reply, Stub};
+use crate::stub::{Reply, Request, Stub};
 use crate::terminal::run;
 
 fn node(state: &str, jobs: u32) -> Value {
@@ -52,7 +52,7 @@ fn a_node_is_removed_once_somebody_is_sure() {
         assert_eq!(done.code, 0, "{}", done.err);
         assert!(done.err.contains("removed node gpu1"), "{}", done.err);
     }
-    let lines: Vec<String> = gone.requests().iter().map(|sent| sent.line()).collect();
+    let lines: Vec<String> = gone.requests().iter().map(Request::line).collect();
     assert_eq!(lines, ["DELETE /v1/nodes/gpu1", "DELETE /v1/nodes/gpu1"]);
 
     let none = Stub::start(|_| Reply::Whole(204, Vec::new(), String::new()));
