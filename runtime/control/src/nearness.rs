@@ -33,6 +33,10 @@ impl Place {
         keys.reverse();
         Self(keys.into())
     }
+
+    fn narrowest(&self) -> Arc<str> {
+        self.0.first().cloned().unwrap_or_else(|| Arc::from(""))
+    }
 }
 
 /// Nodes by domain.
@@ -111,7 +115,7 @@ impl Domains {
 
     /// Adds a node. Those of lower rank are taken first inside a domain.
     pub(crate) fn insert(&mut self, rank: u8, name: NodeName, place: &Place) {
-        let narrowest = self.narrowest(place);
+        let narrowest = place.narrowest();
         let members = self.members.entry(narrowest).or_default();
         self.len += usize::from(members.insert((rank, name)));
         self.measure(place);
@@ -119,7 +123,7 @@ impl Domains {
 
     /// Takes a node out.
     pub(crate) fn remove(&mut self, rank: u8, name: &NodeName, place: &Place) {
-        let narrowest = self.narrowest(place);
+        let narrowest = place.narrowest();
         if let Some(members) = self.members.get_mut(&narrowest) {
             self.len -= usize::from(members.remove(&(rank, name.clone())));
             if members.is_empty() {
@@ -127,10 +131,6 @@ impl Domains {
             }
         }
         self.measure(place);
-    }
-
-    fn narrowest(&self, place: &Place) -> Arc<str> {
-        place.0.first().cloned().unwrap_or_else(|| Arc::from(""))
     }
 
     /// Notes the sizes of a node's domains anew.

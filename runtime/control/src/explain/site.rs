@@ -12,6 +12,9 @@ use crate::snapshot::NodeState;
 #[derive(Debug, Default)]
 pub(super) struct Site<'a>(BTreeMap<String, Size<'a>>);
 
+/// What can differ between nodes of one size: GPUs, processors, memory and ports.
+type Build = (u32, u32, u64, u16);
+
 /// The nodes of one size.
 #[derive(Debug, Default)]
 pub(super) struct Size<'a> {
@@ -21,7 +24,7 @@ pub(super) struct Size<'a> {
     lost: usize,
     unwell: usize,
     /// One node of each build, and how many there are of it.
-    builds: BTreeMap<(u32, u32, u64, u16), (usize, Option<&'a NodeRecord>)>,
+    builds: BTreeMap<Build, (usize, Option<&'a NodeRecord>)>,
 }
 
 impl<'a> Site<'a> {
