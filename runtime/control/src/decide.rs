@@ -120,8 +120,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether the cluster of a node loses it in this pass.
-    pub(crate) fn is_withdrawn(&self, name: &NodeName) -> bool {
-        let key = self.node(name).and_then(|node| node.cluster.as_ref());
+    pub(crate) fn is_withdrawn(&self, name: &NodeName, node: &NodeState) -> bool {
+        let key = node.cluster.as_ref();
         key.is_some_and(|key| self.withdrawal(key, name).is_some())
     }
 

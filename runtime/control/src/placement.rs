@@ -252,7 +252,7 @@ fn grant(
     let record = node
         .record
         .as_deref()
-        .filter(|_| !pass.is_withdrawn(name))?;
+        .filter(|_| !pass.is_withdrawn(name, node))?;
     // Sums first: most nodes of a busy cluster are refused here, without making lists.
     if !amount
         .plus(&pass.held_on(name, node))

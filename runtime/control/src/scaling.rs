@@ -381,10 +381,15 @@ fn release_idle(
     moves: &mut Moves,
 ) {
     let size = record.properties.vm_size.to_ascii_lowercase();
+    // A dedicated cluster does not hurry for one that would have to give the node back.
+    let hurries_for = |other: &ClusterKey| {
+        let is_low = |other: &ClusterState| other.is_low_priority();
+        other != key && (cluster.is_low_priority() || !pass.cluster(other).is_some_and(is_low))
+    };
     let is_wanted_elsewhere = pass
         .short
         .iter()
-        .any(|(short, other)| *short == size && other != key);
+        .any(|(short, other)| *short == size && hurries_for(other));
     let mut due = Vec::new();
     for name in cluster
         .idle
