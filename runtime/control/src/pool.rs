@@ -111,12 +111,17 @@ pub(crate) fn note_short(pass: &mut Pass<'_>, key: &ClusterKey, cluster: &Cluste
     clusters.insert(key.clone());
 }
 
-/// Whether another cluster of this size lacks nodes.
+/// Whether another cluster of this size lacks nodes. A dedicated cluster does not hurry for one of
+/// low priority, which would have to give the node back.
 pub(crate) fn is_short_elsewhere(
     pass: &Pass<'_>,
     key: &ClusterKey,
     cluster: &ClusterState,
 ) -> bool {
+    let hurries_for = |other: &ClusterKey| {
+        let is_low = |other: &ClusterState| other.is_low_priority();
+        other != key && (cluster.is_low_priority() || !pass.cluster(other).is_some_and(is_low))
+    };
     let short = pass.short.get(&cluster.size);
-    short.is_some_and(|short| short.len() > usize::from(short.contains(key)))
+    short.is_some_and(|short| short.iter().any(hurries_for))
 }

@@ -9,13 +9,13 @@
 mod candidates;
 mod supply;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use lote_model::cluster::{ScaleSettings, Withdrawal};
 use lote_model::id::NodeName;
 
 use self::supply::{Need, Supply};
-use super::missing;
+use super::{missing, waits};
 use crate::decide::Pass;
 use crate::obstacle::obstacle;
 use crate::pool::room;
@@ -55,16 +55,19 @@ fn withdraw_of_size<'a>(pass: &mut Pass<'a>, label: &str) {
         .filter(|(_, cluster)| cluster.is_open() && !cluster.is_low_priority())
         .filter(|(_, cluster)| size_label(cluster).as_deref() == Some(label))
         .collect();
-    if dedicated.is_empty() {
+    let lacks = |(key, cluster): &(&ClusterKey, &ClusterState)| {
+        waits(pass, cluster) || missing(pass, key, cluster) > 0
+    };
+    if !dedicated.iter().any(lacks) {
         return;
     }
     let mut supply = Supply::new(pass, label);
     for (key, cluster) in &dedicated {
-        for _ in 0..missing(pass, key, cluster) {
-            let need = Need::any(key);
-            if supply.take(pass, &need, 1, true).is_none() {
-                break;
-            }
+        let missing = missing(pass, key, cluster);
+        if missing > 0 {
+            // Best effort: some are better than none.
+            let count = missing.min(supply.count(pass, key));
+            supply.take(pass, &Need::any(key), count, true);
         }
     }
     for (key, cluster) in dedicated {
@@ -95,6 +98,7 @@ fn supply_waiting<'a>(
     }
     let mut places = room(pass, key, cluster).saturating_sub(missing(pass, key, cluster));
     let mut bins = own_bins(pass, key, cluster);
+    let mut refused: HashSet<Request> = HashSet::new();
     let waiting = cluster.queue.iter().filter(|(queue_key, waiting)| {
         waiting.hindrance != Hindrance::Starting && !pass.started.contains(&queue_key.uid)
     });
@@ -103,7 +107,7 @@ fn supply_waiting<'a>(
         let Some(job) = pass.snapshot.job(&queue_key.uid) else {
             continue;
         };
-        if obstacle(&job.record.properties).is_some() {
+        if refused.contains(&job.request) || obstacle(&job.record.properties).is_some() {
             continue;
         }
         let may_withdraw = waiting.hindrance == Hindrance::None;
@@ -120,6 +124,7 @@ fn supply_waiting<'a>(
             if has_promise(pass, key, cluster, job) {
                 return;
             }
+            refused.insert(job.request);
             continue;
         };
         places -= found.len();

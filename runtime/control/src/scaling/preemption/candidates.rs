@@ -41,6 +41,11 @@ impl<'a> Candidates<'a> {
         }
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.order.len()
+    }
+
     /// So many of them that do, or none at all. Once a gang is lost, its other nodes cost no more
     /// and come next.
     pub(super) fn take(

@@ -56,7 +56,9 @@ pub(super) struct Supply<'a> {
     /// On their way to the pool, and whose idle node it is, if a cluster keeps it until another
     /// needs it.
     coming: Vec<(Option<&'a ClusterKey>, &'a NodeName)>,
-    candidates: Candidates<'a>,
+    /// The nodes that can be taken, once some must be.
+    candidates: Option<Candidates<'a>>,
+    label: String,
     /// Nodes of the pool that are promised.
     pub(super) claimed: BTreeSet<&'a NodeName>,
     /// Nodes to be taken, and from which cluster.
@@ -75,10 +77,24 @@ impl<'a> Supply<'a> {
             coming: of_size
                 .flat_map(|(key, cluster)| coming(pass, key, cluster))
                 .collect(),
-            candidates: Candidates::new(pass, label),
+            candidates: None,
+            label: label.to_owned(),
             claimed: BTreeSet::new(),
             withdrawn: Vec::new(),
         }
+    }
+
+    /// How many nodes there are for a cluster in all.
+    pub(super) fn count(&mut self, pass: &Pass<'a>, key: &ClusterKey) -> usize {
+        let coming = self.coming.iter();
+        let coming = coming.filter(|(owner, _)| owner.is_none_or(|owner| owner != key));
+        let free = self.pool.len() + coming.count();
+        free + self.candidates(pass).count()
+    }
+
+    fn candidates(&mut self, pass: &Pass<'a>) -> &mut Candidates<'a> {
+        self.candidates
+            .get_or_insert_with(|| Candidates::new(pass, &self.label))
     }
 
     /// So many nodes that suit the need, or none at all.
@@ -90,7 +106,7 @@ impl<'a> Supply<'a> {
         may_withdraw: bool,
     ) -> Option<Vec<&'a NodeName>> {
         let suits = |name: &&'a NodeName| need.suits(pass, name);
-        let pool: Vec<_> = self
+        let pool: BTreeSet<_> = self
             .pool
             .iter()
             .copied()
@@ -101,13 +117,13 @@ impl<'a> Supply<'a> {
         let is_others = |owner: Option<&ClusterKey>| owner.is_none_or(|key| key != need.key);
         let coming = self.coming.iter().filter(|(owner, _)| is_others(*owner));
         let coming = coming.map(|(_, name)| *name);
-        let coming: Vec<_> = coming.filter(suits).take(left).collect();
+        let coming: BTreeSet<_> = coming.filter(suits).take(left).collect();
         let left = left - coming.len();
         let withdrawn = match (left, may_withdraw) {
             (0, _) => Vec::new(),
             (_, false) => return None,
             (left, true) => self
-                .candidates
+                .candidates(pass)
                 .take(pass, left, |name| need.suits(pass, name))?,
         };
         self.pool.retain(|name| !pool.contains(name));
@@ -129,10 +145,10 @@ fn coming<'a>(
     let mut coming = Vec::new();
     let effective = cluster.effective_status();
     // Given up already; only the store does not know it yet.
-    let stored = cluster.status.iter().flat_map(|status| &status.nodes);
-    let dropped =
-        stored.filter(|name| effective.is_some_and(|effective| !effective.nodes.contains(*name)));
-    coming.extend(dropped.map(|name| (None, name)));
+    if let (Some(stored), Some(pending)) = (&cluster.status, &cluster.pending) {
+        let dropped = stored.nodes.difference(&pending.nodes);
+        coming.extend(dropped.map(|name| (None, name)));
+    }
     let leaving = effective.into_iter().flat_map(|status| &status.leaving);
     let soon = leaving.filter(|name| {
         !matches!(
@@ -142,30 +158,26 @@ fn coming<'a>(
     });
     coming.extend(soon.map(|name| (None, name)));
     if !cluster.is_low_priority() {
-        coming.extend(spare(pass, key, cluster).map(|name| (Some(key), name)));
+        let spare = spare(pass, key, cluster).into_iter();
+        coming.extend(spare.map(|name| (Some(key), name)));
     }
     coming.retain(|(_, name)| pass.node(name).is_some_and(NodeState::is_usable));
     coming
 }
 
 /// Idle nodes of a cluster that scales automatically and has nothing to do with them.
-fn spare<'a>(
-    pass: &Pass<'a>,
-    key: &ClusterKey,
-    cluster: &'a ClusterState,
-) -> impl Iterator<Item = &'a NodeName> {
+fn spare<'a>(pass: &Pass<'a>, key: &ClusterKey, cluster: &'a ClusterState) -> Vec<&'a NodeName> {
     let is_auto = cluster.record.as_ref().is_some_and(|record| {
         matches!(
             record.properties.scale_settings,
             ScaleSettings::AutoScale(_)
         )
     });
-    let count = if is_auto && !waits(pass, cluster) {
-        surplus_over_wanted(pass, key, cluster)
-    } else {
-        0
-    };
-    let placed: BTreeSet<&NodeName> = pass.placed.keys().copied().collect();
+    if !is_auto || cluster.idle.is_empty() || waits(pass, cluster) {
+        return Vec::new();
+    }
+    let count = surplus_over_wanted(pass, key, cluster);
     let idle = cluster.idle.iter();
-    idle.filter(move |name| !placed.contains(name)).take(count)
+    let free = idle.filter(|name| !pass.placed.contains_key(name));
+    free.take(count).collect()
 }

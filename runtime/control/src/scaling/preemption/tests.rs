@@ -239,3 +239,20 @@ fn other_sizes_are_left_alone() {
     world.settle();
     assert_eq!(nodes(&world, &low), ["n1"]);
 }
+
+#[test]
+fn a_dedicated_cluster_keeps_its_idle_nodes_from_those_of_low_priority() {
+    let mut world = world(1);
+    let keeper = cluster("keeper").auto(0, 1).idle_delay_seconds(600);
+    world.put_cluster(&keeper);
+    let uid = world.submit(job("j").on("keeper"));
+    world.settle();
+    world.end(&uid, "n1", Outcome::Completed);
+    let low = cluster("low").manual(1).low_priority();
+    world.put_cluster(&low);
+    world.settle();
+    assert_eq!(nodes(&world, &keeper), ["n1"]);
+    world.advance_seconds(600);
+    world.settle();
+    assert_eq!(nodes(&world, &low), ["n1"]);
+}
