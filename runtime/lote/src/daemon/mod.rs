@@ -40,7 +40,7 @@ use lote_api::tls::Tls;
 use lote_api::{JoinOffer, Retention};
 use lote_cli::DaemonArgs;
 use lote_cli::args::GlobalArgs;
-use lote_cli::node_args::{self, NodeSettings, NodeSettingsError};
+use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError};
 use lote_model::access::fingerprint::Fingerprint;
