@@ -197,7 +197,7 @@ mod tests {
                 ClientCommand::Run(run) => run,
                 other => panic!("{other:?}"),
             },
-            Invocation::Daemon(_) => panic!("the daemon"),
+            Invocation::Daemon(_) | Invocation::Import(_) => panic!("the daemon"),
         }
     }
 
