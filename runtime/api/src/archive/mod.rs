@@ -36,7 +36,7 @@ const PAGE: usize = 500;
 const JOBS_AT_ONCE: usize = 64;
 
 /// How often is looked for jobs whose time has come, besides at every change.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// How long to wait after the store or the disk did not take something.
 const PAUSE: Duration = Duration::from_secs(5);

@@ -80,10 +80,6 @@ pub enum Format {
 
 /// All commands.
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of it, read once at the start"
-)]
 pub enum Command {
     /// Run this machine as a node, or ask about nodes
     Node(NodeCommand),

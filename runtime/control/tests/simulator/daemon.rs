@@ -14,7 +14,6 @@ use lote_model::plan::LaunchPlan;
 use lote_model::plan_check::CheckedPlan;
 use lote_store::{Commit, Revision, Transaction, Write};
 
-use crate::order;
 use crate::random::Random;
 use crate::site::{SharedStore, Site};
 
@@ -98,7 +97,6 @@ impl Daemon {
         }
         daemon.last_renewal = now;
         let decisions = decide(&reign.snapshot, time);
-        order::nothing_is_delayed(&reign.snapshot, &decisions, time);
         reign.snapshot.begin(&decisions, time);
         for action in decisions.actions {
             reign.under_way.push((now + random.between(0, 2), action));

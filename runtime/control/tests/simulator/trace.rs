@@ -28,7 +28,7 @@ pub(crate) struct Shape {
     pub(crate) clusters: Vec<ClusterBuilder>,
     /// The second in which it begins.
     pub(crate) start: i64,
-    /// Whether no cluster is of low priority or has a budget, so that jobs start in one order.
+    /// Whether no cluster is of low priority or has a budget.
     is_plain: bool,
     jobs: usize,
 }
