@@ -3,9 +3,9 @@
 //!
 //! Machines are cut off, lose their power and come back; leaders sleep through their lease and go
 //! on with what they had begun; reports are late and come twice; what a leader sees is behind what
-//! the store holds. After every step the invariants of [`checks`] are looked at, after every decision
-//! and in the end every job must have ended. A seed that fails is printed; `LOTE_SEED` repeats it alone, and
-//! `LOTE_SEEDS` says how many there are.
+//! the store holds. After every step the invariants of [`checks`] are looked at, and in the end every
+//! job must have ended. A seed that fails is printed; `LOTE_SEED` repeats it alone, and `LOTE_SEEDS`
+//! says how many there are.
 
 #![allow(
     clippy::unwrap_used,
