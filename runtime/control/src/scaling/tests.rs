@@ -393,6 +393,7 @@ fn a_cluster_may_keep_idle_nodes_as_long_as_it_says() {
     world.settle();
     assert_eq!(nodes(&world, &cluster), [""; 0]);
 }
+
 #[test]
 fn dedicated_clusters_are_filled_before_older_ones_of_low_priority() {
     let mut world = world(1);
