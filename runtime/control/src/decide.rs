@@ -14,7 +14,9 @@ use crate::conclusion::Verdict;
 use crate::lifecycle::{self, Step};
 use crate::reservation::{Reservation, Rivals};
 use crate::room::{Amount, Hold};
-use crate::snapshot::{ClusterKey, ClusterState, Gang, NodeState, Snapshot};
+use crate::snapshot::{
+    ClusterKey, ClusterState, Gang, Hindrance, NodeState, QueueKey, Snapshot, Waiting,
+};
 use crate::stock::{PromiseId, Stock};
 use crate::time::{after, earlier};
 use crate::{change, explain, fair_share, file_server, placement, scaling};
@@ -163,6 +165,11 @@ impl<'a> Pass<'a> {
 
     pub(crate) fn cluster(&self, key: &ClusterKey) -> Option<&'a ClusterState> {
         self.snapshot.clusters().get(key)
+    }
+
+    /// Whether a job of a queue waits on: nobody starts it, this pass neither.
+    pub(crate) fn still_waits(&self, key: &QueueKey, waiting: &Waiting) -> bool {
+        waiting.hindrance != Hindrance::Starting && !self.started.contains(&key.uid)
     }
 
     /// Everything granted on a node, by this pass too.

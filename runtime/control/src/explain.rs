@@ -299,9 +299,7 @@ fn before_in_queue(
     job: &LiveJob,
 ) -> Option<String> {
     let before = queue.cluster.queue.range(..queue_key);
-    let mut before = before.filter(|(key, waiting)| {
-        waiting.hindrance != Hindrance::Starting && !pass.started.contains(&key.uid)
-    });
+    let mut before = before.filter(|(key, waiting)| pass.still_waits(key, waiting));
     let next = pass.snapshot.job(&before.next()?.0.uid)?;
     let count = 1 + before.count();
     let cluster = queue.cluster.name();

@@ -20,7 +20,7 @@ use crate::actions::{Action, Change, Subject};
 use crate::change;
 use crate::decide::Pass;
 use crate::pool;
-use crate::snapshot::{ClusterKey, ClusterState, Hindrance};
+use crate::snapshot::{ClusterKey, ClusterState};
 use crate::time::{after, after_seconds};
 
 /// What a pass changes about the nodes of a cluster.
@@ -121,9 +121,7 @@ fn surplus_over_wanted(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState
 /// Whether jobs wait for nodes of the cluster.
 fn waits(pass: &Pass<'_>, cluster: &ClusterState) -> bool {
     let mut queue = cluster.queue.iter();
-    queue.any(|(queue_key, waiting)| {
-        waiting.hindrance != Hindrance::Starting && !pass.started.contains(&queue_key.uid)
-    })
+    queue.any(|(queue_key, waiting)| pass.still_waits(queue_key, waiting))
 }
 
 /// Takes what a cluster shall have in any case.

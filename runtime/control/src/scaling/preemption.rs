@@ -11,7 +11,7 @@ mod supply;
 
 use std::collections::{BTreeSet, HashSet};
 
-use lote_model::cluster::{ScaleSettings, Withdrawal};
+use lote_model::cluster::Withdrawal;
 use lote_model::id::NodeName;
 
 use self::supply::{Need, Supply};
@@ -36,24 +36,19 @@ struct Bin<'a> {
 pub(crate) fn withdraw(pass: &mut Pass<'_>) {
     let low = pass.snapshot.clusters().values();
     let low = low.filter(|cluster| cluster.is_low_priority());
-    let sizes: BTreeSet<String> = low.filter_map(size_label).collect();
-    for label in sizes {
-        withdraw_of_size(pass, &label);
+    let sizes: BTreeSet<&str> = low.map(|cluster| cluster.size.as_str()).collect();
+    for size in sizes {
+        withdraw_of_size(pass, size);
     }
 }
 
-fn size_label(cluster: &ClusterState) -> Option<String> {
-    let record = cluster.record.as_ref()?;
-    Some(record.properties.vm_size.to_ascii_lowercase())
-}
-
-fn withdraw_of_size<'a>(pass: &mut Pass<'a>, label: &str) {
+fn withdraw_of_size<'a>(pass: &mut Pass<'a>, size: &'a str) {
     let dedicated: Vec<(&'a ClusterKey, &'a ClusterState)> = pass
         .snapshot
         .clusters()
         .iter()
         .filter(|(_, cluster)| cluster.is_open() && !cluster.is_low_priority())
-        .filter(|(_, cluster)| size_label(cluster).as_deref() == Some(label))
+        .filter(|(_, cluster)| cluster.size == size)
         .collect();
     let lacks = |(key, cluster): &(&ClusterKey, &ClusterState)| {
         waits(pass, cluster) || missing(pass, key, cluster) > 0
@@ -61,7 +56,7 @@ fn withdraw_of_size<'a>(pass: &mut Pass<'a>, label: &str) {
     if !dedicated.iter().any(lacks) {
         return;
     }
-    let mut supply = Supply::new(pass, label);
+    let mut supply = Supply::new(pass, size);
     for (key, cluster) in &dedicated {
         let missing = missing(pass, key, cluster);
         if missing > 0 {
@@ -89,19 +84,14 @@ fn supply_waiting<'a>(
     cluster: &'a ClusterState,
     supply: &mut Supply<'a>,
 ) {
-    let scale = cluster
-        .record
-        .as_ref()
-        .map(|record| &record.properties.scale_settings);
-    if !matches!(scale, Some(ScaleSettings::AutoScale(_))) {
+    if !cluster.is_automatic() {
         return;
     }
     let mut places = room(pass, key, cluster).saturating_sub(missing(pass, key, cluster));
     let mut bins = own_bins(pass, key, cluster);
     let mut refused: HashSet<Request> = HashSet::new();
-    let waiting = cluster.queue.iter().filter(|(queue_key, waiting)| {
-        waiting.hindrance != Hindrance::Starting && !pass.started.contains(&queue_key.uid)
-    });
+    let waiting = cluster.queue.iter();
+    let waiting = waiting.filter(|(queue_key, waiting)| pass.still_waits(queue_key, waiting));
     let waiting: Vec<_> = waiting.take(WAITING_MAX).collect();
     for (queue_key, waiting) in waiting {
         let Some(job) = pass.snapshot.job(&queue_key.uid) else {

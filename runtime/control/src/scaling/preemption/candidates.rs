@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::state::Priority;
 
-use super::size_label;
 use crate::decide::Pass;
 use crate::snapshot::{ClusterKey, ClusterState, NodeState};
 
@@ -22,11 +21,11 @@ pub(super) struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    pub(super) fn new(pass: &Pass<'a>, label: &str) -> Self {
+    pub(super) fn new(pass: &Pass<'a>, size: &str) -> Self {
         let mut nodes = BTreeMap::new();
         let mut order = Vec::new();
         for (key, cluster) in pass.snapshot.clusters() {
-            if !cluster.is_low_priority() || size_label(cluster).as_deref() != Some(label) {
+            if !cluster.is_low_priority() || cluster.size != size {
                 continue;
             }
             for (name, node) in takable(pass, key, cluster) {

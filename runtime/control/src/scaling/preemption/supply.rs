@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use lote_model::cluster::{NodeDeallocationOption, ScaleSettings};
+use lote_model::cluster::NodeDeallocationOption;
 use lote_model::id::NodeName;
 
 use super::candidates::Candidates;
-use super::size_label;
 use crate::decide::Pass;
 use crate::room::Request;
 use crate::scaling::{surplus_over_wanted, waits};
@@ -58,7 +57,7 @@ pub(super) struct Supply<'a> {
     coming: Vec<(Option<&'a ClusterKey>, &'a NodeName)>,
     /// The nodes that can be taken, once some must be.
     candidates: Option<Candidates<'a>>,
-    label: String,
+    size: &'a str,
     /// Nodes of the pool that are promised.
     pub(super) claimed: BTreeSet<&'a NodeName>,
     /// Nodes to be taken, and from which cluster.
@@ -66,10 +65,11 @@ pub(super) struct Supply<'a> {
 }
 
 impl<'a> Supply<'a> {
-    pub(super) fn new(pass: &Pass<'a>, label: &str) -> Self {
-        let pool = pass.snapshot.pool(label);
+    pub(super) fn new(pass: &Pass<'a>, size: &'a str) -> Self {
+        let pool = pass.snapshot.pool(size);
         let clusters = pass.snapshot.clusters().iter();
-        let of_size = clusters.filter(|(_, cluster)| size_label(cluster).as_deref() == Some(label));
+        let of_size =
+            clusters.filter(|(_, cluster)| cluster.record.is_some() && cluster.size == size);
         Self {
             pool: pool
                 .filter(|name| !pass.taken_by_any.contains(name))
@@ -78,7 +78,7 @@ impl<'a> Supply<'a> {
                 .flat_map(|(key, cluster)| coming(pass, key, cluster))
                 .collect(),
             candidates: None,
-            label: label.to_owned(),
+            size,
             claimed: BTreeSet::new(),
             withdrawn: Vec::new(),
         }
@@ -94,7 +94,7 @@ impl<'a> Supply<'a> {
 
     fn candidates(&mut self, pass: &Pass<'a>) -> &mut Candidates<'a> {
         self.candidates
-            .get_or_insert_with(|| Candidates::new(pass, &self.label))
+            .get_or_insert_with(|| Candidates::new(pass, self.size))
     }
 
     /// So many nodes that suit the need, or none at all.
@@ -167,13 +167,7 @@ fn coming<'a>(
 
 /// Idle nodes of a cluster that scales automatically and has nothing to do with them.
 fn spare<'a>(pass: &Pass<'a>, key: &ClusterKey, cluster: &'a ClusterState) -> Vec<&'a NodeName> {
-    let is_auto = cluster.record.as_ref().is_some_and(|record| {
-        matches!(
-            record.properties.scale_settings,
-            ScaleSettings::AutoScale(_)
-        )
-    });
-    if !is_auto || cluster.idle.is_empty() || waits(pass, cluster) {
+    if !cluster.is_automatic() || cluster.idle.is_empty() || waits(pass, cluster) {
         return Vec::new();
     }
     let count = surplus_over_wanted(pass, key, cluster);
