@@ -218,6 +218,7 @@ pub fn cut<'a>(
         exclusive: request.share.is_none(),
         gpus,
         cpu_millis: wanted.cpu_millis,
+        numa_nodes: Vec::new(),
         memory_bytes: request
             .share
             .map_or(Some(node.memory_bytes), |share| share.memory_bytes),

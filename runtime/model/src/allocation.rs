@@ -56,6 +56,9 @@ pub struct Grant {
     pub gpus: Vec<AllocatedGpu>,
     /// Processors in thousandths.
     pub cpu_millis: u32,
+    /// The NUMA nodes whose processors and memory the job is to use; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numa_nodes: Vec<u32>,
     /// The memory limit, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,

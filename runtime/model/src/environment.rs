@@ -461,6 +461,7 @@ mod tests {
             exclusive: true,
             gpus: vec![gpu(0), gpu(1)],
             cpu_millis: 1000,
+            numa_nodes: Vec::new(),
             memory_bytes: None,
             processes_max: None,
             ports: vec![],

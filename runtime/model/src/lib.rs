@@ -7,6 +7,7 @@
 //! * [`name`], [`path`], [`id`] — names users choose, where resources stand, ids Lote makes.
 //! * [`workspace`], [`cluster`], [`file_server`], [`job`], [`node`] — the resources and their stored records.
 //! * [`label`] — what operators say of a node.
+//! * [`gpu`] — GPUs: what they are, and how near to each other.
 //! * [`money`], [`spending`] — what clusters cost.
 //! * [`quota`], [`usage`] — how much there may be, and how much there is.
 //! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
@@ -16,6 +17,7 @@
 //! * [`membership`] — which cluster it is, and how a machine joins.
 //! * [`fencing`] — by when a node that is cut off has ended its jobs.
 //! * [`accounting`], [`fair_share`] — what a job used, and a workspace of late.
+//! * [`sample`] — what a node and its GPUs did at one moment.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
 //! * [`framework`] — what is asked of plugins, whoever runs them.
 //! * [`environment`] — the variables, directories and file names of a job on a node.
@@ -42,6 +44,7 @@ pub mod fair_share;
 pub mod fencing;
 pub mod file_server;
 pub mod framework;
+pub mod gpu;
 pub mod id;
 pub mod image;
 pub mod job;
@@ -63,6 +66,7 @@ pub mod quantity;
 pub mod quota;
 pub mod report;
 pub mod request_check;
+pub mod sample;
 pub mod secret;
 pub mod secret_members;
 pub mod spending;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::body;
+use crate::gpu::{Gpu, GpuDistance, GpuDriver, NumaNode};
 use crate::id::NodeName;
 use crate::problem::Problem;
 
@@ -42,6 +43,15 @@ pub struct NodeRecord {
     /// Its GPUs.
     #[serde(default)]
     pub gpus: Vec<Gpu>,
+    /// How far each GPU is from each, in their order; empty if there is no telling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_distances: Vec<Vec<GpuDistance>>,
+    /// The driver of its GPUs, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_driver: Option<GpuDriver>,
+    /// Its NUMA nodes; empty for a machine that has only one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numa_nodes: Vec<NumaNode>,
     /// The first of the ports that are leased to jobs.
     pub ports_first: u16,
     /// How many ports there are to lease.
@@ -63,20 +73,6 @@ pub const SSH_PORT_DEFAULT: u16 = 22;
 /// For records of nodes that do not say it.
 fn ssh_port_default() -> u16 {
     SSH_PORT_DEFAULT
-}
-
-/// A GPU of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Gpu {
-    /// The driver's unique id.
-    pub uuid: String,
-    /// The model's name.
-    pub model: String,
-    /// Minor number of its device file.
-    pub minor: u32,
-    /// Memory in MiB.
-    pub memory_mib: u64,
 }
 
 /// One means of isolation or measurement, and whether it is in force.

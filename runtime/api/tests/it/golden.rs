@@ -50,6 +50,7 @@ fn jobs_in_their_states() {
             memory_peak_bytes: 4096,
             node_seconds: 100.0,
             gpu_seconds: 0.0,
+            ..Account::default()
         }),
         ..running(&record, "2018-07-02T10:00:20Z".parse().unwrap())
     };

@@ -42,6 +42,7 @@ fn allocate(daemon: &Daemon) -> String {
             exclusive: true,
             gpus: vec![],
             cpu_millis: 1000,
+            numa_nodes: Vec::new(),
             memory_bytes: None,
             processes_max: None,
             ports: vec![],

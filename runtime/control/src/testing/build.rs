@@ -13,7 +13,8 @@ use lote_model::job::{
 };
 use lote_model::money::Money;
 use lote_model::name::{GroupName, ResourceName};
-use lote_model::node::{Condition, Gpu, NodeRecord};
+use lote_model::gpu::Gpu;
+use lote_model::node::{Condition, NodeRecord};
 use lote_model::path::{ChildPath, JobPath, WorkspacePath};
 use lote_model::plan::{Command, GpuShare, OnFailure, Part, Process};
 use lote_model::spending::{Budget, BudgetPeriod};
@@ -52,6 +53,9 @@ pub fn node(name: &str) -> NodeBuilder {
         cpu_cores: 8,
         memory_bytes: 64 << 30,
         gpus: Vec::new(),
+        gpu_distances: Vec::new(),
+        gpu_driver: None,
+        numa_nodes: Vec::new(),
         ports_first: 20_000,
         ports_count: 1000,
         work_directory: "/var/lib/lote/work".into(),
@@ -74,6 +78,7 @@ impl NodeBuilder {
             model: "H200".into(),
             minor,
             memory_mib: 143_771,
+            ..Gpu::default()
         };
         self.0.gpus = (0..count).map(gpu).collect();
         self

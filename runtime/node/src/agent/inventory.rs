@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use lote_model::node::{Capability, Condition, Gpu, NodeRecord};
+use lote_model::gpu::Gpu;
+use lote_model::node::{Capability, Condition, NodeRecord};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
@@ -44,6 +45,9 @@ pub(super) fn describe(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> N
             .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         memory_bytes: job_memory(&read("/proc/meminfo")),
         gpus,
+        gpu_distances: Vec::new(),
+        gpu_driver: None,
+        numa_nodes: Vec::new(),
         ports_first: PORTS_FIRST,
         ports_count: PORTS_COUNT,
         work_directory: work.to_string_lossy().into_owned(),
@@ -128,6 +132,7 @@ fn query_gpus(library: Option<&Path>) -> Result<(Vec<Gpu>, String), NvmlError> {
                 model: device.name()?,
                 minor: device.minor_number()?,
                 memory_mib: device.memory_info()?.total >> 20,
+                ..Gpu::default()
             })
         })
         .collect::<Result<_, NvmlError>>()?;
@@ -219,7 +224,8 @@ mod tests {
                     uuid: "u".into(),
                     model: model.into(),
                     minor: 0,
-                    memory_mib: 1
+                    memory_mib: 1,
+                    ..Gpu::default()
                 };
                 count
             ]

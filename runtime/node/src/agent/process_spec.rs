@@ -356,6 +356,7 @@ pub(super) mod tests {
                 exclusive: true,
                 gpus: vec![],
                 cpu_millis: 1000,
+                numa_nodes: Vec::new(),
                 memory_bytes: Some(1 << 30),
                 processes_max: None,
                 ports: vec![],

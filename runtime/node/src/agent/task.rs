@@ -500,6 +500,7 @@ impl Task {
             memory_peak_bytes: usage.memory_peak_bytes.unwrap_or(0),
             node_seconds: seconds,
             gpu_seconds: seconds * gpus,
+            ..Account::default()
         }
     }
 

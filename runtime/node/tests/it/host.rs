@@ -117,6 +117,7 @@ impl Host {
                 exclusive: true,
                 gpus: vec![],
                 cpu_millis: 1000,
+                numa_nodes: Vec::new(),
                 memory_bytes: None,
                 processes_max: None,
                 ports: vec![],
