@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lote_model::accounting::Account;
-use lote_model::job::{DirectoryLocation, ErrorRecord, ResourceReference};
 use lote_model::gpu::Gpu;
+use lote_model::job::{DirectoryLocation, ErrorRecord, ResourceReference};
 use lote_model::node::{Capability, Condition};
 use lote_model::state::ExecutionState;
 use serde::Deserialize;

@@ -42,6 +42,7 @@ fn failed(exit_code: i32, message: &str) -> Outcome {
 fn lost() -> Outcome {
     Outcome::Lost {
         reason: "the machine was restarted".into(),
+        error: None,
     }
 }
 

@@ -73,6 +73,8 @@ impl Host {
             size: None,
             data_directory: self.directory.path().join("data"),
             nvml_library: None,
+            gpu_check: None,
+            sysfs_root: "/sys".into(),
             isolation: Isolation::Full,
             sealing_key: None,
             secrets_file: None,
