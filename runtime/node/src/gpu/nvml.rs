@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::bitmasks::event::EventTypes;
@@ -35,6 +37,9 @@ const LINKS_MAX: u32 = 18;
 
 /// How long one wait for events takes, and so how long their thread outlives its task.
 const EVENT_WAIT_MS: u32 = 1_000;
+
+/// Pause before events are waited for again after a GPU was lost.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// XID that stands for one that the driver does not number (`XidError::Unknown`).
 const XID_UNKNOWN: u64 = 999;
@@ -164,11 +169,17 @@ impl Driver for NvmlDriver {
     }
 
     fn events(&self, tell: &mut dyn FnMut(Option<GpuEvent>) -> bool) -> Result<(), DriverError> {
-        let (set, names) = registered(&self.0)?;
+        let (mut set, mut names) = registered(&self.0)?;
         loop {
             let event = match set.wait(EVENT_WAIT_MS) {
-                // Whether the GPU is lost is what its readings tell.
-                Err(NvmlError::Timeout | NvmlError::GpuLost) => None,
+                Err(NvmlError::Timeout) => None,
+                // Which one is lost, its readings tell. Every wait for a set with it says so at
+                // once; the next set is made before this one goes, so that nothing is missed.
+                Err(NvmlError::GpuLost) => {
+                    thread::sleep(LOST_PAUSE);
+                    (set, names) = registered(&self.0)?;
+                    None
+                }
                 Err(error) => return Err(failed(error)),
                 Ok(data) => names.get(&handle(&data.device)).and_then(|uuid| {
                     let uuid = uuid.clone();
