@@ -40,7 +40,7 @@ pub(super) fn describe(
         labels: config.labels.clone(),
         size,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        boot_id: boot_id(),
         cpu_cores: std::thread::available_parallelism()
             .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
         memory_bytes,
@@ -75,6 +75,11 @@ pub(super) fn with_gpus(record: &NodeRecord, gpus: &View) -> NodeRecord {
 
 fn is_of_gpus(condition: &Condition) -> bool {
     condition.code.starts_with("Gpu")
+}
+
+/// Changes whenever the machine is started.
+pub(super) fn boot_id() -> String {
+    read("/proc/sys/kernel/random/boot_id")
 }
 
 /// Open files per process: the usual hard limit of a service under systemd, or

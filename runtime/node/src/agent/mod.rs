@@ -256,6 +256,8 @@ fn gpu_config(config: &NodeConfig) -> GpuConfig {
         library: config.nvml_library.clone(),
         sysfs: Sysfs::at(&config.sysfs_root),
         runs: config.data_directory.join(RUNS),
+        memory: config.data_directory.join("gpus.json"),
+        boot_id: inventory::boot_id(),
         check: config.gpu_check.clone(),
     }
 }

@@ -22,7 +22,9 @@ use super::ledger::Cause;
 use super::meter::Meter;
 use super::occupancy::{IdleMemory, Occupancy, Processes, judge};
 use super::ring::Ring;
+use super::sysfs::Sysfs;
 use super::topology::{Inventory, Unit};
+use super::xid;
 
 /// Something must be found on a GPU without a job so many times in a row: what has just ended
 /// may be found once.
@@ -109,10 +111,16 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new() -> Self {
+    /// With what an earlier daemon found.
+    pub(super) fn new(earlier: Inventory, now: Timestamp) -> Self {
+        let reason = "not looked for yet".to_owned();
+        let state = match earlier.devices.is_empty() {
+            true => DriverState::Absent(reason),
+            false => DriverState::Gone { reason, since: now },
+        };
         Self {
-            inventory: Inventory::default(),
-            state: DriverState::Absent("not looked for yet".into()),
+            inventory: earlier,
+            state,
             health: BTreeMap::new(),
             idle: BTreeMap::new(),
             found: BTreeMap::new(),
@@ -148,7 +156,7 @@ impl Book {
                 since: *since,
             },
             // It hung before it said anything.
-            DriverState::Hangs { .. } if self.inventory.units.is_empty() => {
+            DriverState::Hangs { .. } if self.inventory.devices.is_empty() => {
                 DriverState::Absent(reason)
             }
             DriverState::Works | DriverState::Hangs { .. } => {
@@ -175,12 +183,9 @@ impl Book {
     }
 
     /// What the machine has.
-    pub(super) fn machine(
-        &mut self,
-        reading: &MachineReading,
-        numa_node: impl Fn(&str) -> Option<u32>,
-        now: Timestamp,
-    ) {
+    pub(super) fn machine(&mut self, reading: &MachineReading, sysfs: &Sysfs, now: Timestamp) {
+        self.inventory.forget(|bus_id| sysfs.is_given_away(bus_id));
+        let numa_node = |bus_id: &str| sysfs.numa_node_of(bus_id);
         self.inventory = Inventory::new(reading, &self.inventory, numa_node);
         let answers = |uuid: &str| reading.devices.iter().any(|device| device.uuid == uuid);
         let devices = self.inventory.devices.iter();
@@ -204,7 +209,15 @@ impl Book {
     pub(super) fn event(&mut self, event: &GpuEvent, now: Timestamp) {
         let (GpuEvent::Xid { uuid, .. } | GpuEvent::UncorrectedEcc { uuid }) = event;
         let breakdown = self.health_of(uuid).event(event, now);
-        self.breakdown(uuid, breakdown);
+        // Which of its instances, the event does not say; what is contained reaches one of them.
+        let is_contained =
+            matches!(event, GpuEvent::Xid { number, .. } if *number == xid::CONTAINED);
+        let is_divided = !self
+            .inventory
+            .units
+            .iter()
+            .any(|unit| unit.gpu.uuid == *uuid);
+        self.breakdown(uuid, breakdown.filter(|_| !(is_contained && is_divided)));
     }
 
     /// What was read in one round. The processes of GPUs without a job are looked up.
@@ -478,9 +491,10 @@ impl Book {
         held.any(|held| held == uuid)
     }
 
-    /// Whether a GPU may be asked who uses it: no job has it.
+    /// Whether a GPU is to be asked who uses it: no job has it, and it is not divided.
     pub(super) fn is_to_be_inspected(&self, uuid: &str) -> bool {
-        self.knows_allocations && !self.is_held(uuid)
+        let mut units = self.inventory.units.iter();
+        self.knows_allocations && !self.is_held(uuid) && units.any(|unit| unit.gpu.uuid == uuid)
     }
 
     /// The jobs and their control groups; those without GPUs only if `all`.

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Everything that the driver knows of the machine's GPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MachineReading {
@@ -56,7 +58,7 @@ pub(super) enum Ancestor {
 }
 
 /// How a GPU or an instance is found again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
     /// By NVML's index: asking for it touches no other GPU, which may be ill.
     Whole {

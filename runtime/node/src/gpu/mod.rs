@@ -12,6 +12,7 @@
 //! * `occupancy` — who uses a GPU that no job has.
 //! * `check` — the operator's own look at a GPU before a job.
 //! * `meter` — what a job does with a GPU, added up; pure.
+//! * `memory` — what GPUs there were when the daemon last looked.
 //! * `ring` — a job's samples of the last hour; pure.
 //! * `groups` — what a job's control group uses at the moment.
 //! * `book` — all that is known, and what it means for jobs and for the node's record; pure.
@@ -30,6 +31,7 @@ mod groups;
 mod health;
 mod hold;
 mod ledger;
+mod memory;
 mod meter;
 mod monitor;
 mod nvml;
@@ -64,6 +66,7 @@ pub use telemetry::Telemetry;
 use book::Book;
 use driver::{DriverError, GpuEvent, LoadDriver};
 use events::Listening;
+use memory::Memory;
 use nvml::NvmlLoader;
 use occupancy::ProcessTable;
 use worker::{Unanswered, Worker};
@@ -85,6 +88,10 @@ pub(crate) struct GpuConfig {
     pub(crate) sysfs: Sysfs,
     /// Where jobs have their records.
     pub(crate) runs: PathBuf,
+    /// The file that remembers what GPUs there are.
+    pub(crate) memory: PathBuf,
+    /// The machine's boot.
+    pub(crate) boot_id: String,
     /// What is looked at before a job, if anything is.
     pub(crate) check: Option<GpuCheck>,
 }
@@ -101,6 +108,7 @@ pub(crate) struct Gpus {
     hears: mpsc::UnboundedSender<GpuEvent>,
     heard: Mutex<Option<mpsc::UnboundedReceiver<GpuEvent>>>,
     listening: Mutex<Option<Listening>>,
+    memory: Mutex<Memory>,
 }
 
 impl Gpus {
@@ -118,7 +126,8 @@ impl Gpus {
         call_max: Duration,
         load_max: Duration,
     ) -> std::io::Result<Arc<Self>> {
-        let book = Book::new();
+        let memory = Memory::open(config.memory.clone(), &config.boot_id);
+        let book = Book::new(memory.last().clone(), Timestamp::now());
         let (hears, heard) = mpsc::unbounded_channel();
         let gpus = Self {
             worker: Worker::start(loader, call_max)?,
@@ -128,6 +137,7 @@ impl Gpus {
             hears,
             heard: Mutex::new(Some(heard)),
             listening: Mutex::new(None),
+            memory: Mutex::new(memory),
             config,
         };
         let loaded = gpus.worker.load_now(load_max);
@@ -153,6 +163,10 @@ impl Gpus {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listening(&self) -> MutexGuard<'_, Option<Listening>> {
@@ -183,11 +197,8 @@ impl Gpus {
                 *self.listening() = listening.ok();
                 let mut book = self.book();
                 book.loaded();
-                book.machine(
-                    &loaded.machine,
-                    |id| self.config.sysfs.numa_node_of(id),
-                    now,
-                );
+                book.machine(&loaded.machine, &self.config.sysfs, now);
+                self.memory().keep(book.inventory());
             }
             Ok(Err(error)) => self.book().unusable(error.to_string(), now),
             Err(Unanswered::Hangs) => self.book().hangs(now),

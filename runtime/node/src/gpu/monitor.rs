@@ -196,8 +196,8 @@ impl Monitor<'_> {
         let now = Timestamp::now();
         let mut book = self.gpus.book();
         if let Some(Ok(machine)) = &found.machine {
-            let sysfs = &self.gpus.config.sysfs;
-            book.machine(machine, |bus_id| sysfs.numa_node_of(bus_id), now);
+            book.machine(machine, &self.gpus.config.sysfs, now);
+            self.gpus.memory().keep(book.inventory());
         }
         book.round(found.answers, &self.gpus.processes, now);
     }

@@ -22,6 +22,17 @@ impl Sysfs {
         read(&device.join("numa_node"))?.parse().ok()
     }
 
+    /// Whether a device on the PCI bus is another driver's, such as one that hands it to a virtual
+    /// machine.
+    pub(super) fn is_given_away(&self, bus_id: &str) -> bool {
+        let Some(bus_id) = kernel_bus_id(bus_id) else {
+            return false;
+        };
+        let driver = self.0.join("bus/pci/devices").join(bus_id).join("driver");
+        let driver = std::fs::read_link(driver).ok();
+        driver.is_some_and(|driver| driver.file_name().is_some_and(|name| name != "nvidia"))
+    }
+
     /// The machine's NUMA nodes with processors or memory; empty if there is only one.
     /// `memory_bytes` is what jobs may use of all memory, in the same shares as the nodes have.
     pub(crate) fn numa_nodes(&self, memory_bytes: u64) -> Vec<NumaNode> {
@@ -135,6 +146,30 @@ pub(super) mod tests {
             .map(|node| (node.id, node.cpu_cores, node.memory_bytes))
             .collect();
         assert_eq!(found, [(0, 8, 1 << 29), (1, 5, 3 << 29)]);
+    }
+
+    #[test]
+    fn a_device_of_another_driver_is_given_away() {
+        let root = machine(
+            &[],
+            &[
+                ("0000:1b:00.0", 0),
+                ("0000:1c:00.0", 0),
+                ("0000:1d:00.0", 0),
+            ],
+        );
+        for (bus_id, driver) in [("0000:1b:00.0", "nvidia"), ("0000:1c:00.0", "vfio-pci")] {
+            let link = root
+                .path()
+                .join("bus/pci/devices")
+                .join(bus_id)
+                .join("driver");
+            std::os::unix::fs::symlink(format!("../../drivers/{driver}"), link).unwrap();
+        }
+        let sysfs = Sysfs::at(root.path());
+        let away = ["1B", "1C", "1D", "1E"]
+            .map(|bus| sysfs.is_given_away(&format!("00000000:{bus}:00.0")));
+        assert_eq!(away, [false, true, false, false]);
     }
 
     #[test]

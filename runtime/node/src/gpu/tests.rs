@@ -26,7 +26,7 @@ const CALL_MAX: Duration = Duration::from_millis(100);
 struct Node {
     fake: Fake,
     gpus: Arc<Gpus>,
-    runs: TempDir,
+    runs: Arc<TempDir>,
     _stop: DropGuard,
 }
 
@@ -36,12 +36,17 @@ impl Node {
     }
 
     fn with(fake: Fake, check: Option<GpuCheck>) -> Self {
-        let runs = tempfile::tempdir().unwrap();
+        Self::at(Arc::new(tempfile::tempdir().unwrap()), fake, check)
+    }
+
+    fn at(runs: Arc<TempDir>, fake: Fake, check: Option<GpuCheck>) -> Self {
         let config = GpuConfig {
             node: NodeName::new("n1"),
             library: None,
             sysfs: Sysfs::at("/nonexistent"),
             runs: runs.path().to_owned(),
+            memory: runs.path().join("memory"),
+            boot_id: "boot".into(),
             check,
         };
         let loader = Box::new(fake.clone());
@@ -220,6 +225,55 @@ async fn a_gpu_that_falls_off_the_bus_stays_in_the_record() {
     assert_eq!(in_time(again.failure()).await.uuid, "GPU-3");
     node.fake.change(|script| script.lost.clear());
     node.until_well().await;
+}
+
+#[tokio::test]
+async fn the_next_daemon_misses_what_the_last_one_lost() {
+    let node = Node::new(Fake::new(machine(3)));
+    let before = node.gpus.view().borrow().clone();
+    node.fake
+        .change(|script| script.lost = vec!["GPU-1".into()]);
+    node.until_code(1, "GpuFellOffBus").await;
+    let next = Node::at(Arc::clone(&node.runs), node.fake.clone(), None);
+    let view = next.gpus.view().borrow().clone();
+    assert_eq!(codes(&view, 1), ["GpuFellOffBus"]);
+    assert_eq!((view.gpus.len(), view.distances), (3, before.distances));
+
+    // Also if there is no driver at all at first.
+    node.fake.change(|script| script.is_absent = true);
+    let next = Node::at(Arc::clone(&node.runs), node.fake.clone(), None);
+    let view = next.gpus.view().borrow().clone();
+    assert_eq!(
+        (view.gpus.len(), view.conditions[0].code.as_str()),
+        (3, "GpuDriverGone")
+    );
+}
+
+#[tokio::test]
+async fn contained_errors_of_a_divided_gpu_end_no_job_of_another_part() {
+    let mut reading = machine(2);
+    reading.devices[1].is_divided = true;
+    let instance = |number: u32| super::driver::InstanceReading {
+        uuid: format!("MIG-{number}"),
+        name: "H100 MIG 3g.40gb".into(),
+        gpu_instance: number,
+        compute_instance: 0,
+        memory_bytes: 40 << 30,
+    };
+    reading.devices[1].instances = vec![instance(0), instance(1)];
+    let node = Node::new(Fake::new(reading));
+    let whole = node.hold(&[0]);
+    let part = node.gpus.hold(JobUid::new("job"), vec!["MIG-1".into()]);
+    node.xid(1, 94);
+    node.until_code(1, "GpuXid").await;
+    assert!(part.failed.borrow().is_none());
+    node.xid(1, 95);
+    let failure = in_time(part.failure()).await;
+    assert_eq!((failure.uuid.as_str(), failure.xid), ("MIG-1", Some(95)));
+    let view = node.until(|view| !view.gpus[2].is_schedulable()).await;
+    assert!(!view.gpus[1].is_schedulable() && view.gpus[0].is_schedulable());
+    node.xid(0, 94);
+    assert_eq!(in_time(whole.failure()).await.xid, Some(94));
 }
 
 #[tokio::test]

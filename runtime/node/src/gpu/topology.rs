@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use lote_model::gpu::{Gpu, GpuDistance, GpuDriver, MigInstance};
+use serde::{Deserialize, Serialize};
 
 use super::driver::{Ancestor, DeviceReading, InstanceReading, MachineReading, Place};
 
 /// The GPUs of a node, and how each is found at the driver.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Inventory {
     pub(super) units: Vec<Unit>,
     /// In the order of the units.
@@ -18,7 +19,7 @@ pub(super) struct Inventory {
 }
 
 /// What a job can be given as one GPU.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Unit {
     /// Without its conditions.
     pub(super) gpu: Gpu,
@@ -26,7 +27,7 @@ pub(super) struct Unit {
 }
 
 /// A whole GPU, whether it is divided or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Device {
     pub(super) place: Place,
     pub(super) bus_id: String,
@@ -113,6 +114,27 @@ impl Inventory {
             .iter()
             .map(|device| &device.place)
             .chain(instances)
+    }
+
+    /// Without the GPUs at these places on the bus.
+    pub(super) fn forget(&mut self, is_forgotten: impl Fn(&str) -> bool) {
+        let gone = self
+            .devices
+            .extract_if(.., |device| is_forgotten(&device.bus_id));
+        let gone: Vec<Device> = gone.collect();
+        let is_gone = |unit: &Unit| {
+            let mut gone = gone.iter();
+            gone.any(|device| device.place.uuid() == unit.device_uuid())
+        };
+        let kept: Vec<bool> = self.units.iter().map(|unit| !is_gone(unit)).collect();
+        let mut rows = kept.iter().copied();
+        self.units.retain(|_| rows.next().unwrap_or(true));
+        let mut rows = kept.iter().copied();
+        self.distances.retain(|_| rows.next().unwrap_or(true));
+        for row in &mut self.distances {
+            let mut cells = kept.iter().copied();
+            row.retain(|_| cells.next().unwrap_or(true));
+        }
     }
 
     /// By device file, so that a GPU has its place in the list whether it answers or not.
@@ -417,6 +439,15 @@ pub(super) mod tests {
         let left = Inventory::new(&reading, &whole, |_| None);
         // Were the silent one taken for a switch, 0 and 2 would seem linked by it.
         assert_eq!(left, whole);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_no_gap() {
+        let mut found = inventory(&machine(4));
+        found.forget(|bus_id| bus_id == "00000000:1b:00.0");
+        let minors: Vec<u32> = found.units.iter().map(|unit| unit.gpu.minor).collect();
+        assert_eq!((minors, found.devices.len()), (vec![0, 2, 3], 3));
+        assert_eq!(shown(&found), ["X SYS SYS", "SYS X NODE", "SYS NODE X"]);
     }
 
     proptest! {

@@ -31,6 +31,9 @@ pub(super) struct Xid {
 /// The error of a GPU that is off the bus, which has a condition of its own.
 pub(super) const FELL_OFF_BUS: u64 = 79;
 
+/// The error of memory that only one program used.
+pub(super) const CONTAINED: u64 = 94;
+
 const LOOK_AT_JOB: &str = "look for the fault in the job's program first";
 const NOTHING: &str = "nothing needs to be done";
 const RESET: &str = "reset the GPU (nvidia-smi --gpu-reset) or restart the machine";
@@ -123,7 +126,7 @@ pub(super) const fn lookup(number: u64) -> Xid {
         FELL_OFF_BUS => broken("the GPU has fallen off the bus", RESTART),
         92 => note("many errors of the GPU's memory had to be corrected", WATCH),
         93 => note("the GPU's own store is written too often", WATCH),
-        94 => Xid {
+        CONTAINED => Xid {
             sentence: "memory of the GPU was damaged, and only what used it is affected",
             severity: Severity::Note,
             fails_job: true,
