@@ -3,9 +3,9 @@
 
 use lote_model::gpu::GpuDistance;
 
-/// How many partial sets a search looks at. Real machines have a few hundred at most; a strange one
-/// gets the best set found until then.
-const STEPS_MAX: usize = 20_000;
+/// How many partial sets a search looks at. Eight GPUs have no more than 512 whatever their
+/// topology; of many more that are not alike the best set found until then is taken.
+const STEPS_MAX: usize = 2_000;
 
 /// What the slowest way within a set of GPUs is, whatever the others are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,21 @@ fn length(distance: GpuDistance) -> u32 {
     }
 }
 
+/// What one way adds.
+fn way(distance: GpuDistance) -> Spread {
+    Spread {
+        tier: tier(distance),
+        sum: length(distance),
+    }
+}
+
+fn together(one: Spread, other: Spread) -> Spread {
+    Spread {
+        tier: one.tier.max(other.tier),
+        sum: one.sum + other.sum,
+    }
+}
+
 /// `count` of the `free` GPUs (indices into `distances`, ascending), or all if there are not so
 /// many. Without distances, the first ones.
 pub(crate) fn nearest(distances: &[Vec<GpuDistance>], free: &[usize], count: usize) -> Vec<usize> {
@@ -56,7 +71,7 @@ pub(crate) fn nearest(distances: &[Vec<GpuDistance>], free: &[usize], count: usi
         return free.iter().copied().take(count).collect();
     }
     let mut search = Search::new(distances, free, count);
-    search.go_on(0, Spread::default(), 0);
+    search.run();
     let chosen = search.best.map(|best| best.chosen).unwrap_or_default();
     chosen.into_iter().map(|index| free[index]).collect()
 }
@@ -113,6 +128,45 @@ impl<'d> Search<'d> {
         }
     }
 
+    fn run(&mut self) {
+        for seed in 0..self.kinds.len() {
+            if self.kinds[seed] == seed {
+                self.grow(seed);
+            }
+        }
+        self.go_on(0, Spread::default(), 0);
+    }
+
+    /// Judges the set that grows from one GPU by what is nearest to it: a good start, after which
+    /// most others need not be looked at.
+    fn grow(&mut self, seed: usize) {
+        let mut added = vec![Some(Spread::default()); self.rows.len()];
+        let (mut spread, mut rows, mut next) = (Spread::default(), 0, seed);
+        loop {
+            let more = added[next].take().unwrap_or_default();
+            spread = together(spread, more);
+            rows += self.rows[next];
+            self.chosen.push(next);
+            if self.chosen.len() == self.count {
+                break;
+            }
+            for (gpu, added) in added.iter_mut().enumerate() {
+                if let Some(added) = added {
+                    *added = together(*added, way(*self.distances[next][gpu]));
+                }
+            }
+            let left = added.iter().enumerate();
+            let left = left.filter_map(|(gpu, added)| Some((together(spread, (*added)?), gpu)));
+            let Some((_, nearest)) = left.min() else {
+                break;
+            };
+            next = nearest;
+        }
+        self.chosen.sort_unstable();
+        self.judge(spread, rows);
+        self.chosen.clear();
+    }
+
     /// Decides about the GPU `next` and all after it. `rows` is the sum of the rows of the chosen ones.
     fn go_on(&mut self, next: usize, spread: Spread, rows: u32) {
         if self.chosen.len() == self.count {
@@ -141,11 +195,8 @@ impl<'d> Search<'d> {
 
     fn with(&self, gpu: usize, spread: Spread) -> Spread {
         let row = &self.distances[gpu];
-        let ways = self.chosen.iter().map(|chosen| *row[*chosen]);
-        ways.fold(spread, |spread, way| Spread {
-            tier: spread.tier.max(tier(way)),
-            sum: spread.sum + length(way),
-        })
+        let ways = self.chosen.iter().map(|chosen| way(*row[*chosen]));
+        ways.fold(spread, together)
     }
 
     fn judge(&mut self, spread: Spread, rows: u32) {
