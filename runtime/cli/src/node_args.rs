@@ -11,10 +11,12 @@ use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
+pub use gpu::{GpuArgs, GpuSettings};
 pub use quotas::QuotaArgs;
 pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
+mod gpu;
 mod quotas;
 mod retention;
 mod store;
@@ -129,6 +131,9 @@ pub struct NodeArgs {
     /// Keys of storage accounts that old clients may ask for; in the file only.
     #[arg(skip)]
     pub storage_accounts: StorageAccounts,
+    /// What is done with the machine's GPUs.
+    #[command(flatten)]
+    pub gpu: GpuArgs,
     /// How much users may create.
     #[command(flatten)]
     pub quotas: QuotaArgs,
@@ -203,6 +208,8 @@ pub struct NodeSettings {
     pub audit_reads: bool,
     /// How jobs are kept apart.
     pub isolation: Isolation,
+    /// What is done with the machine's GPUs.
+    pub gpu: GpuSettings,
     /// How much users may create.
     pub quotas: Quotas,
     /// How long finished jobs stay.
@@ -355,6 +362,7 @@ impl NodeArgs {
             insecure_http: self.insecure_http || file.insecure_http,
             audit_reads: self.audit_reads || file.audit_reads,
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
+            gpu: self.gpu.resolve(file.gpu),
             quotas: self.quotas.resolve(file.quotas),
             retention,
             neighbours: !(self.no_neighbours || file.no_neighbours),

@@ -18,6 +18,8 @@ pub const JOB_TERMINATED: &str = "JobTerminated";
 pub const WALL_CLOCK_EXCEEDED: &str = "JobExceededMaxWallClockTime";
 /// The code of jobs that lost their nodes once too often.
 pub const NODE_LOST: &str = "NodeLost";
+/// The code of nodes whose GPUs are not fit for a job that they were to start.
+const GPU_CHECK_FAILED: &str = "GpuCheckFailed";
 /// The code of jobs whose cluster is gone.
 pub const CLUSTER_DELETED: &str = "ClusterDeleted";
 
@@ -123,57 +125,80 @@ pub(crate) fn verdict(job: &LiveJob, status: &JobStatus, parts: &[PartView<'_>])
         (Some(Ending::WallClockLimit), _) => Verdict::failed(None, wall_clock_exceeded(job)),
         (Some(Ending::PrimariesDone), _) => Verdict::Succeeded,
         (Some(Ending::Requeue { .. }) | None, None) if is_complete => Verdict::Succeeded,
-        (Some(Ending::Requeue { reason, cause }), _) => retry(job, *cause, reason),
+        (Some(Ending::Requeue { reason, cause }), _) => {
+            let error = loss.and_then(|loss| loss.error);
+            retry(job, *cause, reason, error)
+        }
         (Some(Ending::NodeFailed { exit_code, error }), _) => match loss {
             // When a node is lost, the processes on the others fail for want of their peer.
-            Some(reason) if error.code != CLUSTER_DELETED => lost(job, &reason),
+            Some(loss) if error.code != CLUSTER_DELETED => lost(job, loss),
             _ => Verdict::failed(*exit_code, error.clone()),
         },
         (None, Some((exit_code, error))) => match loss {
-            Some(reason) => lost(job, &reason),
+            Some(loss) => lost(job, loss),
             None => Verdict::failed(exit_code, error),
         },
         (None, None) => match loss {
-            Some(reason) => lost(job, &reason),
+            Some(loss) => lost(job, loss),
             None => retry(
                 job,
                 RequeueCause::NodeLost,
                 "its nodes stopped it without being told to",
+                None,
             ),
         },
     }
 }
 
 /// What becomes of a job that has lost a node.
-fn lost(job: &LiveJob, reason: &str) -> Verdict {
-    match node_lost(job, reason) {
+fn lost(job: &LiveJob, loss: Loss) -> Verdict {
+    match node_lost(job, &loss) {
         Some(error) if !job.is_unwanted() => Verdict::failed(None, error),
-        _ => retry(job, RequeueCause::NodeLost, reason),
+        _ => retry(job, RequeueCause::NodeLost, &loss.reason, loss.error),
     }
 }
 
 /// The error of a job that is to fail at the first loss of a node.
-pub(crate) fn node_lost(job: &LiveJob, reason: &str) -> Option<ErrorRecord> {
-    (job.record.properties.lote.on_node_loss == OnNodeLoss::Fail).then(|| {
-        let message =
-            format!("{reason}; the job fails with its node, because its lote.onNodeLoss is 'fail'");
-        ErrorRecord::new(NODE_LOST, message)
+///
+/// None where it had not started: a node that finds its GPUs unfit for it is as good as another
+/// choice of the leader.
+pub(crate) fn node_lost(job: &LiveJob, loss: &Loss) -> Option<ErrorRecord> {
+    let had_started = loss
+        .error
+        .as_ref()
+        .is_none_or(|error| error.code != GPU_CHECK_FAILED);
+    let fails = job.record.properties.lote.on_node_loss == OnNodeLoss::Fail && had_started;
+    fails.then(|| {
+        let message = format!(
+            "{}; the job fails with its node, because its lote.onNodeLoss is 'fail'",
+            loss.reason
+        );
+        named(loss.error.clone(), message)
     })
 }
 
-fn retry(job: &LiveJob, cause: RequeueCause, reason: &str) -> Verdict {
+/// The node's own error with this sentence, or one of the leader's.
+fn named(error: Option<ErrorRecord>, message: String) -> ErrorRecord {
+    match error {
+        Some(error) => ErrorRecord { message, ..error },
+        None => ErrorRecord::new(NODE_LOST, message),
+    }
+}
+
+fn retry(job: &LiveJob, cause: RequeueCause, reason: &str, error: Option<ErrorRecord>) -> Verdict {
     let attempts_max = job.record.properties.lote.attempts();
     if job.is_unwanted() {
         return Verdict::failed(None, terminated());
     }
     if !cause.counts() || job.counted_attempts() < attempts_max {
-        return Verdict::Requeued(ErrorRecord::new(cause.code(), reason));
+        let plain = || ErrorRecord::new(cause.code(), reason);
+        return Verdict::Requeued(error.unwrap_or_else(plain));
     }
     let message = format!(
         "{reason}; the job was started {} times, and may not be started again",
         job.counted_attempts()
     );
-    Verdict::failed(None, ErrorRecord::new(NODE_LOST, message))
+    Verdict::failed(None, named(error, message))
 }
 
 fn wall_clock_exceeded(job: &LiveJob) -> ErrorRecord {
@@ -199,14 +224,27 @@ pub(crate) fn first_failure(parts: &[PartView<'_>]) -> Option<(Option<i32>, Erro
 }
 
 /// Why a node's part came to no end of its own.
-pub(crate) fn first_loss(parts: &[PartView<'_>]) -> Option<String> {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Loss {
+    /// In a sentence.
+    pub(crate) reason: String,
+    /// What the node calls it, if it is more than the loss of a node.
+    pub(crate) error: Option<ErrorRecord>,
+}
+
+/// The first loss of a part.
+pub(crate) fn first_loss(parts: &[PartView<'_>]) -> Option<Loss> {
     parts
         .iter()
         .find_map(|part| match (&part.lost, part.outcome()) {
-            (Some(reason), _) => Some(reason.clone()),
-            (None, Some(Outcome::Lost { reason })) => {
-                Some(format!("node '{}': {reason}", part.node))
-            }
+            (Some(reason), _) => Some(Loss {
+                reason: reason.clone(),
+                error: None,
+            }),
+            (None, Some(Outcome::Lost { reason, error })) => Some(Loss {
+                reason: format!("node '{}': {reason}", part.node),
+                error: error.clone(),
+            }),
             _ => None,
         })
 }

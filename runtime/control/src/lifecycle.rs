@@ -247,14 +247,14 @@ fn ending(
     if let Some((exit_code, error)) = conclusion::first_failure(parts) {
         return Some(Ending::NodeFailed { exit_code, error });
     }
-    if let Some(reason) = conclusion::first_loss(parts) {
-        return Some(match conclusion::node_lost(job, &reason) {
+    if let Some(loss) = conclusion::first_loss(parts) {
+        return Some(match conclusion::node_lost(job, &loss) {
             Some(error) => Ending::NodeFailed {
                 exit_code: None,
                 error,
             },
             None => Ending::Requeue {
-                reason,
+                reason: loss.reason,
                 cause: RequeueCause::NodeLost,
             },
         });

@@ -75,9 +75,14 @@ pub enum Outcome {
     },
     /// It was stopped because the leader said so.
     Stopped,
-    /// Its processes are gone without an exit status: the machine was restarted.
+    /// It could not go on, and not for a reason of its own: the machine was restarted, or a GPU
+    /// failed.
     Lost {
         /// What is known, in a sentence.
         reason: String,
+        /// What it is called, if it is more than the loss of a node: the error of the job if it
+        /// is not started again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorRecord>,
     },
 }

@@ -32,6 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-plugin-hostile", &["lote-plugin-sdk"]),
     ("lote-tests", &[]),
     ("lote-test-hosts", &["lote-tests"]),
+    ("lote-nvml-sim", &[]),
     ("xtask", &[]),
 ];
 
@@ -56,6 +57,14 @@ const OWNED: &[(&str, &[&str])] = &[
     ("lote-store", &["redb", "etcd-client", "tonic"]),
     ("lote-vault", &["chacha20poly1305"]),
     ("lote-plugin-sdk", &["wit-bindgen"]),
+    // The types of the C interface that it has.
+    ("lote-nvml-sim", &["nvml-wrapper-sys"]),
+];
+
+/// What tests may use of those.
+const OWNED_BUT_TESTED: &[(&str, &[&str])] = &[
+    // It is loaded there as the daemon loads it.
+    ("lote-nvml-sim", &["nvml-wrapper"]),
 ];
 
 /// Features that only one of ours may ask for: system calls that change what a
@@ -111,12 +120,13 @@ fn edges(packages: &[Package]) -> Vec<String> {
 
 fn owners(packages: &[Package]) -> Vec<String> {
     findings(packages, |package, dependency| {
-        OWNED
+        let name = dependency.name.as_str();
+        let tested = entry(OWNED_BUT_TESTED, &package.name).unwrap_or_default();
+        let is_of_another = OWNED
             .iter()
-            .any(|(owner, owned)| {
-                *owner != package.name && owned.contains(&dependency.name.as_str())
-            })
-            .then(|| uses(package, &dependency.name))
+            .any(|(owner, owned)| *owner != package.name && owned.contains(&name));
+        let in_tests = dependency.for_tests && tested.contains(&name);
+        (is_of_another && !in_tests).then(|| uses(package, name))
     })
 }
 
@@ -212,6 +222,7 @@ mod tests {
                 vec![dependency("redb"), for_tests("lote-store")],
             ),
             package("lote-plugin-host", vec![for_tests("lote-plugin-pytorch")]),
+            package("lote-nvml-sim", vec![for_tests("nvml-wrapper")]),
             package(
                 "lote-model",
                 vec![dependency("serde"), for_tests("proptest")],
@@ -234,6 +245,8 @@ mod tests {
             package("lote-cli", vec![dependency("wasmtime")]),
             package("lote-node", vec![dependency("axum")]),
             package("lote-tests", vec![for_tests("redb")]),
+            package("lote-nvml-sim", vec![dependency("nvml-wrapper")]),
+            package("lote-tests", vec![for_tests("nvml-wrapper")]),
             package("lote-api", vec![nix]),
             package("lote-model", vec![dependency("tokio")]),
             package("lote-newcomer", vec![]),

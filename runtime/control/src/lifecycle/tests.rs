@@ -42,6 +42,7 @@ fn failed(exit_code: i32, message: &str) -> Outcome {
 fn lost() -> Outcome {
     Outcome::Lost {
         reason: "the machine was restarted".into(),
+        error: None,
     }
 }
 
@@ -176,6 +177,49 @@ fn a_lost_attempt_is_repeated_until_there_are_no_more() {
     }
     assert_failed(&world.status(&uid).unwrap(), "NodeLost", None);
     assert_nothing_left(&world);
+}
+
+fn gpu_lost(code: &str) -> Outcome {
+    Outcome::Lost {
+        reason: "GPU GPU-1 is ill".into(),
+        error: Some(ErrorRecord::new(code, "GPU GPU-1 is ill").with("gpu", "GPU-1")),
+    }
+}
+
+#[test]
+fn a_job_that_lost_a_gpu_is_repeated_and_its_error_names_the_gpu() {
+    let mut world = world(1);
+    let uid = started(&mut world, 1);
+    for attempt in 1..=3 {
+        let status = world.status(&uid).unwrap();
+        assert_eq!(status.attempt, attempt);
+        world.end(&uid, "n1", gpu_lost("GpuFailed"));
+        world.settle();
+    }
+    let status = world.status(&uid).unwrap();
+    assert_failed(&status, "GpuFailed", None);
+    assert_eq!(status.errors[0].details[0].value, "GPU-1");
+    assert!(
+        status.errors[0]
+            .message
+            .contains("may not be started again")
+    );
+}
+
+#[test]
+fn a_job_that_fails_with_its_node_fails_with_its_gpu_but_not_with_one_it_never_used() {
+    let mut world = world(1);
+    let uid = world.submit(job("j").failing_on_loss());
+    world.settle();
+    world.end(&uid, "n1", gpu_lost("GpuCheckFailed"));
+    world.settle();
+    let status = world.status(&uid).unwrap();
+    assert_eq!((status.state, status.attempt), (Running, 2));
+    world.end(&uid, "n1", gpu_lost("GpuFailed"));
+    world.settle();
+    let status = world.status(&uid).unwrap();
+    assert_failed(&status, "GpuFailed", None);
+    assert!(status.errors[0].message.contains("onNodeLoss"));
 }
 
 #[test]

@@ -229,6 +229,7 @@ impl Simulation {
                 0 => ended(failed()),
                 1 => ended(Outcome::Lost {
                     reason: "the machine was restarted".into(),
+                    error: None,
                 }),
                 2 => Some(ReportPhase::PrimariesDone { exit_code: 0 }),
                 _ => ended(Outcome::Completed),

@@ -168,6 +168,7 @@ impl Machine {
         for run in self.runs.values_mut().filter(|run| run.is_active()) {
             run.state = RunState::Ended(Outcome::Lost {
                 reason: reason.into(),
+                error: None,
             });
         }
         self.announce_ends(0);
@@ -199,6 +200,7 @@ impl Machine {
                     (false, true) => RunState::Preparing(now + delay),
                     (false, false) => RunState::Ended(Outcome::Lost {
                         reason: "the machine was restarted".into(),
+                        error: None,
                     }),
                 },
                 allocation: allocation.clone(),

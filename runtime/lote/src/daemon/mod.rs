@@ -49,7 +49,7 @@ use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::membership::Membership;
 use lote_model::problem::explain;
-use lote_node::agent::{Agent, AgentError, FencingConfig, Isolation, NodeConfig};
+use lote_node::agent::{Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
 use lote_store::Store;
@@ -359,6 +359,10 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
         size: settings.size.clone(),
         data_directory: settings.data_dir.clone(),
         nvml_library: settings.nvml_library.clone(),
+        gpu_check: settings.gpu.check.then(|| GpuCheck {
+            command: settings.gpu.check_command.clone(),
+        }),
+        sysfs_root: settings.gpu.sysfs_root.clone(),
         isolation: match settings.isolation {
             node_args::Isolation::Auto => Isolation::Full,
             node_args::Isolation::None => Isolation::None,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::process_spec::run_name;
 use super::{Node, task};
+use crate::gpu::GpuHold;
 
 /// Pause after a failed call of the store.
 const RETRY: Duration = Duration::from_millis(500);
@@ -186,6 +187,7 @@ async fn list_and_watch(node: &Arc<Node>) -> Result<(), StoreError> {
     for item in &listing.items {
         put(node, item);
     }
+    node.gpus.allocations_are_known();
     let watch = node.store.watch(&prefix, listing.revision + 1).await?;
     follow_watch(node, watch).await
 }
@@ -247,9 +249,13 @@ fn put(node: &Arc<Node>, item: &Versioned) {
         progress: progress.clone(),
     };
     known.tasks.insert(allocation.uid.clone(), entry);
+    // At once, so that nobody takes the job's processes on them for strangers.
+    let gpus = allocation.grant.gpus.iter().map(|gpu| gpu.uuid.clone());
+    let gpus = node.gpus.hold(allocation.uid.clone(), gpus.collect());
     tokio::spawn(run(
         Arc::clone(node),
         allocation,
+        gpus,
         receiver,
         progress,
         previous,
@@ -259,6 +265,7 @@ fn put(node: &Arc<Node>, item: &Versioned) {
 async fn run(
     node: Arc<Node>,
     allocation: Allocation,
+    gpus: GpuHold,
     directive: watch::Receiver<Directive>,
     progress: Progress,
     previous: Option<Progress>,
@@ -267,7 +274,14 @@ async fn run(
     if let Some(previous) = previous {
         previous.finished.cancelled().await;
     }
-    task::run(node, allocation, directive, progress.processes_gone.clone()).await;
+    task::run(
+        node,
+        allocation,
+        gpus,
+        directive,
+        progress.processes_gone.clone(),
+    )
+    .await;
 }
 
 fn delete(node: &Node, key: &str) {

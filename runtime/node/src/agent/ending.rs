@@ -5,6 +5,7 @@ use lote_model::quantity::format_bytes;
 use lote_model::report::Outcome;
 
 use crate::cgroup::CgroupUsage;
+use crate::gpu::GpuFailure;
 use crate::launch::Outcome as ProcessOutcome;
 use crate::launch::{ExitCause, LostReason, SetupStep};
 
@@ -53,6 +54,24 @@ impl LimitsHit {
     }
 }
 
+/// The outcome of a node where a GPU failed, or is not fit for the job.
+pub(super) fn gpu_failed(node: &str, failure: &GpuFailure) -> Outcome {
+    let bus_id = failure.bus_id.as_deref().unwrap_or("unknown");
+    let GpuFailure { uuid, sentence, .. } = failure;
+    let message = format!("GPU {uuid} (bus id {bus_id}) of node {node}: {sentence}");
+    let mut error = ErrorRecord::new(failure.code, &message)
+        .with("node", node)
+        .with("gpu", uuid)
+        .with("busId", bus_id);
+    if let Some(xid) = failure.xid {
+        error = error.with("xid", xid.to_string());
+    }
+    Outcome::Lost {
+        reason: message,
+        error: Some(error),
+    }
+}
+
 /// What a process's end amounts to: nothing wrong, or a cause.
 pub(super) fn cause_of_failure(outcome: &ProcessOutcome) -> Option<FailureCause> {
     match outcome {
@@ -74,6 +93,7 @@ impl Failure {
         if let FailureCause::Lost(reason) = self.cause {
             return Outcome::Lost {
                 reason: format!("on node {node}: {reason}"),
+                error: None,
             };
         }
         Outcome::Failed {
@@ -242,6 +262,6 @@ mod tests {
     fn a_restarted_machine_is_a_loss_and_no_failure() {
         let outcome = failure(process(), FailureCause::Lost(LostReason::MachineRestarted))
             .outcome("n1", LimitsHit::default());
-        assert!(matches!(outcome, Outcome::Lost { reason } if reason.contains("n1")));
+        assert!(matches!(outcome, Outcome::Lost { reason, .. } if reason.contains("n1")));
     }
 }

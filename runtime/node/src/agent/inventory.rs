@@ -1,15 +1,12 @@
 //! What this machine is: processors, memory, GPUs, means of isolation.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use lote_model::gpu::Gpu;
 use lote_model::node::{Capability, Condition, NodeRecord};
-use nvml_wrapper::Nvml;
-use nvml_wrapper::error::NvmlError;
 
 use super::{Isolation, NodeConfig};
 use crate::cgroup::CgroupLayout;
+use crate::gpu::{Sysfs, View};
 
 /// Ports leased to jobs: below the range that the kernel hands out by itself
 /// (32768 and up), above the well-known services.
@@ -23,15 +20,18 @@ const SYSTEM_MEMORY_BYTES_MAX: u64 = 4 << 30;
 /// The size label of a machine without GPUs.
 const CPU_SIZE: &str = "cpu";
 
-/// Looks at the machine and describes it.
-pub(super) fn describe(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> NodeRecord {
+/// Looks at the machine and describes it. Its size stays, whatever becomes of its GPUs.
+pub(super) fn describe(
+    config: &NodeConfig,
+    cgroups: Option<&CgroupLayout>,
+    gpus: &View,
+) -> NodeRecord {
     let now = Timestamp::now();
-    let (gpus, nvml) = gpus(config.nvml_library.as_deref());
-    let size = config.size.clone().unwrap_or_else(|| derived_size(&gpus));
+    let size = config.size.clone();
+    let size = size.unwrap_or_else(|| derived_size(&gpus.gpus));
     let work = config.data_directory.join("work");
-    let mut isolation = isolation(config, cgroups);
-    isolation.push(nvml);
-    NodeRecord {
+    let memory_bytes = job_memory(&read("/proc/meminfo"));
+    let record = NodeRecord {
         name: config.name.clone(),
         address: config.address.clone(),
         ssh_port: config.ssh_port,
@@ -40,21 +40,46 @@ pub(super) fn describe(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> N
         labels: config.labels.clone(),
         size,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: read("/proc/sys/kernel/random/boot_id"),
+        boot_id: boot_id(),
         cpu_cores: std::thread::available_parallelism()
             .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
-        memory_bytes: job_memory(&read("/proc/meminfo")),
-        gpus,
+        memory_bytes,
+        gpus: Vec::new(),
         gpu_distances: Vec::new(),
         gpu_driver: None,
-        numa_nodes: Vec::new(),
+        numa_nodes: Sysfs::at(&config.sysfs_root).numa_nodes(memory_bytes),
         ports_first: PORTS_FIRST,
         ports_count: PORTS_COUNT,
         work_directory: work.to_string_lossy().into_owned(),
-        isolation,
+        isolation: isolation(config, cgroups),
         conditions: conditions(config, cgroups, now),
         started_at: now,
-    }
+    };
+    with_gpus(&record, gpus)
+}
+
+/// The record as it is with these GPUs. `record` may have others.
+pub(super) fn with_gpus(record: &NodeRecord, gpus: &View) -> NodeRecord {
+    let mut record = record.clone();
+    record
+        .isolation
+        .retain(|known| known.name != gpus.capability.name);
+    record.isolation.push(gpus.capability.clone());
+    record.conditions.retain(|known| !is_of_gpus(known));
+    record.conditions.extend(gpus.conditions.iter().cloned());
+    record.gpus.clone_from(&gpus.gpus);
+    record.gpu_distances.clone_from(&gpus.distances);
+    record.gpu_driver.clone_from(&gpus.driver);
+    record
+}
+
+fn is_of_gpus(condition: &Condition) -> bool {
+    condition.code.starts_with("Gpu")
+}
+
+/// Changes whenever the machine is started.
+pub(super) fn boot_id() -> String {
+    read("/proc/sys/kernel/random/boot_id")
 }
 
 /// Open files per process: the usual hard limit of a service under systemd, or
@@ -86,7 +111,7 @@ fn job_memory(meminfo: &str) -> u64 {
 }
 
 /// `gpu8-h100` for eight GPUs of one model; the last word of NVML's name that
-/// has a digit tells models apart.
+/// has a digit tells models apart. `gpu7-h100-1g.10gb` for instances.
 fn derived_size(gpus: &[Gpu]) -> String {
     let Some(first) = gpus.first() else {
         return CPU_SIZE.to_owned();
@@ -95,48 +120,14 @@ fn derived_size(gpus: &[Gpu]) -> String {
         word.chars().any(|c| c.is_ascii_digit()) && word.chars().any(char::is_alphabetic)
     });
     let model = word.unwrap_or(&first.model).to_ascii_lowercase();
-    format!("gpu{}-{model}", gpus.len())
-}
-
-/// The GPUs, and how they were found. A machine without NVML is a CPU node.
-fn gpus(library: Option<&Path>) -> (Vec<Gpu>, Capability) {
-    let (gpus, in_force, note) = match query_gpus(library) {
-        Ok((gpus, driver)) => {
-            let note = format!("driver {driver}, {} GPUs", gpus.len());
-            (gpus, true, note)
-        }
-        Err(error) => (Vec::new(), false, format!("no GPUs: {error}")),
+    let profile = |gpu: &Gpu| gpu.mig.as_ref().map(|mig| mig.profile.clone());
+    let is_alike = gpus.iter().all(|gpu| profile(gpu) == profile(first));
+    let kind = match profile(first) {
+        _ if !is_alike => "-mixed".to_owned(),
+        Some(profile) => format!("-{profile}"),
+        None => String::new(),
     };
-    (
-        gpus,
-        Capability {
-            name: "NVML".into(),
-            in_force,
-            note,
-        },
-    )
-}
-
-fn query_gpus(library: Option<&Path>) -> Result<(Vec<Gpu>, String), NvmlError> {
-    let mut builder = Nvml::builder();
-    if let Some(library) = library {
-        builder.lib_path(library.as_os_str());
-    }
-    let nvml = builder.init()?;
-    let driver = nvml.sys_driver_version()?;
-    let gpus = (0..nvml.device_count()?)
-        .map(|index| {
-            let device = nvml.device_by_index(index)?;
-            Ok(Gpu {
-                uuid: device.uuid()?,
-                model: device.name()?,
-                minor: device.minor_number()?,
-                memory_mib: device.memory_info()?.total >> 20,
-                ..Gpu::default()
-            })
-        })
-        .collect::<Result<_, NvmlError>>()?;
-    Ok((gpus, driver))
+    format!("gpu{}-{model}{kind}", gpus.len())
 }
 
 fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {
@@ -234,5 +225,16 @@ mod tests {
         assert_eq!(derived_size(&gpus("NVIDIA H100 80GB HBM3", 8)), "gpu8-h100");
         assert_eq!(derived_size(&gpus("Tesla V100-SXM2-16GB", 1)), "gpu1-v100");
         assert_eq!(derived_size(&gpus("NVIDIA A100-SXM4-40GB", 4)), "gpu4-a100");
+        let mut parts = gpus("NVIDIA H100 80GB HBM3", 3);
+        for part in &mut parts[..2] {
+            part.mig = Some(lote_model::gpu::MigInstance {
+                parent: "u".into(),
+                gpu_instance: 1,
+                compute_instance: 0,
+                profile: "3g.40gb".into(),
+            });
+        }
+        assert_eq!(derived_size(&parts[..2]), "gpu2-h100-3g.40gb");
+        assert_eq!(derived_size(&parts), "gpu3-h100-mixed");
     }
 }

@@ -42,17 +42,23 @@ use lote_model::id::NodeName;
 use lote_model::node::NodeRecord;
 use lote_store::Store;
 use lote_vault::SealingKey;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::gpu::{GpuCheck, Telemetry};
 pub use fence::FencingConfig;
 
 use allocations::Tasks;
 use fence::Fence;
+use registration::KnownRecord;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
+use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+
+/// The directory of run records, in the data directory.
+const RUNS: &str = "run";
 
 /// How jobs are kept apart on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +85,10 @@ pub struct NodeConfig {
     pub data_directory: PathBuf,
     /// Where the NVML library is, if not where the system looks.
     pub nvml_library: Option<PathBuf>,
+    /// What is looked at on its GPUs before a job, if anything is.
+    pub gpu_check: Option<GpuCheck>,
+    /// `/sys`, or what stands in for it.
+    pub sysfs_root: PathBuf,
     /// How jobs are kept apart.
     pub isolation: Isolation,
     /// Opens the secrets of jobs; without it jobs with secrets fail.
@@ -111,6 +121,9 @@ pub enum AgentError {
     /// The control groups of this machine cannot be used.
     #[error("the control groups of this machine cannot be used; --isolation none does without")]
     Cgroups(#[from] CgroupError),
+    /// The thread that talks to the driver of the GPUs cannot be started.
+    #[error("cannot start a thread for the GPUs")]
+    Gpus(#[source] std::io::Error),
     /// The process that starts processes cannot be started.
     #[error(transparent)]
     Launcher(#[from] LaunchError),
@@ -126,7 +139,11 @@ pub struct Agent {
 /// What every task of the node needs.
 pub(crate) struct Node {
     config: NodeConfig,
+    /// As the daemon found the machine when it started.
     record: NodeRecord,
+    /// The record as it is in the store, once it is there.
+    known: Mutex<Option<KnownRecord>>,
+    gpus: Arc<Gpus>,
     store: Arc<dyn Store>,
     launcher: Launcher,
     /// `None` without isolation.
@@ -146,6 +163,11 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
+    /// The record as it is now.
+    fn current_record(&self) -> NodeRecord {
+        inventory::with_gpus(&self.record, &self.gpus.view().borrow())
+    }
+
     /// Whom a job runs as here: the workspace's user, or nobody else.
     fn identity(&self, unix_id: lote_model::id::UnixId) -> Option<Identity> {
         (self.config.isolation == Isolation::Full).then_some(Identity {
@@ -156,7 +178,7 @@ impl Node {
 
     /// Run records: readable by the daemon alone.
     fn run_directory(&self) -> PathBuf {
-        self.config.data_directory.join("run")
+        self.config.data_directory.join(RUNS)
     }
 
     /// What the programs in a job find in `/etc/passwd` and `/etc/group`.
@@ -178,13 +200,16 @@ impl Agent {
             Isolation::Full if nix::unistd::geteuid().is_root() => Some(prepared_cgroups()?),
             _ => None,
         };
-        let record = inventory::describe(&config, cgroups.as_ref());
+        let gpus = Gpus::start(gpu_config(&config)).map_err(AgentError::Gpus)?;
+        let record = inventory::describe(&config, cgroups.as_ref(), &gpus.view().borrow());
         let launcher = Launcher::start(spawner)?;
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let node = Arc::new(Node {
             open_files_max: inventory::open_files_max(),
             config,
             record,
+            known: Mutex::default(),
+            gpus,
             store,
             launcher,
             cgroups,
@@ -202,7 +227,12 @@ impl Agent {
         self.registered.subscribe()
     }
 
-    /// The node's record as it registers.
+    /// What the GPUs and the jobs of this node do, for as long as the daemon runs.
+    pub fn telemetry(&self) -> Telemetry {
+        self.node.gpus.telemetry()
+    }
+
+    /// The node's record as the daemon starts with it.
     pub fn record(&self) -> &NodeRecord {
         &self.node.record
     }
@@ -214,7 +244,21 @@ impl Agent {
         let node = self.node;
         let heartbeat = registration::stay_alive(Arc::clone(&node), self.registered, stop.clone());
         let work = allocations::follow(Arc::clone(&node), is_registered, stop.clone());
-        tokio::join!(heartbeat, node.fence.keep(stop), work);
+        let record = registration::keep_record(Arc::clone(&node), stop.clone());
+        let gpus = gpu::monitor(Arc::clone(&node.gpus), stop.clone());
+        tokio::join!(heartbeat, node.fence.keep(stop), work, record, gpus);
+    }
+}
+
+fn gpu_config(config: &NodeConfig) -> GpuConfig {
+    GpuConfig {
+        node: config.name.clone(),
+        library: config.nvml_library.clone(),
+        sysfs: Sysfs::at(&config.sysfs_root),
+        runs: config.data_directory.join(RUNS),
+        memory: config.data_directory.join("gpus.json"),
+        boot_id: inventory::boot_id(),
+        check: config.gpu_check.clone(),
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use lote_model::fencing::LEASE;
 use lote_model::key;
+use lote_model::node::NodeRecord;
 use lote_model::problem::explain;
-use lote_store::{LeaseId, ListRequest, StoreError, Transaction, Write};
+use lote_store::{Commit, LeaseId, ListRequest, Revision, StoreError, Transaction, Write};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +30,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// write, and the pause until the next together take less time than a lease has.
 const CALL_MAX: Duration = Duration::from_secs(4);
 
+/// Pause after the record was written.
+const RECORD_PAUSE: Duration = Duration::from_millis(500);
+
 /// Why this node is not known to live.
 #[derive(Debug, thiserror::Error)]
-enum RegistrationError {
+pub(super) enum RegistrationError {
     #[error("the store failed")]
     Store(#[from] StoreError),
     #[error("the store did not answer within {} s", CALL_MAX.as_secs())]
@@ -118,17 +122,68 @@ async fn end_what_is_not_ours(
     Ok(())
 }
 
+/// The record of this node as it is in the store.
+#[derive(Debug)]
+pub(super) struct KnownRecord {
+    record: NodeRecord,
+    revision: Revision,
+}
+
 /// Writes the record of this node and a sign of life, in one step.
 async fn register(node: &Node) -> Result<LeaseId, RegistrationError> {
     let lease = in_time(node.store.grant_lease(LEASE)).await?;
+    let mut known = node.known.lock().await;
+    let record = node.current_record();
     let transaction = Transaction::new()
-        .put(
-            key::node(&node.config.name),
-            serde_json::to_vec(&node.record)?,
-        )
+        .put(key::node(&node.config.name), serde_json::to_vec(&record)?)
         .write(alive(node, lease));
-    in_time(node.store.commit(transaction)).await?;
+    let revision = in_time(node.store.commit(transaction)).await?.revision();
+    *known = Some(KnownRecord { record, revision });
     Ok(lease)
+}
+
+/// Writes the record again whenever its GPUs have changed, until `stop` is cancelled.
+pub(super) async fn keep_record(node: Arc<Node>, stop: CancellationToken) {
+    let mut view = node.gpus.view();
+    let follow = async {
+        while view.changed().await.is_ok() {
+            while let Err(error) = publish(&node).await {
+                tracing::warn!(
+                    error = explain(&error),
+                    "cannot say what has become of the GPUs; trying again"
+                );
+                tokio::time::sleep(RETRY).await;
+            }
+            // What comes and goes is not written each time.
+            tokio::time::sleep(RECORD_PAUSE).await;
+        }
+        // Nothing changes any more.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = follow => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Writes the record if it has changed since it was written last. Before the first registration,
+/// which writes it, this does nothing.
+pub(super) async fn publish(node: &Node) -> Result<(), RegistrationError> {
+    let mut known = node.known.lock().await;
+    let record = node.current_record();
+    let Some(last) = known.as_mut().filter(|last| last.record != record) else {
+        return Ok(());
+    };
+    let name = &node.config.name;
+    let transaction = Transaction::new()
+        .require_revision(key::node(name), last.revision)
+        .put(key::node(name), serde_json::to_vec(&record)?);
+    match in_time(node.store.commit(transaction)).await? {
+        Commit::Applied { revision } => *last = KnownRecord { record, revision },
+        // Somebody has removed the node. It is written when it registers again.
+        Commit::Conflict { .. } => *known = None,
+    }
+    Ok(())
 }
 
 async fn in_time<T>(

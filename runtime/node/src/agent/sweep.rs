@@ -16,6 +16,7 @@ use super::allocations::Listed;
 use super::preparation::remove_job_directory;
 use super::{Node, cgroup_record};
 use crate::cgroup::CgroupError;
+use crate::gpu::METERS_FILE;
 use crate::launch::{Attached, attach, tombstone};
 
 /// How long a process may take to die of SIGKILL before that is an error.
@@ -82,10 +83,10 @@ async fn end_processes(records: &Path) -> bool {
     all_ended
 }
 
-/// Not the note about the control group, and no draft that a crash left.
+/// Not the notes about the control group and the GPUs, and no draft that a crash left.
 fn is_record(name: &str) -> bool {
     const DRAFT: &str = ".new";
-    name != cgroup_record::FILE_NAME && !name.ends_with(DRAFT)
+    ![cgroup_record::FILE_NAME, METERS_FILE].contains(&name) && !name.ends_with(DRAFT)
 }
 
 async fn remove_cgroup(node: &Node, records: &Path, name: &str) -> Result<(), CgroupError> {

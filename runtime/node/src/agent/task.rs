@@ -33,8 +33,9 @@ use super::process_spec::{JobContext, attempt_name};
 use super::processes::Processes;
 use super::reporter::{Reporter, Withdrawn};
 use super::secrets::{self, JobSecrets};
-use super::{Node, cgroup_record};
+use super::{Node, cgroup_record, ending, registration};
 use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
+use crate::gpu::{GpuFailure, GpuHold};
 use crate::launch::{LostReason, Supervised};
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
@@ -55,6 +56,7 @@ const FINISH_STEP_MAX: Duration = Duration::from_mins(1);
 pub(super) async fn run(
     node: Arc<Node>,
     allocation: Allocation,
+    gpus: GpuHold,
     directive: watch::Receiver<Directive>,
     processes_gone: CancellationToken,
 ) {
@@ -96,6 +98,7 @@ pub(super) async fn run(
     };
     let mut task = Task {
         pass,
+        gpus: Arc::new(gpus),
         processes_gone,
         node,
         job: Arc::new(job),
@@ -193,6 +196,8 @@ struct Task {
     /// The right to run processes, as long as the node is not cut off.
     pass: Pass,
     processes_gone: CancellationToken,
+    /// Its GPUs, as long as the task lives.
+    gpus: Arc<GpuHold>,
     node: Arc<Node>,
     job: Arc<JobContext>,
     directive: watch::Receiver<Directive>,
@@ -214,6 +219,8 @@ struct RunningReport {
 enum Verdict {
     Completed,
     Failed(Failure),
+    /// A GPU of the job failed.
+    GpuFailed(GpuFailure),
     Stopped,
     /// The node was cut off.
     Fenced,
@@ -225,16 +232,23 @@ impl Task {
         if let Err(error) = self.set_up().await {
             return failed(error);
         }
+        let node = self.node.config.name.to_string();
+        self.begin_account().await;
+        if !self.job.has_started()
+            && let Err(failure) = self.gpus.check().await
+        {
+            return ending::gpu_failed(&node, &failure);
+        }
         let verdict = self.run_processes().await;
         match verdict {
             Verdict::Completed => Outcome::Completed,
             Verdict::Stopped => Outcome::Stopped,
             Verdict::Fenced => Outcome::Lost {
-                reason: format!("on node {}: {}", self.node.config.name, LostReason::Fenced),
+                reason: format!("on node {node}: {}", LostReason::Fenced),
+                error: None,
             },
-            Verdict::Failed(failure) => {
-                failure.outcome(self.node.config.name.as_str(), self.limits_hit())
-            }
+            Verdict::GpuFailed(failure) => ending::gpu_failed(&node, &failure),
+            Verdict::Failed(failure) => failure.outcome(&node, self.limits_hit()),
         }
     }
 
@@ -299,11 +313,12 @@ impl Task {
             biased;
             _ = stop.wait_for(|directive| is_stop(*directive)) => Verdict::Stopped,
             () = node.fence.closed(pass) => Verdict::Fenced,
-            verdict = self.run_to_the_end(&processes) => verdict,
+            verdict = self.run_with_gpus(&processes) => verdict,
         };
         let asked = Duration::from_secs(self.job.plan.grace_period.0);
         let grace = match &verdict {
             Verdict::Stopped | Verdict::Fenced => Some(asked),
+            Verdict::GpuFailed(_) => Some(SUPPORT_GRACE_MAX.min(asked)),
             _ if self.has_supporters() => Some(SUPPORT_GRACE_MAX.min(asked)),
             Verdict::Completed => {
                 self.all_ended = true;
@@ -331,6 +346,31 @@ impl Task {
             () = cut_off => {}
             _ = directive.wait_for(is_withdrawn) => {}
         }
+    }
+
+    /// To the end of the processes, or of a GPU.
+    async fn run_with_gpus(&mut self, processes: &Processes) -> Verdict {
+        let (gpus, records) = (Arc::clone(&self.gpus), self.job.records());
+        let verdict = tokio::select! {
+            biased;
+            failure = gpus.failure() => return Verdict::GpuFailed(failure),
+            never = gpus.keep(&records) => match never {},
+            verdict = self.run_to_the_end(processes) => verdict,
+        };
+        match verdict {
+            Verdict::Failed(failure) => match self.gpus.reason_of_failure().await {
+                Some(gpu) => Verdict::GpuFailed(gpu),
+                None => Verdict::Failed(failure),
+            },
+            verdict => verdict,
+        }
+    }
+
+    /// What the job uses is counted from here on.
+    async fn begin_account(&self) {
+        let groups = self.job.cgroup_procs.iter();
+        let groups = groups.filter_map(|procs| procs.parent().map(Path::to_path_buf));
+        self.gpus.begin(&self.job.records(), groups.collect()).await;
     }
 
     async fn run_to_the_end(&mut self, processes: &Processes) -> Verdict {
@@ -456,9 +496,24 @@ impl Task {
             self.kill_rest().await;
         }
         self.processes_gone.cancel();
-        let account = self.account(started_at);
+        let account = self.account(started_at).await;
         self.remove().await;
+        if self.gpus.has_gpus() {
+            self.gpus.settle().await;
+            self.tell_of_gpus().await;
+        }
         account
+    }
+
+    /// Whoever learns that the job is over may give its GPUs to the next: what is wrong with them
+    /// must be known by then.
+    async fn tell_of_gpus(&self) {
+        if let Err(error) = registration::publish(&self.node).await {
+            tracing::warn!(
+                error = explain(&error),
+                "cannot say what has become of the GPUs of a job"
+            );
+        }
     }
 
     /// The clean-up steps of the plan. Not for a job that another node may have already.
@@ -487,19 +542,21 @@ impl Task {
         }
     }
 
-    fn account(&self, started_at: Timestamp) -> Account {
+    async fn account(&self, started_at: Timestamp) -> Account {
         let usage = self.usage();
+        let gpus = self.gpus.account().await;
+        // An earlier daemon may have started it.
+        let started_at = self.gpus.since().unwrap_or(started_at);
         let seconds = (Timestamp::now() - started_at)
             .total(jiff::Unit::Second)
             .unwrap_or(0.0)
             .max(0.0);
-        #[expect(clippy::cast_precision_loss, reason = "a machine has few GPUs")]
-        let gpus = self.job.allocation.grant.gpus.len() as f64;
         Account {
             cpu_seconds: usage.cpu_seconds.unwrap_or(0.0),
             memory_peak_bytes: usage.memory_peak_bytes.unwrap_or(0),
             node_seconds: seconds,
-            gpu_seconds: seconds * gpus,
+            gpu_seconds: gpus.iter().map(|gpu| gpu.seconds).sum(),
+            gpus,
             ..Account::default()
         }
     }

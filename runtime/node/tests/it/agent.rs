@@ -55,7 +55,7 @@ fn on<F: Future<Output = ()>>(fencing: Option<FencingConfig>, test: impl FnOnce(
 }
 
 fn is_fenced(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Lost { reason } if reason.contains("cut off"))
+    matches!(outcome, Outcome::Lost { reason, .. } if reason.contains("cut off"))
 }
 
 fn cut_off() {

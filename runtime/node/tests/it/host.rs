@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase, GangMember, Grant, NodePlan};
 use lote_model::duration::Seconds;
 use lote_model::id::{JobUid, NodeName, UnixId};
 use lote_model::key;
 use lote_model::name::{GroupName, ResourceName};
+use lote_model::node::NodeRecord;
 use lote_model::path::{JobPath, WorkspacePath};
-use lote_model::plan::{Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
+use lote_model::plan::{AllocatedGpu, Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig};
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
@@ -27,6 +29,7 @@ pub struct Host {
     directory: TempDir,
     pub store: Arc<Switched>,
     fencing: Option<FencingConfig>,
+    nvml_library: Option<PathBuf>,
     user: UnixId,
 }
 
@@ -43,6 +46,7 @@ pub struct TestJob {
     pub attempt: u32,
     pub script: String,
     pub grace: Seconds,
+    pub gpus: Vec<AllocatedGpu>,
 }
 
 impl Host {
@@ -55,7 +59,16 @@ impl Host {
             directory,
             store: Arc::new(Switched::new(Arc::new(store))),
             fencing,
+            nvml_library: None,
             user: UnixId(new_user().uid),
+        }
+    }
+
+    /// A machine with the GPUs that this library tells of.
+    pub fn with_gpus(library: PathBuf) -> Self {
+        Self {
+            nvml_library: Some(library),
+            ..Self::new(None)
         }
     }
 
@@ -72,7 +85,9 @@ impl Host {
             ssh_port: 22,
             size: None,
             data_directory: self.directory.path().join("data"),
-            nvml_library: None,
+            nvml_library: self.nvml_library.clone(),
+            gpu_check: None,
+            sysfs_root: "/sys".into(),
             isolation: Isolation::Full,
             sealing_key: None,
             secrets_file: None,
@@ -98,6 +113,20 @@ impl Host {
         }
     }
 
+    /// The node's record, once it is as wanted.
+    pub async fn record(&self, mut is_wanted: impl FnMut(&NodeRecord) -> bool) -> NodeRecord {
+        let key = key::node(&name());
+        loop {
+            let record = get_json::<NodeRecord>(&*self.store.inner, &key)
+                .await
+                .unwrap();
+            match record.map(|record| record.value) {
+                Some(record) if is_wanted(&record) => return record,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    }
+
     /// Takes the node's sign of life away, as the end of its lease does.
     pub async fn not_alive(&self) {
         let transaction = Transaction::new().delete(key::alive(&name()));
@@ -115,7 +144,7 @@ impl Host {
             phase,
             grant: Grant {
                 exclusive: true,
-                gpus: vec![],
+                gpus: job.gpus.clone(),
                 cpu_millis: 1000,
                 numa_nodes: Vec::new(),
                 memory_bytes: None,
@@ -213,15 +242,20 @@ impl Host {
 
     /// Waits for the node's last report about an attempt.
     pub async fn end(&self, job: &TestJob) -> Outcome {
+        self.end_and_account(job).await.0
+    }
+
+    /// The same with what the job used.
+    pub async fn end_and_account(&self, job: &TestJob) -> (Outcome, Account) {
         let key = key::report(&job.uid, &name());
         loop {
             let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
             let report = report.map(|report| report.value);
             match report.filter(|report| report.attempt == job.attempt) {
                 Some(Report {
-                    phase: ReportPhase::Ended { outcome, .. },
+                    phase: ReportPhase::Ended { outcome, account },
                     ..
-                }) => return outcome,
+                }) => return (outcome, account),
                 _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
             }
         }
@@ -255,6 +289,7 @@ impl TestJob {
             attempt: 1,
             script: format!("cd $AZ_BATCHAI_STDOUTERR_DIR; echo $$ > pid; {script}"),
             grace: Seconds(30),
+            gpus: Vec::new(),
         }
     }
 

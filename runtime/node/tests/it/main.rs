@@ -12,6 +12,7 @@
 
 mod agent;
 mod cgroups;
+mod gpus;
 mod host;
 mod isolation;
 mod processes;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         isolation::TESTS,
         cgroups::TESTS,
         agent::TESTS,
+        gpus::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| {
         let run = test.run;
