@@ -221,7 +221,7 @@ async fn serve_until_stopped(
     let telemetry = Arc::new(DaemonTelemetry::default());
     let figures = telemetry.figures.clone();
     let mut api = api_config(&settings, &config, &member)?;
-    api.telemetry = TelemetrySource::new(telemetry);
+    api.telemetry = TelemetrySource::new(Arc::clone(&telemetry) as Arc<_>);
     let closed = door::check(&settings, &*store, &api).await?;
     let listener = listen(settings.listen).await?;
     let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
@@ -239,6 +239,7 @@ async fn serve_until_stopped(
     let stop = CancellationToken::new();
     let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner)?;
+    telemetry.node.set(agent.telemetry()).ok();
     announce(&settings, &agent, fingerprint);
     door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
