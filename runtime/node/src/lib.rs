@@ -3,6 +3,6 @@
 pub mod agent;
 pub mod cgroup;
 mod descriptor;
-mod gpu;
+pub mod gpu;
 pub mod isolation;
 pub mod launch;
