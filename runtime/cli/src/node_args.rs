@@ -11,10 +11,12 @@ use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
+pub use machine::{MachineArgs, MachineError, MachineSettings};
 pub use quotas::QuotaArgs;
 pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
+mod machine;
 mod quotas;
 mod retention;
 mod store;
@@ -135,6 +137,9 @@ pub struct NodeArgs {
     /// How long finished jobs stay.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What jobs get of the machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// `--store`.
@@ -207,6 +212,8 @@ pub struct NodeSettings {
     pub quotas: Quotas,
     /// How long finished jobs stay.
     pub retention: RetentionSettings,
+    /// What jobs get of the machine.
+    pub machine: MachineSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -279,6 +286,9 @@ pub enum NodeSettingsError {
     /// Finished jobs cannot be kept so long.
     #[error(transparent)]
     Retention(#[from] RetentionError),
+    /// Jobs cannot get this of the machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -357,6 +367,7 @@ impl NodeArgs {
             isolation: self.isolation.or(file.isolation).unwrap_or_default(),
             quotas: self.quotas.resolve(file.quotas),
             retention,
+            machine: self.machine.resolve(file.machine)?,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })

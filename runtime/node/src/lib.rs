@@ -3,5 +3,7 @@
 pub mod agent;
 pub mod cgroup;
 mod descriptor;
+pub mod devices;
 pub mod isolation;
 pub mod launch;
+mod numa;

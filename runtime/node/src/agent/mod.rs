@@ -51,8 +51,10 @@ use allocations::Tasks;
 use fence::Fence;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
+use crate::devices::DeviceConfig;
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+use crate::numa::Topology;
 
 /// How jobs are kept apart on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,19 @@ pub struct NodeConfig {
     pub fencing: Option<FencingConfig>,
     /// Where this daemon answers other daemons, `host:port`, if it does.
     pub peer_address: Option<String>,
+    /// Which device files jobs get.
+    pub devices: DeviceConfig,
+    /// What is kept free of jobs.
+    pub reserved: Reserved,
+}
+
+/// What of a machine is kept for the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory; `None` is a twentieth of it, at most 4 GiB.
+    pub memory_bytes: Option<u64>,
 }
 
 /// The node could not start its work.
@@ -111,6 +126,9 @@ pub enum AgentError {
     /// The control groups of this machine cannot be used.
     #[error("the control groups of this machine cannot be used; --isolation none does without")]
     Cgroups(#[from] CgroupError),
+    /// More is kept free of jobs than there is.
+    #[error("nothing is left for jobs; see --reserve-cpus and --reserve-memory")]
+    Reserved(#[from] inventory::NothingLeft),
     /// The process that starts processes cannot be started.
     #[error(transparent)]
     Launcher(#[from] LaunchError),
@@ -133,6 +151,8 @@ pub(crate) struct Node {
     cgroups: Option<CgroupLayout>,
     fence: Fence,
     tasks: Tasks,
+    /// Which processors and which memory are near each other.
+    topology: Topology,
     /// How many files a process of a job may open.
     open_files_max: u64,
 }
@@ -178,7 +198,8 @@ impl Agent {
             Isolation::Full if nix::unistd::geteuid().is_root() => Some(prepared_cgroups()?),
             _ => None,
         };
-        let record = inventory::describe(&config, cgroups.as_ref());
+        let topology = inventory::topology(config.reserved)?;
+        let record = inventory::describe(&config, cgroups.as_ref(), &topology)?;
         let launcher = Launcher::start(spawner)?;
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let node = Arc::new(Node {
@@ -190,6 +211,7 @@ impl Agent {
             cgroups,
             fence,
             tasks: Tasks::default(),
+            topology,
         });
         Ok(Self {
             node,
@@ -221,5 +243,5 @@ impl Agent {
 fn prepared_cgroups() -> Result<CgroupLayout, CgroupError> {
     let layout = CgroupLayout::detect(&crate::cgroup::LayoutSource::host()?)?;
     layout.prepare()?;
-    Ok(layout)
+    Ok(layout.with_device_filter())
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase, GangMember, Grant, NodePlan};
 use lote_model::duration::Seconds;
 use lote_model::id::{JobUid, NodeName, UnixId};
@@ -12,7 +13,8 @@ use lote_model::name::{GroupName, ResourceName};
 use lote_model::path::{JobPath, WorkspacePath};
 use lote_model::plan::{Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
 use lote_model::report::{Outcome, Report, ReportPhase};
-use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig};
+use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig, Reserved};
+use lote_node::devices::DeviceConfig;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -28,6 +30,12 @@ pub struct Host {
     pub store: Arc<Switched>,
     fencing: Option<FencingConfig>,
     user: UnixId,
+    /// Where its device files are.
+    pub devices: DeviceConfig,
+    /// What is kept free of jobs.
+    pub reserved: Reserved,
+    /// What jobs are granted.
+    pub grant: Grant,
 }
 
 /// A running daemon of a host. In a runtime of its own, so that its end is as sudden as that
@@ -56,6 +64,17 @@ impl Host {
             store: Arc::new(Switched::new(Arc::new(store))),
             fencing,
             user: UnixId(new_user().uid),
+            devices: DeviceConfig::default(),
+            reserved: Reserved::default(),
+            grant: Grant {
+                exclusive: true,
+                gpus: vec![],
+                cpu_millis: 1000,
+                numa_nodes: Vec::new(),
+                memory_bytes: None,
+                processes_max: None,
+                ports: vec![],
+            },
         }
     }
 
@@ -79,6 +98,8 @@ impl Host {
             labels: std::collections::BTreeMap::new(),
             fencing: self.fencing,
             peer_address: None,
+            devices: self.devices.clone(),
+            reserved: self.reserved,
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
@@ -113,15 +134,7 @@ impl Host {
             attempt: job.attempt,
             rank: 0,
             phase,
-            grant: Grant {
-                exclusive: true,
-                gpus: vec![],
-                cpu_millis: 1000,
-                numa_nodes: Vec::new(),
-                memory_bytes: None,
-                processes_max: None,
-                ports: vec![],
-            },
+            grant: self.grant.clone(),
             granted_at: jiff::Timestamp::now(),
             boot_id: boot_id.trim().into(),
         };
@@ -213,15 +226,20 @@ impl Host {
 
     /// Waits for the node's last report about an attempt.
     pub async fn end(&self, job: &TestJob) -> Outcome {
+        self.end_and_account(job).await.0
+    }
+
+    /// The same, with what the job used.
+    pub async fn end_and_account(&self, job: &TestJob) -> (Outcome, Account) {
         let key = key::report(&job.uid, &name());
         loop {
             let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
             let report = report.map(|report| report.value);
             match report.filter(|report| report.attempt == job.attempt) {
                 Some(Report {
-                    phase: ReportPhase::Ended { outcome, .. },
+                    phase: ReportPhase::Ended { outcome, account },
                     ..
-                }) => return outcome,
+                }) => return (outcome, account),
                 _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
             }
         }

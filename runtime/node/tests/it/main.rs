@@ -12,10 +12,12 @@
 
 mod agent;
 mod cgroups;
+mod devices;
 mod host;
 mod isolation;
 mod processes;
 mod records;
+mod shares;
 mod support;
 mod switched;
 
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         records::TESTS,
         isolation::TESTS,
         cgroups::TESTS,
+        devices::TESTS,
+        shares::TESTS,
         agent::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| {
