@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lote_model::id::NodeName;
-use lote_node::agent::{Agent, Isolation, NodeConfig};
+use lote_node::agent::{Agent, Isolation, NodeConfig, Reserved};
+use lote_node::devices::DeviceConfig;
 use lote_node::launch::{SPAWNER_SUBCOMMAND, SpawnerCommand, spawner_main};
 use lote_store::{EmbeddedOptions, EmbeddedStore};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -51,6 +52,8 @@ async fn measure(library: &str, seconds: u64) {
         nvml_library: Some(library.into()),
         gpu_check: None,
         sysfs_root: "/sys".into(),
+        devices: DeviceConfig::default(),
+        reserved: Reserved::default(),
         isolation: Isolation::None,
         sealing_key: None,
         secrets_file: None,

@@ -34,6 +34,20 @@ fn prepare_v1(hierarchy: &V1Hierarchy) -> Result<(), CgroupError> {
     if memory && read(&switch)?.is_some_and(|value| value.trim() == "0") {
         write(&switch, "1")?;
     }
+    if hierarchy.controllers.contains(&Controller::Cpuset) {
+        fill_cpuset(&hierarchy.base, jobs)?;
+    }
+    Ok(())
+}
+
+/// A new cgroup of v1 has no processors and no memory, and may give its children none.
+fn fill_cpuset(base: &Path, jobs: &Path) -> Result<(), CgroupError> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let text = |directory: &Path| Ok(read(&directory.join(file))?.unwrap_or_default());
+        if text(jobs)?.trim().is_empty() {
+            write(&jobs.join(file), text(base)?.trim())?;
+        }
+    }
     Ok(())
 }
 

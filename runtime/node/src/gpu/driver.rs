@@ -60,9 +60,10 @@ pub(super) enum Ancestor {
 /// How a GPU or an instance is found again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
-    /// By NVML's index: asking for it touches no other GPU, which may be ill.
+    /// By NVML's index, because asking so touches no other GPU, which may be ill. One that did
+    /// not answer has none: its number may be another's by now.
     Whole {
-        index: u32,
+        index: Option<u32>,
         uuid: String,
     },
     Instance {
@@ -71,6 +72,17 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// The same by its id alone.
+    pub(super) fn without_index(&self) -> Self {
+        match self {
+            Self::Whole { uuid, .. } => Self::Whole {
+                index: None,
+                uuid: uuid.clone(),
+            },
+            Self::Instance { .. } => self.clone(),
+        }
+    }
+
     pub(super) fn uuid(&self) -> &str {
         match self {
             Self::Whole { uuid, .. } | Self::Instance { uuid } => uuid,

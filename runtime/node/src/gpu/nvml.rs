@@ -204,8 +204,12 @@ impl Driver for NvmlDriver {
 impl NvmlDriver {
     fn find(&self, place: &Place) -> Result<Device<'_>, DriverError> {
         let device = match place {
-            Place::Whole { index, .. } => self.0.device_by_index(*index),
-            Place::Instance { uuid } => self.0.device_by_uuid(uuid.as_str()),
+            Place::Whole {
+                index: Some(index), ..
+            } => self.0.device_by_index(*index),
+            Place::Whole { uuid, .. } | Place::Instance { uuid } => {
+                self.0.device_by_uuid(uuid.as_str())
+            }
         };
         device.map_err(failed)
     }

@@ -69,7 +69,10 @@ impl Inventory {
             .filter(|unit| !answers(unit.device_uuid()));
         for unit in silent {
             owners.push(None);
-            units.push(unit.clone());
+            units.push(Unit {
+                place: unit.place.without_index(),
+                ..unit.clone()
+            });
         }
         let links = Links::new(&reading.devices, &earlier.devices);
         let told = earlier.told_distances();
@@ -88,14 +91,18 @@ impl Inventory {
         let silent = earlier
             .devices
             .iter()
-            .filter(|device| !answers(device.place.uuid()));
+            .filter(|device| !answers(device.place.uuid()))
+            .map(|device| Device {
+                place: device.place.without_index(),
+                ..device.clone()
+            });
         let devices = reading.devices.iter().map(|device| Device {
             place: place(device),
             bus_id: device.bus_id.to_ascii_lowercase(),
             minor: device.minor,
         });
         Self {
-            devices: devices.chain(silent.cloned()).collect(),
+            devices: devices.chain(silent).collect(),
             driver: Some(GpuDriver {
                 version: reading.driver_version.clone(),
                 cuda_version: reading.cuda_version.map_or_else(String::new, cuda_version),
@@ -168,7 +175,7 @@ impl Inventory {
 
 fn place(device: &DeviceReading) -> Place {
     Place::Whole {
-        index: device.index,
+        index: Some(device.index),
         uuid: device.uuid.clone(),
     }
 }
@@ -438,7 +445,17 @@ pub(super) mod tests {
         }
         let left = Inventory::new(&reading, &whole, |_| None);
         // Were the silent one taken for a switch, 0 and 2 would seem linked by it.
-        assert_eq!(left, whole);
+        assert_eq!(left.distances, whole.distances);
+        let gpus = |of: &Inventory| {
+            of.units
+                .iter()
+                .map(|unit| unit.gpu.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(gpus(&left), gpus(&whole));
+        // Its number may be another's when the driver is loaded anew.
+        assert_eq!(left.units[1].place, whole.units[1].place.without_index());
+        assert_eq!(left.devices[1].place, left.units[1].place);
     }
 
     #[test]
