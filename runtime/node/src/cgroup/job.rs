@@ -176,7 +176,9 @@ fn needed(hierarchy: &V1Hierarchy, layout: &CgroupLayout, limits: &Limits) -> bo
             }
             // For the account of each job.
             Controller::Io => true,
-            Controller::Devices => limits.devices.is_some(),
+            Controller::Devices => {
+                limits.devices.is_some() && layout.device_control == DeviceControl::Controller
+            }
             Controller::Cpuacct | Controller::Freezer => layout.v2.is_none(),
         })
 }

@@ -11,11 +11,11 @@
 //! | v1 `cpu` | share, quota | if either is asked for |
 //! | v1 `cpuacct` | processor time | if there is no v2 |
 //! | v1 `cpuset` | processors and memory near the GPUs | if asked for |
-//! | v1 `devices` | what can be opened | if asked for |
+//! | v1 `devices` | what can be opened | if asked for, and v2 takes no filter |
 //! | v1 `blkio` | account of disk transfers, weight | always |
 //! | v1 `freezer` | a kill that no fork outruns | if there is no v2 |
 //!
-//! Where v1 has no `devices`, a filter program at the job's cgroup of v2 restricts them.
+//! A filter program at the job's cgroup of v2 restricts what can be opened, wherever it can.
 //!
 //! Limits are written by the controllers of the crate `cgroups-rs`. Finding the
 //! hierarchies, killing and waiting are our own: the crate takes one fixed mount

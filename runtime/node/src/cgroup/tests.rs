@@ -192,7 +192,10 @@ fn v1_keeps_a_job_to_its_devices_processors_and_part_of_the_disks() {
     let job = |controller: &str| format!("/sys/fs/cgroup/{controller}/lote/job");
     let machine = with_files(v1(), &job("devices"), &["devices.allow", "devices.deny"]);
     let machine = with_files(machine, &job("cpuset"), &["cpuset.cpus", "cpuset.mems"]);
-    let machine = with_files(machine, &job("blkio"), &["blkio.bfq.weight"]);
+    let machine = with_files(machine, &job("blkio"), &["blkio.bfq.weight"]).file(
+        "/sys/fs/cgroup/blkio/lote/blkio.throttle.read_bps_device",
+        "",
+    );
     machine.layout().prepare().unwrap();
     let limits = Limits {
         cpuset: Some(Cpuset {
@@ -219,6 +222,12 @@ fn v1_keeps_a_job_to_its_devices_processors_and_part_of_the_disks() {
     assert_eq!(read("cpuset", "cpuset.cpus"), "2-3");
     assert_eq!(read("cpuset", "cpuset.mems"), "1");
     assert_eq!(read("blkio", "blkio.bfq.weight"), "250");
+    // What makes the kernel count: each disk has been given the limit "none".
+    let limit = machine.read("/sys/fs/cgroup/blkio/lote/blkio.throttle.read_bps_device");
+    assert!(
+        limit.is_empty() || limit.contains(":") && limit.ends_with(" 0"),
+        "{limit}"
+    );
 }
 
 #[test]

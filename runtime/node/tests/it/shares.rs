@@ -44,9 +44,12 @@ fn bytes(number: u64) -> f64 {
     number as f64
 }
 
-/// Wants more of everything than it may have, for as long as it lives.
-const GREEDY: &str = "while true; do sleep 1000 & done 2>/dev/null & \
-                      while true; do tail /dev/zero; done 2>/dev/null & \
+/// Wants more of everything than it may have: processor time all along, memory until one of its
+/// processes is killed for it, then processes. A shell that cannot fork ends, so the last two are
+/// left to shells of their own.
+const GREEDY: &str = "while true; do :; done & \
+                      sh -c 'tail /dev/zero'; \
+                      sh -c 'while true; do sleep 1000 & done'; \
                       while true; do :; done";
 
 fn side_by_side() {
