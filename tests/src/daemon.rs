@@ -49,17 +49,28 @@ impl Daemon {
         Self::start_wrapped(&[], arguments)
     }
 
-    /// The same, run by another program such as `setpriv`.
+    /// The same, run by another program such as `setpriv`, which makes it nobody.
     pub fn start_wrapped(wrapper: &[&str], arguments: &[&str]) -> Self {
-        Self::start_anywhere("127.0.0.1", wrapper, arguments)
+        let owner = (!wrapper.is_empty()).then_some(NOBODY);
+        Self::start_anywhere("127.0.0.1", owner, wrapper, arguments)
+    }
+
+    /// The same, run by a program that prepares something and becomes the daemon.
+    pub fn start_prepared(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::start_anywhere("127.0.0.1", None, wrapper, arguments)
     }
 
     /// The same, listening on an address that includes loopback.
     pub fn start_listening(host: &str, arguments: &[&str]) -> Self {
-        Self::start_anywhere(host, &[], arguments)
+        Self::start_anywhere(host, None, &[], arguments)
     }
 
-    fn start_anywhere(host: &str, wrapper: &[&str], arguments: &[&str]) -> Self {
+    fn start_anywhere(
+        host: &str,
+        owner: Option<u32>,
+        wrapper: &[&str],
+        arguments: &[&str],
+    ) -> Self {
         // Below /var/tmp because a folder that a job's user may pass through is
         // needed, whoever runs the tests.
         let folder = tempfile::Builder::new()
@@ -67,10 +78,10 @@ impl Daemon {
             .tempdir_in("/var/tmp")
             .expect("a folder");
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("its mode");
-        if !wrapper.is_empty() {
+        if owner.is_some() {
             let data = folder.path().join("data");
             std::fs::create_dir(&data).expect("a data folder");
-            std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).expect("its owner");
+            std::os::unix::fs::chown(&data, owner, owner).expect("its owner");
         }
         let port = free_port();
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();

@@ -2,6 +2,7 @@
 //!
 //! * [`daemon`] — starts, kills and restarts the built binary in a folder of its own.
 //! * [`client`] — JSON over HTTP, as any user's program would.
+//! * [`gpus`] — machines with GPUs that there are not, and daemons that believe in them.
 //! * [`raw`] — bytes over TCP, for clients that no HTTP library would be.
 //! * [`processes`] — what the kernel says about processes and control groups.
 
@@ -14,6 +15,7 @@
 
 pub mod client;
 pub mod daemon;
+pub mod gpus;
 pub mod processes;
 pub mod raw;
 

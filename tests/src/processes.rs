@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -55,6 +56,18 @@ pub fn processor_seconds(pid: u32) -> f64 {
         .map(f64::from)
         .sum::<f64>()
         / 100.0
+}
+
+/// The same of its threads that still run, as exactly as the scheduler knows: the clock of the
+/// other misses what is short.
+pub fn scheduled_seconds(pid: u32) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let line = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        line.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum()).as_secs_f64()
 }
 
 /// The resident memory of a process in bytes.

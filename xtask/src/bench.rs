@@ -27,11 +27,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
         }
     }
     let lote = artifacts::programs(workspace)?;
-    // The plugin host measures the calls of plugins itself.
+    // The plugin host measures the calls of plugins itself, and the simulated NVML is a library.
     command::run(&mut workspace.cargo(&[
         "build",
         "--release",
         "--workspace",
+        "--lib",
         "--example",
         "plan_cost",
     ]))?;

@@ -4,6 +4,7 @@
 //! * `workspace` — where the checkout and its target directory are.
 //! * `command` — runs other programs, and says how they failed.
 //! * `install` — packages, tools and virtual environments that a chore needs.
+//! * `nvidia` — NVIDIA's own NVML, for a machine without a GPU.
 //! * `plugins` — builds the framework plugins as components.
 //! * `artifacts` — builds everything else, once, and finds the test programs.
 //! * `libtest` — reads what a test program printed.
@@ -30,6 +31,7 @@ mod fuzz;
 mod hosts;
 mod install;
 mod libtest;
+mod nvidia;
 mod planted;
 mod plugins;
 mod stage;

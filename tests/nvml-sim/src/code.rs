@@ -22,7 +22,7 @@ impl Code {
     pub(crate) const UNKNOWN: Self = Self(999);
 }
 
-/// Number, name without `NVML_ERROR_`, and the text of `nvmlErrorString`.
+/// Number, name without `NVML_ERROR_`, and the text of `nvmlErrorString` as driver 535 has it.
 const CODES: &[(u32, &str, &CStr)] = &[
     (0, "SUCCESS", c"Success"),
     (1, "UNINITIALIZED", c"Uninitialized"),
@@ -40,42 +40,34 @@ const CODES: &[(u32, &str, &CStr)] = &[
     (13, "FUNCTION_NOT_FOUND", c"Function Not Found"),
     (14, "CORRUPTED_INFOROM", c"Corrupted infoROM"),
     (15, "GPU_IS_LOST", c"GPU is lost"),
-    (16, "RESET_REQUIRED", c"GPU requires restart"),
+    (16, "RESET_REQUIRED", c"GPU requires reset"),
     (
         17,
         "OPERATING_SYSTEM",
-        c"The operating system has blocked the request.",
+        c"GPU access blocked by the operating system",
     ),
     (
         18,
         "LIB_RM_VERSION_MISMATCH",
-        c"RM has detected an NVML/RM version mismatch.",
+        c"Driver/library version mismatch",
     ),
     (19, "IN_USE", c"In use by another client"),
-    (20, "MEMORY", c"Insufficient memory"),
+    (20, "MEMORY", c"Insufficient Memory"),
     (21, "NO_DATA", c"No data"),
-    (
-        22,
-        "VGPU_ECC_NOT_SUPPORTED",
-        c"Operation is not available on vGPU with ECC",
-    ),
+    (22, "VGPU_ECC_NOT_SUPPORTED", c"vGPU ECC not supported"),
     (23, "INSUFFICIENT_RESOURCES", c"Insufficient Resources"),
-    (
-        24,
-        "FREQ_NOT_SUPPORTED",
-        c"Requested frequency is not supported",
-    ),
+    (24, "FREQ_NOT_SUPPORTED", c"Invalid Frequency"),
     (
         25,
         "ARGUMENT_VERSION_MISMATCH",
-        c"The provided version is invalid/unsupported",
+        c"Argument version mismatch",
     ),
     (
         26,
         "DEPRECATED",
-        c"The requested functionality has been deprecated",
+        c"Requested functionality has been deprecated",
     ),
-    (27, "NOT_READY", c"The system is not ready for the request"),
+    (27, "NOT_READY", c"System is not in ready state"),
     (28, "GPU_NOT_FOUND", c"No GPUs were found"),
     (
         29,

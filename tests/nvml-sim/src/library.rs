@@ -23,8 +23,12 @@ use crate::processes::Holders;
 /// Names the file of the machine.
 const VARIABLE: &str = "LOTE_NVML_SIM";
 
-/// How often a call that hangs, or waits for an event, looks at the file.
+/// How often a call that hangs looks at the file.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// How often one that waits for an event does. Waiting goes on all the time, so it must cost
+/// nothing.
+const LOOK_FOR_EVENTS: Duration = Duration::from_millis(100);
 
 /// For how long it is taken as known who uses the GPUs: looking costs a system call for each open
 /// file of the machine.
@@ -219,7 +223,7 @@ pub(crate) fn wait(
         match found {
             Some(found) => return Ok(found),
             None if left.is_zero() => return Err(Code::TIMEOUT),
-            None => thread::sleep(left.min(LOOK_AGAIN)),
+            None => thread::sleep(left.min(LOOK_FOR_EVENTS)),
         }
     }
 }

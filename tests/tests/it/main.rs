@@ -13,6 +13,7 @@ mod command_line;
 mod conformance;
 mod contract;
 mod faults;
+mod gpus;
 mod hostile_clients;
 mod isolation;
 mod jobs;

@@ -5,9 +5,10 @@ use std::process::Command;
 use crate::artifacts;
 use crate::command;
 use crate::demo;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::fuzz;
 use crate::install;
+use crate::nvidia;
 use crate::planted;
 use crate::stage::{Session, Stage, Tally};
 use crate::{architecture, supply};
@@ -84,6 +85,13 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: true,
         packages: &[],
         run: |session| integration(session, "isolation", &["isolation::"], |_| {}),
+    },
+    Stage {
+        name: "gpus",
+        checks: "simulated GPUs: inventory, packing, devices, every fault, the account",
+        needs_root: true,
+        packages: &["util-linux"],
+        run: gpus,
     },
     Stage {
         name: "hosts",
@@ -205,10 +213,11 @@ fn documentation_examples(session: &Session) -> Result<Tally, Error> {
 }
 
 /// Modules of the integration tests that are stages of their own.
-const OWN_STAGES: [&str; 6] = [
+const OWN_STAGES: [&str; 7] = [
     "sdk::",
     "contract::",
     "faults::",
+    "gpus::",
     "isolation::",
     "load::",
     "hostile_clients::",
@@ -220,6 +229,22 @@ const LABS_AT_ONCE: &str = "--test-threads=3";
 
 fn hosts(session: &mut Session) -> Result<Tally, Error> {
     integration_of(session, HOSTS_PACKAGE, "hosts", &[LABS_AT_ONCE], |_| {})
+}
+
+/// How many machines with GPUs are up at once: their tests wait for the rounds in which a daemon
+/// looks at its GPUs.
+const GPU_MACHINES_AT_ONCE: &str = "--test-threads=4";
+
+fn gpus(session: &mut Session) -> Result<Tally, Error> {
+    let library = nvidia::library(session.workspace);
+    if let Err(error) = &library {
+        println!("   {}", error::chain(error));
+    }
+    let arguments = ["gpus::", GPU_MACHINES_AT_ONCE];
+    integration(session, "gpus", &arguments, |command| {
+        // Without it, one test says that it cannot run.
+        command.envs(library.ok().map(|path| ("LOTE_NVIDIA_ML", path)));
+    })
 }
 
 /// Everything that is no stage of its own, so that no test escapes.

@@ -14,6 +14,7 @@ use crate::library::{Target, system};
 use crate::mig::MigDevice;
 
 /// What the second version of the struct of a profile says of itself: its size and a 2.
+#[expect(clippy::cast_possible_truncation, reason = "a struct of some bytes")]
 const PROFILE_VERSION_2: c_uint = {
     let size = size_of::<nvmlGpuInstanceProfileInfo_v2_t>();
     (size | (2 << 24)) as c_uint

@@ -16,6 +16,7 @@ use crate::file::Clocks;
 use crate::library::Target;
 
 /// What the second version of the struct for memory says of itself: its size and a 2.
+#[expect(clippy::cast_possible_truncation, reason = "a struct of some bytes")]
 const MEMORY_VERSION_2: c_uint = {
     let size = size_of::<nvmlMemory_v2_t>();
     (size | (2 << 24)) as c_uint

@@ -5,7 +5,7 @@
 //! * `statistics` — medians and other quantiles.
 //! * `load` — submits many jobs over HTTP and waits for their ends.
 //! * `account` — whose processor time it was.
-//! * `plan`, `dispatch`, `latency`, `memory`, `restart`, `api` — the measurements.
+//! * `plan`, `dispatch`, `latency`, `memory`, `restart`, `api`, `gpus` — the measurements.
 //!
 //! Times are printed and never asserted: they belong to the machine. What is
 //! asserted is that the work was really done (every job succeeded, every process
@@ -20,6 +20,7 @@ mod account;
 mod api;
 mod dispatch;
 mod figure;
+mod gpus;
 mod latency;
 mod load;
 mod machine;
@@ -72,6 +73,8 @@ enum Measurement {
     Restart,
     /// Requests per second and their latency, by the load tool `wrk`
     Api,
+    /// What looking at eight simulated GPUs every second costs the daemon
+    Gpus,
 }
 
 impl Measurement {
@@ -90,6 +93,7 @@ impl Measurement {
             Self::Memory => memory::measure(machine, arguments.share),
             Self::Restart => restart::measure(machine),
             Self::Api => api::measure(),
+            Self::Gpus => gpus::measure(machine),
         }
     }
 }
