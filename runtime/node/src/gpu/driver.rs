@@ -11,6 +11,8 @@ pub(super) struct MachineReading {
     pub(super) driver_version: String,
     /// As NVML counts: 13000 is 13.0.
     pub(super) cuda_version: Option<u32>,
+    /// How many GPUs the driver counts.
+    pub(super) count: u32,
     /// The GPUs that answer. One that the driver counts and cannot open is not among them.
     pub(super) devices: Vec<DeviceReading>,
     /// The nearest common point of each GPU and each, in the order of `devices`.
@@ -185,6 +187,8 @@ pub(super) enum DriverError {
 
 /// A driver that has been loaded. Any call may hang for ever.
 pub(super) trait Driver: Send + Sync {
+    /// How many GPUs there are. While it stays the same, each keeps its index.
+    fn count(&self) -> Result<u32, DriverError>;
     fn machine(&self) -> Result<MachineReading, DriverError>;
     fn activity(&self, place: &Place, slow: bool) -> Result<ActivityReading, DriverError>;
     fn health(&self, place: &Place) -> Result<HealthReading, DriverError>;

@@ -108,6 +108,10 @@ impl LoadDriver for Fake {
 }
 
 impl Driver for Fake {
+    fn count(&self) -> Result<u32, DriverError> {
+        self.ask(|script| Ok(script.machine.count))
+    }
+
     fn machine(&self) -> Result<MachineReading, DriverError> {
         self.ask(|script| {
             let mut machine = script.machine.clone();

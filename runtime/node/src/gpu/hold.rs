@@ -43,7 +43,7 @@ const GPU_CHECK_FAILED: &str = "GpuCheckFailed";
 #[derive(Debug)]
 pub(crate) struct GpuHold {
     gpus: Arc<Gpus>,
-    id: u64,
+    pub(super) id: u64,
     pub(super) failed: watch::Receiver<Option<GpuFailure>>,
     has_gpus: bool,
 }

@@ -151,9 +151,17 @@ impl Monitor<'_> {
         let is_listening = self.listens();
         // With the first round the machine has just been read, unless it hung.
         let asks_machine = self.number.is_multiple_of(MACHINE_ROUNDS);
-        let found = self.gpus.worker.ask(move |driver| Found {
-            machine: asks_machine.then(|| driver.machine()),
-            answers: looks.into_iter().map(|look| look.ask(driver)).collect(),
+        let counted = self.gpus.book().inventory().count;
+        let found = self.gpus.worker.ask(move |driver| {
+            let is_another = driver.count() != Ok(counted);
+            Found {
+                machine: (asks_machine || is_another).then(|| driver.machine()),
+                // Whatever is at an index now: the next round knows.
+                answers: match is_another {
+                    true => Vec::new(),
+                    false => looks.into_iter().map(|look| look.ask(driver)).collect(),
+                },
+            }
         });
         match found.await {
             Ok(found) => {

@@ -87,13 +87,18 @@ fn told<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, DriverError> {
 }
 
 impl Driver for NvmlDriver {
+    fn count(&self) -> Result<u32, DriverError> {
+        self.0.device_count().map_err(failed)
+    }
+
     fn machine(&self) -> Result<MachineReading, DriverError> {
         let nvml = &self.0;
         let driver_version = nvml.sys_driver_version().map_err(failed)?;
         let cuda_version = told(nvml.sys_cuda_driver_version())?;
         let mut devices = Vec::new();
         let mut readings = Vec::new();
-        for index in 0..nvml.device_count().map_err(failed)? {
+        let count = self.count()?;
+        for index in 0..count {
             let read = nvml.device_by_index(index).map_err(failed);
             let read = read.and_then(|device| Ok((device_reading(index, &device)?, device)));
             match read {
@@ -110,6 +115,7 @@ impl Driver for NvmlDriver {
             driver_version,
             cuda_version: cuda_version.and_then(|version| u32::try_from(version).ok()),
             ancestors: ancestors(nvml, &devices),
+            count,
             devices: readings,
         })
     }

@@ -14,7 +14,9 @@ pub(super) struct Inventory {
     /// In the order of the units.
     pub(super) distances: Vec<Vec<GpuDistance>>,
     pub(super) driver: Option<GpuDriver>,
-    /// All GPUs that answer, divided ones too.
+    /// How many GPUs the driver counted.
+    pub(super) count: u32,
+    /// All GPUs, divided ones too.
     pub(super) devices: Vec<Device>,
 }
 
@@ -107,6 +109,7 @@ impl Inventory {
                 version: reading.driver_version.clone(),
                 cuda_version: reading.cuda_version.map_or_else(String::new, cuda_version),
             }),
+            count: reading.count,
             units,
             distances,
         }
@@ -321,6 +324,7 @@ pub(super) mod tests {
             })
         };
         MachineReading {
+            count,
             driver_version: "580.159.04".into(),
             cuda_version: Some(13_000),
             devices: (0..count).map(device).collect(),
