@@ -20,7 +20,7 @@ const ROUND: Duration = Duration::from_secs(1);
 /// temperature. The GPUs take turns, so that no round is long.
 const SLOW_ROUNDS: u64 = 10;
 
-/// The same for what changes seldom: memory that waits to be set aside, errors of NVLinks.
+/// The same for what changes seldom: memory that waits to be set aside, errors of NVLink.
 const HEALTH_ROUNDS: u64 = 60;
 
 /// The same for what there is.
@@ -157,9 +157,10 @@ impl Monitor<'_> {
             Found {
                 machine: (asks_machine || is_another).then(|| driver.machine()),
                 // Whatever is at an index now: the next round knows.
-                answers: match is_another {
-                    true => Vec::new(),
-                    false => looks.into_iter().map(|look| look.ask(driver)).collect(),
+                answers: if is_another {
+                    Vec::new()
+                } else {
+                    looks.into_iter().map(|look| look.ask(driver)).collect()
                 },
             }
         });

@@ -32,7 +32,7 @@ use super::driver::{
     Throttle,
 };
 
-/// The most NVLinks of any GPU (`NVML_NVLINK_MAX_LINKS`).
+/// The most links (NVLink) of any GPU (`NVML_NVLINK_MAX_LINKS`).
 const LINKS_MAX: u32 = 18;
 
 /// How long one wait for events takes, and so how long their thread outlives its task.
@@ -276,7 +276,7 @@ fn instance_ids(instance: &Device<'_>) -> Result<(u32, u32), NvmlError> {
     Ok((gpu, compute))
 }
 
-/// The other ends of the NVLinks that are up.
+/// The other ends of the links that are up.
 fn links(device: &Device<'_>) -> Result<Vec<String>, DriverError> {
     let mut ends = Vec::new();
     for link in active_links(device)? {

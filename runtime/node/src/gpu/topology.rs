@@ -229,7 +229,7 @@ fn cuda_version(number: u32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
-/// The NVLinks of the machine.
+/// The links (NVLink) of the machine.
 struct Links {
     /// Per device: how many links lead to a switch. What is at the other end of a link and is no
     /// GPU is a switch, through which a GPU reaches every other that has links to switches.
