@@ -49,7 +49,10 @@ use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::membership::Membership;
 use lote_model::problem::explain;
-use lote_node::agent::{Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig};
+use lote_node::agent::{
+    Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig, Reserved,
+};
+use lote_node::devices::DeviceConfig;
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
 use lote_store::Store;
@@ -374,6 +377,14 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
         // Where a daemon is alone, nobody else can be given its jobs.
         fencing: member.peers.as_ref().map(|_| FencingConfig::default()),
         peer_address: member.peers.as_ref().map(|peers| peers.address.clone()),
+        devices: DeviceConfig {
+            allowed: settings.machine.allowed_devices.clone(),
+            ..DeviceConfig::default()
+        },
+        reserved: Reserved {
+            cpus: settings.machine.reserved_cpus,
+            memory_bytes: settings.machine.reserved_memory_bytes,
+        },
     }
 }
 
