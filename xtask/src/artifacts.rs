@@ -31,8 +31,17 @@ pub(crate) struct TestProgram {
     pub(crate) program: PathBuf,
 }
 
-/// What compiles the parts in C, the allocator and the cryptography, and the messages of etcd.
-const COMPILER: &[&str] = &["gcc", "libprotobuf-dev", "make", "protobuf-compiler"];
+/// What compiles the parts in C, the allocator, the cryptography and the filters of devices, and
+/// the messages of etcd.
+const COMPILER: &[&str] = &[
+    "gcc",
+    "libelf-dev",
+    "libprotobuf-dev",
+    "make",
+    "pkgconf",
+    "protobuf-compiler",
+    "zlib1g-dev",
+];
 
 /// Builds the framework plugins and answers the components.
 pub(crate) fn plugins(workspace: &Workspace) -> Result<Vec<PathBuf>, Error> {

@@ -1,5 +1,7 @@
 //! What happens to every request before its handler and after.
 
+use std::time::Instant;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{EXPECT, HOST, HeaderName};
@@ -35,6 +37,7 @@ pub(crate) struct Front {
 pub(crate) async fn answer(State(mut front): State<Front>, mut request: Request) -> Response {
     let client_request_id = request.headers().get(CLIENT_REQUEST_ID).cloned();
     let mut visit = Visit::of(&request);
+    let (method, begun) = (request.method().clone(), Instant::now());
     let leftover = lend_body(&mut request);
     let entered = enter(&front.state, &mut request).await;
     visit.principal = request.extensions().get::<Principal>().cloned();
@@ -48,6 +51,8 @@ pub(crate) async fn answer(State(mut front): State<Front>, mut request: Request)
             error.into_response()
         }
     };
+    let meter = &front.state.requests;
+    meter.answered(&method, response.status(), begun.elapsed());
     // A body that did not come in time is not waited for once more.
     let came = response.status() != StatusCode::REQUEST_TIMEOUT;
     if let Some(leftover) = leftover.filter(|_| came) {

@@ -7,11 +7,12 @@ use axum::routing::{MethodRouter, get, post};
 use crate::auth::guard::guard;
 use crate::files::{link, output};
 use crate::front::{self, Front};
-use crate::jobs::{create, events as job_events, logs, plan};
+use crate::jobs::{create, events as job_events, logs, plan, samples};
 use crate::state::ApiState;
 use crate::{
-    catalogue, clusters, events, experiments, export, file_servers, groups, jobs, join, meta,
-    neighbours, nodes, openapi, operation, remote_login, tokens, usages, workspaces,
+    catalogue, clusters, daily_usage, events, experiments, export, file_servers, groups, jobs,
+    join, meta, metrics, neighbours, nodes, openapi, operation, remote_login, tokens, usages,
+    workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.
@@ -147,6 +148,7 @@ fn job_routes(jobs: &str) -> Routes {
         .route(&at("/plan"), get(plan::get).post(plan::dry_run))
         .route(&at("/events"), get(job_events::get))
         .route(&at("/logs"), get(logs::get))
+        .route(&at("/samples"), get(samples::get))
         .route(
             &at("/listremotelogininformation"),
             post(remote_login::of_job),
@@ -174,6 +176,8 @@ fn daemon() -> Routes {
         .route("/v1/operations/{id}", get(operation::status))
         .route("/v1/operations/{id}/result", get(operation::result))
         .route("/v1/usages", get(usages::list))
+        .route("/v1/usage", get(daily_usage::list))
+        .route("/metrics", get(metrics::get))
         .route("/v1/catalogue", get(catalogue::list))
         .route("/files/{token}/{name}", get(link::download))
         .route("/healthz", get(meta::health))

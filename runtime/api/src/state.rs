@@ -17,7 +17,9 @@ use crate::archive::Retention;
 use crate::audit::AuditLog;
 use crate::auth::{Door, OperatorTokens};
 use crate::join::JoinOffer;
+use crate::metrics::RequestMeter;
 use crate::peers::PeerCredentials;
+use crate::telemetry::TelemetrySource;
 use crate::tls::Tls;
 use crate::token::Signer;
 
@@ -61,6 +63,8 @@ pub struct ApiConfig {
     pub audit_reads: bool,
     /// How long finished jobs are kept. None: until they are deleted.
     pub retention: Option<Retention>,
+    /// Where figures of the moment come from.
+    pub telemetry: TelemetrySource,
     /// How much users may create.
     pub quotas: Quotas,
     /// Whether the services beside Batch AI that its clients call are there.
@@ -88,6 +92,7 @@ impl ApiConfig {
             audit: None,
             audit_reads: false,
             retention: None,
+            telemetry: TelemetrySource::default(),
             quotas: Quotas::default(),
             neighbours: true,
             storage_accounts: StorageAccounts::default(),
@@ -108,6 +113,8 @@ pub struct Shared {
     pub(crate) signer: Signer,
     /// Whether tokens are asked for, and whose streams are open.
     pub(crate) door: Door,
+    /// What was asked, and how long it took.
+    pub(crate) requests: RequestMeter,
     /// Ends the answers that never end by themselves.
     pub(crate) stopping: CancellationToken,
     /// Where the server listens; the last resort for absolute URLs.
@@ -129,6 +136,7 @@ impl ApiState {
             config,
             clock,
             door: Door::default(),
+            requests: RequestMeter::default(),
             stopping: CancellationToken::new(),
             address: OnceLock::new(),
         }))

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use jiff::tz::TimeZone;
+use lote_model::access::Scope;
 use lote_model::cluster::{ClusterRecord, ClusterStatus, VmPriority};
 use lote_model::id::NodeName;
 use lote_model::key;
@@ -14,8 +16,12 @@ use lote_store::{JsonListing, ListRequest, Store, list_json};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::daily_usage::{self, Period};
 use crate::error::{Answer, ApiError};
 use crate::state::ApiState;
+
+/// The limit of what nothing limits: the most that clients can read.
+const UNLIMITED: u64 = i64::MAX.cast_unsigned();
 
 /// Lote has one region, whatever it is called in the path.
 pub(crate) async fn list(State(state): State<ApiState>) -> Answer {
@@ -26,7 +32,8 @@ pub(crate) async fn list(State(state): State<ApiState>) -> Answer {
         clusters.items.len() as u64,
         u64::from(state.config.quotas.clusters),
     )];
-    usages.extend(cores(store, &clusters).await?);
+    usages.extend(machines(store, &clusters).await?);
+    usages.push(gpu_hours(&state).await?);
     usages.push(Usage::new(
         "Workspaces in the fullest resource group",
         fullest_group(store).await?,
@@ -42,21 +49,52 @@ async fn all<T: DeserializeOwned>(
     Ok(list_json(store, ListRequest::prefix(prefix)).await?)
 }
 
-async fn cores(
+/// Processors and GPUs that clusters hold, and that are there.
+async fn machines(
     store: &dyn Store,
     clusters: &JsonListing<ClusterRecord>,
 ) -> Result<Vec<Usage>, ApiError> {
     let statuses = all::<ClusterStatus>(store, key::CLUSTER_STATUS).await?;
     let nodes = all::<NodeRecord>(store, key::NODES).await?;
     let held = held_as(clusters, &statuses);
-    let nodes = nodes.items.iter().map(|node| NodeCores {
+    let cores = nodes.items.iter().map(|node| NodeCores {
         size: &node.value.size,
         cores: node.value.cpu_cores,
         held_as: held.get(&node.value.name).copied(),
     });
     let sizes = clusters.items.iter();
     let sizes = sizes.map(|cluster| cluster.value.properties.vm_size.as_str());
-    Ok(core_usages(nodes, sizes))
+    let mut usages = core_usages(cores, sizes);
+    let (mut gpus_held, mut gpus) = (0, 0);
+    for node in &nodes.items {
+        let count = node.value.gpus.len() as u64;
+        gpus += count;
+        gpus_held += if held.contains_key(&node.value.name) {
+            count
+        } else {
+            0
+        };
+    }
+    usages.push(Usage::new("GPUs held by clusters", gpus_held, gpus));
+    Ok(usages)
+}
+
+/// GPU time of this month's runs so far, of all workspaces; nothing limits it.
+async fn gpu_hours(state: &ApiState) -> Result<Usage, ApiError> {
+    let today = state.now().to_zoned(TimeZone::UTC).date();
+    let period = Period {
+        first: today.first_of_month(),
+        last: today,
+    };
+    let days = daily_usage::read(state.store(), &Scope::Everything, period).await?;
+    let seconds: f64 = days.values().map(|day| day.amounts.gpu_seconds).sum();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative; what is too large becomes the largest"
+    )]
+    let hours = (seconds / 3600.0).round() as u64;
+    Ok(Usage::new("GPU hours of this month", hours, UNLIMITED))
 }
 
 /// The priority of the cluster that has each node.

@@ -3,12 +3,13 @@
 
 mod cluster_lote;
 mod file_server;
+mod sample;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lote_model::accounting::Account;
-use lote_model::gpu::Gpu;
+use lote_model::gpu::{Gpu, GpuDistance, GpuDriver, NumaNode};
 use lote_model::job::{DirectoryLocation, ErrorRecord, ResourceReference};
 use lote_model::node::{Capability, Condition};
 use lote_model::state::ExecutionState;
@@ -20,6 +21,8 @@ pub use cluster_lote::{ClusterExtensions, ClusterSpending};
 pub use file_server::{
     Disks, FileServer, FileServerExtensions, FileServerMembers, Login, Usage, UsageName,
 };
+
+pub use sample::{JobSamples, NodeSeries, WorkspaceDay};
 
 /// Reads one answer.
 pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, serde_json::Error> {
@@ -234,6 +237,12 @@ pub struct NodeMembers {
     pub memory_bytes: u64,
     /// Its GPUs.
     pub gpus: Vec<Gpu>,
+    /// How far each is from each.
+    pub gpu_distances: Vec<Vec<GpuDistance>>,
+    /// Their driver.
+    pub gpu_driver: Option<GpuDriver>,
+    /// Its NUMA nodes, if it has several.
+    pub numa_nodes: Vec<NumaNode>,
     /// What separates jobs there.
     pub isolation: Vec<Capability>,
     /// What is wrong with it.

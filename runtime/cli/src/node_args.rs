@@ -12,11 +12,13 @@ use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
 pub use gpu::{GpuArgs, GpuSettings};
+pub use machine::{MachineArgs, MachineError, MachineSettings};
 pub use quotas::QuotaArgs;
 pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
 mod gpu;
+mod machine;
 mod quotas;
 mod retention;
 mod store;
@@ -140,6 +142,9 @@ pub struct NodeArgs {
     /// How long finished jobs stay.
     #[command(flatten)]
     pub retention: RetentionArgs,
+    /// What jobs get of the machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// `--store`.
@@ -214,6 +219,8 @@ pub struct NodeSettings {
     pub quotas: Quotas,
     /// How long finished jobs stay.
     pub retention: RetentionSettings,
+    /// What jobs get of the machine.
+    pub machine: MachineSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -286,6 +293,9 @@ pub enum NodeSettingsError {
     /// Finished jobs cannot be kept so long.
     #[error(transparent)]
     Retention(#[from] RetentionError),
+    /// Jobs cannot get this of the machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -365,6 +375,7 @@ impl NodeArgs {
             gpu: self.gpu.resolve(file.gpu),
             quotas: self.quotas.resolve(file.quotas),
             retention,
+            machine: self.machine.resolve(file.machine)?,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })

@@ -63,6 +63,7 @@ async fn main() {
         store.clone(),
         frameworks,
         Config::default(),
+        driver::FiguresBoard::default(),
         stop.clone(),
     ));
     let start = Instant::now();

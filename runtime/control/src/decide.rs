@@ -334,11 +334,11 @@ impl<'a> Pass<'a> {
                 let subject = Subject::Job(uid.clone());
                 match step {
                     Step::Erase => {
-                        let used = fair_share::record(self.snapshot, job, self.now);
+                        let used = fair_share::record(self.snapshot, job, gang, self.now);
                         self.change(subject, "erase", Ok(change::erase(job, gang, used)));
                     }
                     Step::Conclude(verdict) => {
-                        let used = fair_share::record(self.snapshot, job, self.now);
+                        let used = fair_share::record(self.snapshot, job, gang, self.now);
                         let what = if matches!(verdict, Verdict::Requeued(_)) {
                             "requeue"
                         } else {

@@ -22,9 +22,10 @@ use lote_model::node::NodeRecord;
 use lote_store::{Transaction, Write};
 
 use crate::actions::Subject;
+use crate::daily_usage;
 use crate::decide::Pass;
 use crate::room::{Amount, Request};
-use crate::snapshot::{LiveJob, Snapshot, WorkspaceKey, WorkspaceUse};
+use crate::snapshot::{Gang, LiveJob, Snapshot, WorkspaceKey, WorkspaceUse};
 
 /// A running job counts in advance for this part of the half-life: an hour of a day. Long enough
 /// that a node counts for something the moment it is given, short enough that what was really used
@@ -116,12 +117,18 @@ pub(crate) fn nodes_held(request: &Request, record: Option<&NodeRecord>) -> f64 
 }
 
 /// The record of what the attempt of a job that ends now has used; none if it did not run.
-pub(crate) fn record(snapshot: &Snapshot, job: &LiveJob, now: Timestamp) -> Option<Write> {
+pub(crate) fn record(
+    snapshot: &Snapshot,
+    job: &LiveJob,
+    gang: Option<&Gang>,
+    now: Timestamp,
+) -> Option<Write> {
     let run = snapshot.run_of(job)?;
     let half_life = snapshot.config().usage_half_life;
     let usage = Usage {
         node_seconds: worth_of_run(run.nodes, run.since, now, half_life),
         at: now,
+        run: Some(daily_usage::of_run(gang, job.attempt(), &run, now)),
     };
     let record = &job.record;
     let key = key::share_of_run(&record.path.workspace, &record.uid, job.attempt());
@@ -164,7 +171,11 @@ fn sum_up(pass: &Pass<'_>, key: &WorkspaceKey, workspace: &WorkspaceUse) -> Opti
     let usage = Usage {
         node_seconds: total + sum.sum::<f64>(),
         at: pass.now,
+        run: None,
     };
+    let runs = ended.clone().filter_map(|(_, usage)| usage.run.as_ref());
+    let transaction =
+        daily_usage::add_runs(transaction, pass.snapshot, key, runs, pass.now).ok()?;
     let transaction = ended.fold(transaction, |transaction, (run, _)| {
         transaction.delete(format!("{total_key}/{run}"))
     });

@@ -9,7 +9,9 @@
 //! * [`decide`]: one pass over a snapshot.
 //! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
 //! * [`room`], `free`, `nearness`: what fits where, and which nodes are near each other.
+//! * `gpu_affinity`, `numa`: which GPUs, processors and memory of a node.
 //! * [`placement`], `fair_share`: who comes first.
+//! * `daily_usage`: what workspaces use by day.
 //! * `stock`, [`reservation`]: what a pass has left to give, and what may overtake.
 //! * [`obstacle`]: what a job asks for and cannot have yet.
 //! * `pool`, [`scaling`]: nodes of the pool, which cluster takes or gives back how many, and what
@@ -33,6 +35,7 @@ pub mod actions;
 pub mod change;
 pub mod conclusion;
 pub mod config;
+mod daily_usage;
 pub mod decide;
 pub mod driver;
 pub mod explain;
@@ -40,9 +43,11 @@ mod fair_share;
 pub mod fence;
 pub mod file_server;
 mod free;
+mod gpu_affinity;
 pub mod launch;
 pub mod lifecycle;
 mod nearness;
+mod numa;
 pub mod obstacle;
 pub mod placement;
 mod pool;

@@ -6,6 +6,8 @@ use lote_model::job::JobProperties;
 use lote_model::node::NodeRecord;
 use lote_model::plan::AllocatedGpu;
 
+use crate::{gpu_affinity, numa};
+
 /// What a job takes of each of its nodes, and of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
@@ -150,15 +152,17 @@ impl Room {
     pub fn left<'a>(
         node: &NodeRecord,
         held: &Amount,
-        holds: impl Iterator<Item = &'a Grant>,
+        holds: impl Iterator<Item = &'a Grant> + Clone,
         ports_per_allocation: u16,
     ) -> Self {
         // More would only tell apart nodes that are alike for every job.
         let most = ports_needed(node.gpus.len(), ports_per_allocation);
-        let gaps = port_gaps(node, holds).map(|(first, end)| end - first);
+        let gaps = port_gaps(node, holds.clone()).map(|(first, end)| end - first);
         let longest = gaps.max().unwrap_or(0);
+        let mut amount = Amount::whole(node).minus(held);
+        amount.gpus = u32::try_from(free_gpus(node, &holds).count()).unwrap_or(u32::MAX);
         Self {
-            amount: Amount::whole(node).minus(held),
+            amount,
             ports: u16::try_from(longest).unwrap_or(u16::MAX).min(most),
         }
     }
@@ -212,13 +216,18 @@ pub fn cut<'a>(
     if !wanted.plus(&used).is_within(&Amount::whole(node)) {
         return None;
     }
-    let gpus = free_gpus(node, &holds, wanted.gpus)?;
+    let gpus = choose_gpus(node, &holds, wanted.gpus)?;
+    let numa_nodes = if request.share.is_none() {
+        Vec::new()
+    } else {
+        numa::nodes_for(node, holds.clone(), &gpus, &wanted)
+    };
     let ports = free_ports(node, holds, ports_needed(gpus.len(), ports_per_allocation))?;
     Some(Grant {
         exclusive: request.share.is_none(),
         gpus,
         cpu_millis: wanted.cpu_millis,
-        numa_nodes: Vec::new(),
+        numa_nodes,
         memory_bytes: request
             .share
             .map_or(Some(node.memory_bytes), |share| share.memory_bytes),
@@ -227,29 +236,40 @@ pub fn cut<'a>(
     })
 }
 
+/// The GPUs that are well and that nobody holds, as indices.
 fn free_gpus<'a>(
     node: &NodeRecord,
     holds: &(impl Iterator<Item = &'a Grant> + Clone),
-    count: u32,
-) -> Option<Vec<AllocatedGpu>> {
+) -> impl Iterator<Item = usize> {
     let is_held = |uuid: &str| {
         let mut held = holds.clone().flat_map(|grant| &grant.gpus);
         held.any(|gpu| gpu.uuid == uuid)
     };
+    let gpus = node.gpus.iter().enumerate();
+    gpus.filter(move |(_, gpu)| gpu.is_schedulable() && !is_held(&gpu.uuid))
+        .map(|(index, _)| index)
+}
+
+fn choose_gpus<'a>(
+    node: &NodeRecord,
+    holds: &(impl Iterator<Item = &'a Grant> + Clone),
+    count: u32,
+) -> Option<Vec<AllocatedGpu>> {
     let count = count as usize;
-    let free = node
-        .gpus
-        .iter()
-        .filter(|gpu| !is_held(&gpu.uuid))
-        .take(count);
-    let gpus: Vec<_> = free
-        .map(|gpu| AllocatedGpu {
+    if count == 0 {
+        return Some(Vec::new());
+    }
+    let free: Vec<usize> = free_gpus(node, holds).collect();
+    let allocated = |index: usize| {
+        let gpu = &node.gpus[index];
+        AllocatedGpu {
             uuid: gpu.uuid.clone(),
             minor: gpu.minor,
             memory_mib: gpu.memory_mib,
-        })
-        .collect();
-    (gpus.len() == count).then_some(gpus)
+        }
+    };
+    let chosen = gpu_affinity::nearest(&node.gpu_distances, &free, count);
+    (chosen.len() == count).then(|| chosen.into_iter().map(allocated).collect())
 }
 
 /// The lowest ports in a row that nobody holds.

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::daily_usage::RunUsage;
+
 /// Use of nodes, worth less the longer ago it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,4 +13,7 @@ pub struct Usage {
     pub node_seconds: f64,
     /// When they are worth that.
     pub at: Timestamp,
+    /// Of one run: what it used whenever that was. None for a sum of runs, whose days are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunUsage>,
 }

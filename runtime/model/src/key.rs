@@ -3,6 +3,8 @@
 //! Names are folded to lower case, so that look-ups ignore case; the records
 //! keep the user's spelling. `/` cannot occur in a name.
 
+use jiff::civil::Date;
+
 use crate::access::token::TokenId;
 use crate::id::{ClusterUid, JobUid, NodeName};
 use crate::name::GroupName;
@@ -31,6 +33,8 @@ pub const FILE_SERVER_STATUS: &str = "status/fileservers/";
 /// What each workspace has used of late, written by the leader: each run that ended, and at times
 /// the sum of many.
 pub const SHARES: &str = "status/shares/";
+/// What each workspace has used on each day, written by the leader whenever it adds up runs.
+pub const DAILY_USAGE: &str = "status/usage/";
 /// What each node is to run, written by the leader.
 pub const ALLOCATIONS: &str = "allocations/";
 /// The node plans of each attempt of each job, written by the leader.
@@ -179,6 +183,16 @@ pub fn share(path: &WorkspacePath) -> String {
 /// `status/shares/{group}/{workspace}/{job uid}:{attempt}`
 pub fn share_of_run(path: &WorkspacePath, job: &JobUid, attempt: u32) -> String {
     format!("{}/{job}:{attempt}", share(path))
+}
+
+/// `status/usage/{group}/{workspace}/{YYYY-MM-DD}`
+pub fn daily_usage(path: &WorkspacePath, day: Date) -> String {
+    format!("{}{day}", daily_usage_of(path))
+}
+
+/// The prefix of all days of a workspace.
+pub fn daily_usage_of(path: &WorkspacePath) -> String {
+    format!("{DAILY_USAGE}{}/", workspace_segments(path))
 }
 
 /// `allocations/{node}/{job uid}`

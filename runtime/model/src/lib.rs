@@ -17,6 +17,7 @@
 //! * [`membership`] — which cluster it is, and how a machine joins.
 //! * [`fencing`] — by when a node that is cut off has ended its jobs.
 //! * [`accounting`], [`fair_share`] — what a job used, and a workspace of late.
+//! * [`daily_usage`] — what a workspace used on each day.
 //! * [`sample`] — what a node and its GPUs did at one moment.
 //! * [`plan`], [`plan_check`] — what plugins are given and make, and the check of it.
 //! * [`framework`] — what is asked of plugins, whoever runs them.
@@ -37,6 +38,7 @@ pub mod body;
 pub mod cluster;
 pub mod cluster_request;
 pub mod container;
+pub mod daily_usage;
 pub mod duration;
 pub mod environment;
 pub mod expand;

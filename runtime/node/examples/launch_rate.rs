@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lote_node::cgroup::{CgroupLayout, JobCgroup, LayoutSource, Limits};
-use lote_node::isolation::{Identity, MountPlan, PrivateDirectory, PrivateSource};
+use lote_node::cgroup::{CgroupLayout, DeviceKind, JobCgroup, LayoutSource, Limits};
+use lote_node::isolation::{DeviceNode, Identity, MountPlan, PrivateDirectory, PrivateSource};
 use lote_node::launch::{
     ExitCause, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SecretVariables, SpawnerCommand,
     remove_record, spawner_main,
@@ -23,11 +23,13 @@ use lote_node::launch::{
 use tokio::sync::Semaphore;
 
 /// Which parts of a launch a run includes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Parts {
     name: &'static str,
     cgroup: Option<Limits>,
     isolation: bool,
+    /// Which devices are given, in a `/dev` of their own.
+    devices: Option<Vec<DeviceNode>>,
 }
 
 fn main() -> ExitCode {
@@ -86,6 +88,8 @@ async fn measure(launches: usize, at_once: usize, on: &str) {
     let layout = CgroupLayout::detect(&LayoutSource::host().unwrap()).unwrap();
     let layout = layout.in_directory("lote-launch-rate").unwrap();
     layout.prepare().unwrap();
+    let layout = layout.with_device_filter();
+    println!("devices: {:?}", layout.device_control());
     println!("{:?}", layout.describe());
     let account = Account::open(&layout);
     let (start, before) = (Instant::now(), account.seconds());
@@ -109,25 +113,40 @@ async fn measure(launches: usize, at_once: usize, on: &str) {
     let all = Limits {
         pids_max: Some(100),
         cpu_share_millis: Some(1000),
-        ..limits
+        ..limits.clone()
     };
-    let parts = |name, cgroup, isolation| Parts {
+    let devices = devices();
+    let restricted = Limits {
+        devices: Some(devices.iter().map(DeviceNode::rule).collect()),
+        ..all.clone()
+    };
+    let parts = |name, cgroup: Option<&Limits>, isolation| Parts {
         name,
-        cgroup,
+        cgroup: cgroup.cloned(),
         isolation,
+        devices: None,
     };
     for parts in [
         parts("shim and record only", None, false),
         parts("… user, private mounts", None, true),
-        parts("… cgroup (kill, memory)", Some(limits), false),
-        parts("… cgroup (kill, memory, pids, cpu)", Some(all), false),
-        parts("… all of it", Some(all), true),
+        Parts {
+            devices: Some(devices.clone()),
+            ..parts("… the same with its own /dev", None, true)
+        },
+        parts("… cgroup (kill, memory)", Some(&limits), false),
+        parts("… cgroup (kill, memory, pids, cpu)", Some(&all), false),
+        parts("… the same with devices", Some(&restricted), false),
+        parts("… all of it, but devices", Some(&all), true),
+        Parts {
+            devices: Some(devices.clone()),
+            ..parts("… all of it", Some(&restricted), true)
+        },
     ] {
         let (start, before) = (Instant::now(), account.seconds());
         let inside = run_all(
             launches,
             at_once,
-            parts,
+            &parts,
             &layout,
             &launcher,
             directory.path(),
@@ -153,7 +172,7 @@ fn report(name: &str, launches: usize, start: Instant, processor_seconds: f64) {
 async fn run_all(
     launches: usize,
     at_once: usize,
-    parts: Parts,
+    parts: &Parts,
     layout: &CgroupLayout,
     launcher: &Arc<Launcher>,
     directory: &Path,
@@ -163,9 +182,10 @@ async fn run_all(
     for number in 0..launches {
         let permit = Arc::clone(&room).acquire_owned().await.unwrap();
         let (layout, launcher) = (layout.clone(), Arc::clone(launcher));
+        let parts = parts.clone();
         let record = directory.join(format!("record-{number}"));
         tasks.spawn(async move {
-            let seconds = run_one(number, parts, &layout, &launcher, record).await;
+            let seconds = run_one(number, &parts, &layout, &launcher, record).await;
             drop(permit);
             seconds
         });
@@ -176,7 +196,7 @@ async fn run_all(
 /// Gives the processor time used inside the job's cgroup.
 async fn run_one(
     number: usize,
-    parts: Parts,
+    parts: &Parts,
     layout: &CgroupLayout,
     launcher: &Launcher,
     record: PathBuf,
@@ -184,8 +204,9 @@ async fn run_one(
     let name = format!("launch-rate-{number}");
     let cgroup = parts
         .cgroup
-        .map(|limits| JobCgroup::create(layout, &name, &limits).unwrap());
-    let spec = specification(record, parts.isolation, cgroup.as_ref());
+        .as_ref()
+        .map(|limits| JobCgroup::create(layout, &name, limits).unwrap());
+    let spec = specification(record, parts, cgroup.as_ref());
     let process = launcher.launch(&spec).await.unwrap();
     match process.wait().await.unwrap() {
         Outcome::Ended(exit) if exit.cause == ExitCause::Exited(0) => {}
@@ -198,7 +219,33 @@ async fn run_one(
     seconds
 }
 
-fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -> ProcessSpec {
+/// What a job without GPUs gets, and eight that stand for GPUs.
+fn devices() -> Vec<DeviceNode> {
+    let node = |name: &str, major, minor| DeviceNode {
+        name: name.into(),
+        host: Path::new("/dev").join(name),
+        kind: DeviceKind::Character,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    };
+    let usual = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    let usual = usual.map(|(name, major, minor)| node(name, major, minor));
+    let gpus = (0..8).map(|minor| node(&format!("nvidia{minor}"), 195, minor));
+    usual.into_iter().chain(gpus).collect()
+}
+
+fn specification(record: PathBuf, parts: &Parts, cgroup: Option<&JobCgroup>) -> ProcessSpec {
+    let isolation = parts.isolation;
     let private = |target: &str| PrivateDirectory {
         target: target.into(),
         source: PrivateSource::Memory {
@@ -222,6 +269,7 @@ fn specification(record: PathBuf, isolation: bool, cgroup: Option<&JobCgroup>) -
         }),
         cgroup_procs: cgroup.map(JobCgroup::procs_files).unwrap_or_default(),
         mounts: isolation.then(|| MountPlan {
+            devices: parts.devices.clone(),
             private: vec![private("/tmp")],
             ..MountPlan::default()
         }),

@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod cgroup;
 mod descriptor;
-mod gpu;
+pub mod devices;
+pub mod gpu;
 pub mod isolation;
 pub mod launch;
+mod numa;

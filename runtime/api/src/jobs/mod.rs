@@ -6,12 +6,14 @@
 //! * [`changes`] — what happens to one job, from the store.
 //! * [`events`] — the same as server-sent events.
 //! * [`logs`] — output while it is being written.
+//! * [`samples`] — what it does, moment by moment.
 
 pub(crate) mod changes;
 pub(crate) mod create;
 pub(crate) mod events;
 pub(crate) mod logs;
 pub(crate) mod plan;
+pub(crate) mod samples;
 pub(crate) mod view;
 
 use std::collections::HashMap;

@@ -128,6 +128,11 @@ impl Errand {
         ];
         Self::get(target(job, "logs", &query))
     }
+
+    /// What the job's part on the peer's node did of late.
+    pub(crate) fn samples(job: &JobRecord) -> Self {
+        Self::get(target(job, "samples", &[]))
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -5,6 +5,7 @@
 //! | `/peer/v1/files/{token}/{name}` | the file of a signed link |
 //! | `/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}/files` | one page of an output directory |
 //! | `/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}/logs` | an output file, on request while it is written |
+//! | `/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}/samples` | what the job's part here did of late |
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -18,7 +19,7 @@ use lote_model::path::JobPath;
 use super::door::FromNode;
 use crate::error::{Answer, ApiError};
 use crate::files::{link, output};
-use crate::jobs::{Job, logs};
+use crate::jobs::{Job, logs, samples};
 use crate::page::PageRequest;
 use crate::request::{At, Parameters};
 use crate::state::ApiState;
@@ -31,6 +32,7 @@ pub(super) fn router(state: ApiState) -> Router {
         .route("/peer/v1/files/{token}/{name}", get(link::download_here))
         .route(&format!("{JOB}/files"), get(list))
         .route(&format!("{JOB}/logs"), get(read))
+        .route(&format!("{JOB}/samples"), get(measured))
         .fallback(|| async { refused("there is no such operation between daemons") })
         .layer(from_fn_with_state(state.clone(), only_members))
         .with_state(state)
@@ -89,4 +91,13 @@ async fn read(
 ) -> Answer {
     let job = job(&state, &path, &parameters).await?;
     logs::here(state, job, &parameters).await
+}
+
+async fn measured(
+    State(state): State<ApiState>,
+    At(path): At<JobPath>,
+    parameters: Parameters,
+) -> Answer {
+    let job = job(&state, &path, &parameters).await?;
+    samples::here(&state, &job)
 }

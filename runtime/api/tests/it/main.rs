@@ -27,6 +27,7 @@ mod jobs;
 mod join;
 mod links;
 mod live;
+mod measured;
 mod neighbours;
 mod node_commands;
 mod operations;

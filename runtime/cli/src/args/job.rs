@@ -24,6 +24,8 @@ pub enum JobCommand {
     Show(JobName),
     /// List the nodes a job has now, and where to log in to them
     Nodes(JobName),
+    /// Show what a running job does on its nodes and GPUs, and go on showing it
+    Top(TopArgs),
     /// Show which processes start where: of a job, or of a file before submission
     Plan(PlanArgs),
     /// Print the output of a job's processes
@@ -63,6 +65,17 @@ pub struct CreateArgs {
     /// The cluster, name or full id [default: the file's, or `local`]
     #[arg(short, long)]
     pub cluster: Option<String>,
+}
+
+/// `lote job top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// The job.
+    #[command(flatten)]
+    pub name: JobName,
+    /// Once, and not again and again as on a terminal
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// `lote job plan`.

@@ -100,9 +100,11 @@ pub enum Command {
     /// File servers: a node's disks, shared with clusters and jobs
     #[command(subcommand)]
     FileServer(file_server::FileServerCommand),
+    /// Show what workspaces have used, by day
+    Usage(UsageArgs),
     /// Show how much there is of what quotas and machines limit
     #[command(visible_alias = "usages")]
-    Usage,
+    Quota,
     /// Framework plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
@@ -161,6 +163,17 @@ pub enum NodeQuery {
     },
 }
 
+/// `lote usage`.
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// The first day, such as 2026-11-01 [default: 29 days before the last]
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<String>,
+    /// The last day, in UTC [default: today]
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<String>,
+}
+
 /// `lote plugin`.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
@@ -215,7 +228,9 @@ pub enum ClientCommand {
     /// `lote file-server`.
     FileServer(file_server::FileServerCommand),
     /// `lote usage`.
-    Usage,
+    Usage(UsageArgs),
+    /// `lote quota`.
+    Quota,
     /// `lote plugin`.
     Plugin(PluginCommand),
     /// `lote token`.
@@ -246,7 +261,8 @@ impl Cli {
             Command::Experiment(experiment) => ClientCommand::Experiment(experiment),
             Command::Cluster(cluster) => ClientCommand::Cluster(cluster),
             Command::FileServer(server) => ClientCommand::FileServer(server),
-            Command::Usage => ClientCommand::Usage,
+            Command::Usage(usage) => ClientCommand::Usage(usage),
+            Command::Quota => ClientCommand::Quota,
             Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
             Command::Token(token) => ClientCommand::Token(token),
             Command::Export(export) => ClientCommand::Export(export),

@@ -8,7 +8,7 @@ use lote_model::path::JobPath;
 use serde_json::Value;
 
 use super::context::known;
-use super::{Context, Outcome, files, job_input, logs};
+use super::{Context, Outcome, files, job_input, logs, top};
 use crate::answer::{Container, Job};
 use crate::args::job::{CreateArgs, EndArgs, JobCommand, PlanArgs, WaitArgs};
 use crate::failure::Failure;
@@ -36,6 +36,7 @@ pub(super) fn run(context: &Context<'_>, command: JobCommand) -> Outcome {
             let path = place::job(&context.job(&name)?);
             super::remote_login::run(context, &format!("job '{}'", name.job), &path)
         }
+        JobCommand::Top(args) => top::run(context, &args),
         JobCommand::Plan(args) => plan(context, &args),
         JobCommand::Logs(args) => logs::run(context, args),
         JobCommand::Files(args) => files::run(context, args),

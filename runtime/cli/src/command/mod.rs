@@ -13,6 +13,7 @@ mod node;
 mod remote_login;
 mod run;
 mod token;
+mod top;
 mod usage;
 mod workspace;
 
@@ -34,7 +35,8 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::Experiment(command) => experiment::run(context, command),
         ClientCommand::Cluster(command) => cluster::run(context, command),
         ClientCommand::FileServer(command) => file_server::run(context, command),
-        ClientCommand::Usage => usage::run(context),
+        ClientCommand::Usage(args) => usage::by_day(context, &args),
+        ClientCommand::Quota => usage::quotas(context),
         ClientCommand::Plugin(command) => node::plugins(context, &command),
         ClientCommand::Token(command) => token::run(context, command),
         ClientCommand::Export(export) => export::run(context, &export),

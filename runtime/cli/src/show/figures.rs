@@ -17,7 +17,7 @@ pub fn login_table(logins: &[Login], style: Style) -> String {
 }
 
 /// How much there is, and how much there can be.
-pub fn usage_table(usages: &[Usage], style: Style) -> String {
+pub fn quota_table(usages: &[Usage], style: Style) -> String {
     let mut table = Table::new(&["VALUE", "USAGE", "LIMIT"]);
     for usage in usages {
         table.row([
@@ -44,6 +44,6 @@ mod tests {
         let usages: Vec<Usage> = read(&json!([
             {"unit": "Count", "currentValue": 3, "limit": 10_000, "name": {"value": "Clusters", "localizedValue": "Clusters"}}]))
         .unwrap();
-        insta::assert_snapshot!(usage_table(&usages, Style::Plain));
+        insta::assert_snapshot!(quota_table(&usages, Style::Plain));
     }
 }

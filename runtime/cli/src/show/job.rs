@@ -1,10 +1,12 @@
 //! Jobs and their files.
 
 use jiff::Timestamp;
+use lote_model::accounting::GpuAccount;
 use lote_model::job::ErrorRecord;
 use lote_model::quantity::format_bytes;
 use lote_model::state::ExecutionState;
 
+use super::sample::watt_hours;
 use super::{names, time};
 use crate::answer::{File, Job, JobMembers, last_part};
 use crate::output::{Cell, Colour, Details, Style, Table, day_and_time, seconds, span_between};
@@ -186,7 +188,39 @@ fn used(members: &JobMembers) -> Option<String> {
     if account.gpu_seconds > 0.0 {
         parts.push(format!("GPU time {}", seconds(account.gpu_seconds)));
     }
+    parts.extend(
+        account
+            .read_bytes
+            .map(|bytes| format!("read {}", format_bytes(bytes))),
+    );
+    parts.extend(
+        account
+            .written_bytes
+            .map(|bytes| format!("wrote {}", format_bytes(bytes))),
+    );
+    parts.extend(account.gpus.iter().map(used_of_gpu));
     Some(parts.join("\n"))
+}
+
+/// `gpu1 H100 GPU-8f1c…: 93.1 % (at most 100 %), memory 40g (at most 61g), 0.4 kWh, held back 12 s`
+fn used_of_gpu(gpu: &GpuAccount) -> String {
+    let uuid: String = gpu.uuid.chars().take(12).collect();
+    let mut parts = Vec::new();
+    if let Some(mean) = gpu.utilization_mean {
+        let peak = gpu.utilization_peak.unwrap_or_default();
+        parts.push(format!("busy {mean:.1} % (at most {peak} %)"));
+    }
+    if let (Some(mean), Some(peak)) = (gpu.memory_mean_bytes, gpu.memory_peak_bytes) {
+        let (mean, peak) = (format_bytes(mean), format_bytes(peak));
+        parts.push(format!("memory {mean} (at most {peak})"));
+    }
+    parts.extend(gpu.energy_joules.map(watt_hours));
+    let throttled = gpu.throttled_seconds.filter(|seconds| *seconds > 0.0);
+    parts.extend(throttled.map(|time| format!("held back by heat or power for {}", seconds(time))));
+    if parts.is_empty() {
+        parts.push("not measured".into());
+    }
+    format!("{} {} {uuid}: {}", gpu.node, gpu.model, parts.join(", "))
 }
 
 /// An error with its details, indented: code and sentence, then name and value;

@@ -1,5 +1,7 @@
 //! Nodes and plugins.
 
+use lote_model::gpu::Gpu;
+use lote_model::node::Condition;
 use lote_model::quantity::format_bytes;
 
 use super::state_colour;
@@ -50,16 +52,23 @@ pub fn node_details(node: &Node, style: Style) -> String {
         .add_some("up since", members.started_at.map(day_and_time))
         .add("processors", members.cpu_cores.to_string())
         .add("memory", format_bytes(members.memory_bytes))
+        .add_some("numa", numa(members))
         .add("gpus", gpus(members))
+        .add_some("driver", driver(members))
         .add("work", members.work_directory.as_str());
     let mut text = details.render(style);
     if !members.isolation.is_empty() {
         text.push_str("\nIn force\n");
         text.push_str(&isolation(members, style));
     }
-    if !members.conditions.is_empty() {
+    if members.gpu_distances.len() > 1 {
+        text.push_str("\nBetween GPUs\n");
+        text.push_str(&distances(members, style));
+    }
+    let wrong = conditions(members, style);
+    if !wrong.is_empty() {
         text.push_str("\nWrong\n");
-        text.push_str(&conditions(members, style));
+        text.push_str(&wrong);
     }
     text
 }
@@ -94,16 +103,55 @@ fn gpus(members: &NodeMembers) -> String {
     let lines: Vec<String> = members
         .gpus
         .iter()
-        .map(|gpu| {
-            format!(
-                "{}  {}  {}",
-                gpu.minor,
-                gpu.model,
-                format_bytes(gpu.memory_mib << 20)
-            )
-        })
+        .enumerate()
+        .map(|(index, gpu)| gpu_line(index, gpu))
         .collect();
     lines.join("\n")
+}
+
+fn gpu_line(index: usize, gpu: &Gpu) -> String {
+    let mut parts = vec![index.to_string(), gpu.model.clone()];
+    parts.extend(gpu.mig.as_ref().map(|mig| format!("MIG {}", mig.profile)));
+    parts.push(format_bytes(gpu.memory_mib << 20));
+    parts.extend(gpu.bus_id.clone());
+    parts.extend(gpu.numa_node.map(|node| format!("NUMA {node}")));
+    parts.push(gpu.uuid.clone());
+    if !gpu.is_schedulable() {
+        parts.push("out of service".into());
+    }
+    parts.join("  ")
+}
+
+/// As `nvidia-smi topo -m` shows them: row by row, the GPUs by their place in the list.
+fn distances(members: &NodeMembers, style: Style) -> String {
+    let count = members.gpu_distances.len();
+    let names: Vec<String> = (0..count).map(|index| format!("GPU{index}")).collect();
+    let head: Vec<&str> = std::iter::once("")
+        .chain(names.iter().map(String::as_str))
+        .collect();
+    let mut table = Table::new(&head);
+    for (name, row) in names.iter().zip(&members.gpu_distances) {
+        let cells = row.iter().map(|distance| Cell::from(distance.to_string()));
+        table.row(std::iter::once(Cell::from(name.as_str())).chain(cells));
+    }
+    table.render(style, "")
+}
+
+fn driver(members: &NodeMembers) -> Option<String> {
+    let driver = members.gpu_driver.as_ref()?;
+    Some(format!(
+        "{}, CUDA up to {}",
+        driver.version, driver.cuda_version
+    ))
+}
+
+fn numa(members: &NodeMembers) -> Option<String> {
+    let nodes = members.numa_nodes.iter().map(|node| {
+        let memory = format_bytes(node.memory_bytes);
+        format!("{}  {} processors, {memory}", node.id, node.cpu_cores)
+    });
+    let lines: Vec<String> = nodes.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn isolation(members: &NodeMembers, style: Style) -> String {
@@ -118,20 +166,36 @@ fn isolation(members: &NodeMembers, style: Style) -> String {
     lines.collect()
 }
 
+/// What is wrong with the node, then with its GPUs.
 fn conditions(members: &NodeMembers, style: Style) -> String {
-    let lines = members.conditions.iter().map(|condition| {
-        let effect = if condition.blocks_jobs {
-            style.paint(Colour::Red, "takes no jobs")
-        } else {
-            "takes jobs".into()
-        };
-        let since = day_and_time(condition.since);
-        format!(
-            "  {}: {} ({effect}, since {since})\n",
-            condition.code, condition.message
-        )
+    let of_node = members.conditions.iter().map(|condition| {
+        let effect = ("takes no jobs", "takes jobs");
+        condition_line("", condition, effect, style)
     });
-    lines.collect()
+    let of_gpus = members.gpus.iter().enumerate().flat_map(|(index, gpu)| {
+        let conditions = gpu.conditions.iter();
+        conditions.map(move |condition| {
+            let effect = ("not given out", "given out");
+            condition_line(&format!("GPU{index} "), condition, effect, style)
+        })
+    });
+    of_node.chain(of_gpus).collect()
+}
+
+fn condition_line(
+    of: &str,
+    condition: &Condition,
+    (blocked, not_blocked): (&str, &str),
+    style: Style,
+) -> String {
+    let effect = if condition.blocks_jobs {
+        style.paint(Colour::Red, blocked)
+    } else {
+        not_blocked.into()
+    };
+    let since = day_and_time(condition.since);
+    let (code, message) = (&condition.code, &condition.message);
+    format!("  {of}{code}: {message} ({effect}, since {since})\n")
 }
 
 /// Many plugins.
@@ -161,8 +225,15 @@ mod tests {
             "vmSize": "gpu2-h100", "state": "unhealthy", "address": "10.0.0.1", "version": "0.1.0", "cpuCores": 64,
             "memoryBytes": 549_755_813_888_u64, "workDirectory": "/var/lib/lote/work", "startedAt": "2026-08-04T10:15:30Z",
             "jobs": 1,
-            "gpus": [{"uuid": "GPU-1", "model": "H100", "minor": 0, "memoryMib": 81920},
-                     {"uuid": "GPU-2", "model": "H100", "minor": 1, "memoryMib": 81920}],
+            "gpus": [{"uuid": "GPU-1", "model": "H100", "minor": 0, "memoryMib": 81920, "busId": "00000000:1b:00.0",
+                      "numaNode": 0, "conditions": [{"code": "GpuMemoryHeld", "message": "12g are not free",
+                      "blocksJobs": true, "since": "2026-08-04T11:30:00Z"}]},
+                     {"uuid": "MIG-2", "model": "H100", "minor": 1, "memoryMib": 10240, "mig": {"parent": "GPU-2",
+                      "gpuInstance": 7, "computeInstance": 0, "profile": "1g.10gb"}}],
+            "gpuDistances": [["X", "NV18"], ["NV18", "X"]],
+            "gpuDriver": {"version": "580.159.04", "cudaVersion": "13.0"},
+            "numaNodes": [{"id": 0, "cpuCores": 32, "memoryBytes": 274_877_906_944_u64},
+                          {"id": 1, "cpuCores": 32, "memoryBytes": 274_877_906_944_u64}],
             "isolation": [{"name": "memory limit", "inForce": true, "note": "cgroup v1"},
                           {"name": "NVML", "inForce": false, "note": "libnvidia-ml.so.1 is not there"}],
             "conditions": [{"code": "GpuXid", "message": "GPU 1 reported XID 79; it is taken out of use",

@@ -1,4 +1,4 @@
-//! `lote file-server`, `lote usage`, and where to log in.
+//! `lote file-server`, `lote quota`, and where to log in.
 
 use serde_json::{Value, json};
 
@@ -109,7 +109,7 @@ fn usages_have_two_names() {
             &json!({"value": [{"unit": "Count", "currentValue": 3, "limit": 20, "name": name}]}),
         )
     });
-    for line in ["usage", "usages"] {
+    for line in ["quota", "usages"] {
         let run = run(&stub.url, line);
         assert_eq!(
             run.out, "VALUE     USAGE  LIMIT\nClusters  3      20\n",

@@ -8,6 +8,7 @@
 
 mod act;
 mod election;
+mod figures;
 mod load;
 
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use self::act::{Outcome, act};
 pub use self::election::Leadership;
 use self::election::{Candidate, Mandate};
+pub use self::figures::FiguresBoard;
+use self::figures::Meter;
 use crate::actions::Subject;
 use crate::config::Config;
 use crate::decide::decide;
@@ -56,11 +59,12 @@ pub enum LeaderError {
 /// future instead is like a crash, which is safe as well. Where others can lead, it waits until
 /// this daemon is elected, and again after it was not any more.
 ///
-/// Failures of the store are logged and tried again for ever.
+/// Failures of the store are logged and tried again for ever. What it sees is shown on `figures`.
 pub async fn run(
     store: Arc<dyn Store>,
     frameworks: Arc<dyn Frameworks>,
     config: Config,
+    figures: FiguresBoard,
     stop: CancellationToken,
 ) -> Result<(), LeaderError> {
     let planners = Arc::new(Semaphore::new(config.planners.max(1)));
@@ -68,6 +72,7 @@ pub async fn run(
         store: store.clone(),
         frameworks,
         planners,
+        figures,
     };
     let mut candidate = Candidate::new(store, config.leadership.clone());
     loop {
@@ -92,6 +97,7 @@ struct Tools {
     store: Arc<dyn Store>,
     frameworks: Arc<dyn Frameworks>,
     planners: Arc<Semaphore>,
+    figures: FiguresBoard,
 }
 
 /// Leads under one mandate, from as many loads of the store as it takes.
@@ -153,6 +159,7 @@ struct Leader {
     settling: Vec<(Revision, Subject)>,
     /// When the watch told something last, was made to, or began to be waited for.
     heard_at: Instant,
+    meter: Meter,
 }
 
 impl Leader {
@@ -168,6 +175,7 @@ impl Leader {
             "the leader has loaded the store"
         );
         Self {
+            meter: Meter::new(tools.figures.clone()),
             tools,
             mandate,
             snapshot,
@@ -230,9 +238,12 @@ impl Leader {
 
     /// Decides, sets everything decided going, and says how long nothing else will be due.
     fn pass(&mut self) -> Duration {
-        let now = Timestamp::now();
+        let (now, begun) = (Timestamp::now(), Instant::now());
         let decisions = decide(&self.snapshot, now);
         self.snapshot.begin(&decisions, now);
+        let under_way = self.tasks.len() + decisions.actions.len();
+        self.meter
+            .passed(begun.elapsed(), &self.snapshot, under_way);
         let wake_at = decisions.wake_at;
         for action in decisions.actions {
             self.tasks

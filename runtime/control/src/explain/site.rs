@@ -23,6 +23,8 @@ pub(super) struct Size<'a> {
     drained: usize,
     lost: usize,
     unwell: usize,
+    gpus: usize,
+    gpus_unwell: usize,
     /// One node of each build, and how many there are of it.
     builds: BTreeMap<Build, (usize, Option<&'a NodeRecord>)>,
 }
@@ -63,6 +65,9 @@ impl<'a> Size<'a> {
         } else if !record.is_schedulable() {
             self.unwell += 1;
         }
+        let unwell = record.gpus.iter().filter(|gpu| !gpu.is_schedulable());
+        self.gpus += record.gpus.len();
+        self.gpus_unwell += unwell.count();
         let gpus = u32::try_from(record.gpus.len()).unwrap_or(u32::MAX);
         let build = (
             gpus,
@@ -86,21 +91,33 @@ impl<'a> Size<'a> {
             .sum()
     }
 
-    /// Which take no jobs, and why; none if all do.
+    /// Which nodes take no jobs, and why, and how many GPUs are not given out; none if all are
+    /// well.
     pub(super) fn away(&self) -> Option<String> {
-        let parts = [
-            (self.drained, "drained"),
-            (self.lost, "not heard of"),
-            (self.unwell, "unwell"),
-        ];
-        let parts: Vec<String> = parts
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, how)| {
-                let verb = if count == 1 { "is" } else { "are" };
-                format!("{count} {verb} {how}")
-            })
-            .collect();
-        (!parts.is_empty()).then(|| format!("of {} nodes {}", self.count, parts.join(", ")))
+        let nodes = among(
+            self.count,
+            "nodes",
+            &[
+                (self.drained, "drained"),
+                (self.lost, "not heard of"),
+                (self.unwell, "unwell"),
+            ],
+        );
+        let gpus = among(self.gpus, "GPUs", &[(self.gpus_unwell, "out of service")]);
+        let parts: Vec<String> = nodes.into_iter().chain(gpus).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
+}
+
+/// `of 8 nodes 1 is drained, 2 are unwell`; none if none is anything.
+fn among(all: usize, what: &str, kinds: &[(usize, &str)]) -> Option<String> {
+    let parts: Vec<String> = kinds
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, how)| {
+            let verb = if *count == 1 { "is" } else { "are" };
+            format!("{count} {verb} {how}")
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("of {all} {what} {}", parts.join(", ")))
 }

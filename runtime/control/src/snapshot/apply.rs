@@ -111,6 +111,10 @@ impl Snapshot {
         } else if let Some(rest) = key.strip_prefix(key::SHARES) {
             self.set_share(rest, Some(decode(versioned)?), versioned.mod_revision);
             Ok(())
+        } else if let Some(rest) = key.strip_prefix(key::DAILY_USAGE) {
+            let day = (decode(versioned)?, versioned.mod_revision);
+            self.days.insert(rest.into(), day);
+            Ok(())
         } else if let Some(rest) = key.strip_prefix(key::PLANS) {
             self.put_plan(rest, versioned)
         } else {
@@ -147,6 +151,8 @@ impl Snapshot {
             self.delete_file_server_status(place);
         } else if let Some(rest) = key.strip_prefix(key::SHARES) {
             self.set_share(rest, None, 0);
+        } else if let Some(rest) = key.strip_prefix(key::DAILY_USAGE) {
+            self.days.remove(rest);
         }
     }
 

@@ -25,7 +25,7 @@ pub struct Loading {
 
 impl Snapshot {
     /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-    pub const PREFIXES: [&str; 12] = [
+    pub const PREFIXES: [&str; 13] = [
         key::JOB_STATUS,
         key::JOBS,
         key::CLUSTERS,
@@ -38,6 +38,7 @@ impl Snapshot {
         key::ALLOCATIONS,
         key::REPORTS,
         key::SHARES,
+        key::DAILY_USAGE,
     ];
 
     /// Starts to load: statuses of jobs come before the jobs. Nothing may be decided until

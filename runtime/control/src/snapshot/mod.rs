@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
+use lote_model::daily_usage::DailyUsage;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::RequeueCause;
 
@@ -62,6 +63,8 @@ pub struct Snapshot {
     clusters: BTreeMap<ClusterKey, ClusterState>,
     file_servers: BTreeMap<FileServerPlace, FileServerState>,
     workspaces: BTreeMap<WorkspaceKey, WorkspaceUse>,
+    /// What workspaces used by day, by the keys below [`key::DAILY_USAGE`].
+    days: BTreeMap<Box<str>, (DailyUsage, lote_store::Revision)>,
     jobs: HashMap<JobUid, LiveJob>,
     /// Which live job stands at a place in the tree.
     job_places: HashMap<String, JobUid>,

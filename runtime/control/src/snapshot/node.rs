@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
+use lote_model::gpu::Gpu;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::RequeueCause;
 use lote_model::node::NodeRecord;
@@ -121,7 +122,9 @@ impl NodeState {
         Slot {
             room: Room::left(record, held, grants, ports_per_allocation),
             place: self.place.clone(),
-            is_whole: is_empty && whole.is_possible_on(record, ports_per_allocation),
+            is_whole: is_empty
+                && whole.is_possible_on(record, ports_per_allocation)
+                && record.gpus.iter().all(Gpu::is_schedulable),
         }
     }
 

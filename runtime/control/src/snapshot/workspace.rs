@@ -1,9 +1,11 @@
 //! Workspaces: what they have used of late, and what they use now.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lote_model::daily_usage::DailyUsage;
 use lote_model::fair_share::Usage;
 use lote_model::id::JobUid;
 use lote_model::key;
@@ -49,6 +51,19 @@ impl Snapshot {
     /// What workspaces use, those that used nothing of late left out.
     pub fn workspaces(&self) -> &BTreeMap<WorkspaceKey, WorkspaceUse> {
         &self.workspaces
+    }
+
+    /// What is stored of the days of a workspace, with the revisions, by the keys
+    /// below [`key::DAILY_USAGE`].
+    pub(crate) fn days_of(
+        &self,
+        workspace: &str,
+    ) -> impl Iterator<Item = (&str, &(DailyUsage, Revision))> {
+        let prefix = format!("{workspace}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let days = self.days.range::<str, _>(from);
+        days.take_while(move |(key, _)| key.starts_with(&prefix))
+            .map(|(key, day)| (&**key, day))
     }
 
     /// What a job holds, or is to hold by a start in progress.

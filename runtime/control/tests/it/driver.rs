@@ -147,6 +147,7 @@ fn lead(
         store,
         frameworks,
         Config::default(),
+        driver::FiguresBoard::default(),
         stop.clone(),
     ))
 }

@@ -39,6 +39,7 @@ impl Daemon {
             store,
             Arc::new(FakeFrameworks),
             config,
+            driver::FiguresBoard::default(),
             stop.clone(),
         ));
         Self { stop, task }

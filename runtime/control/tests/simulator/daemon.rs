@@ -14,7 +14,10 @@ use lote_model::plan::LaunchPlan;
 use lote_model::plan_check::CheckedPlan;
 use lote_store::{Commit, Revision, Transaction, Write};
 
+use crate::books;
+use crate::order;
 use crate::random::Random;
+use crate::shares;
 use crate::site::{SharedStore, Site};
 
 /// A leader that could not renew for this long leads no more.
@@ -97,6 +100,9 @@ impl Daemon {
         }
         daemon.last_renewal = now;
         let decisions = decide(&reign.snapshot, time);
+        books::low_priority_leaves_enough(&reign.snapshot, &decisions);
+        order::nothing_is_delayed(&reign.snapshot, &decisions, time);
+        shares::less_used_comes_first(&reign.snapshot, &decisions, time);
         reign.snapshot.begin(&decisions, time);
         for action in decisions.actions {
             reign.under_way.push((now + random.between(0, 2), action));

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use lote_control::config::Config;
 use lote_control::testing::{Ledger, at_second};
 use lote_model::id::JobUid;
 use lote_model::job::JobRecord;
@@ -14,6 +15,7 @@ use crate::daemon::Daemon;
 use crate::faults;
 use crate::machine::Machine;
 use crate::random::Random;
+use crate::shares::Shares;
 use crate::trace::{self, Trace};
 
 /// How long faults go on.
@@ -49,6 +51,11 @@ impl SharedStore {
         }
     }
 
+    /// What each revision changed.
+    pub(crate) fn history(&self) -> &[(Revision, Vec<Event>)] {
+        &self.history
+    }
+
     /// What happened after a revision, at most so many revisions of it.
     pub(crate) fn after(
         &self,
@@ -74,6 +81,7 @@ pub(crate) struct Site {
     trace: Trace,
     checks: Checks,
     books: Books,
+    shares: Shares,
 }
 
 impl Site {
@@ -89,6 +97,7 @@ impl Site {
             trace: Trace::new(&shape, &mut random),
             checks: Checks::default(),
             books: Books::default(),
+            shares: Shares::default(),
             random,
         };
         for builder in shape.nodes {
@@ -105,6 +114,11 @@ impl Site {
     /// The time as the leaders are told it.
     pub(crate) fn time(&self) -> Timestamp {
         at_second(self.now)
+    }
+
+    /// After how long the use of nodes counts half.
+    pub(crate) fn half_life(&self) -> SignedDuration {
+        Config::default().usage_half_life
     }
 
     /// Trouble, then recovery.
@@ -156,6 +170,9 @@ impl Site {
         let mut books = std::mem::take(&mut self.books);
         books.after_step(self, trouble);
         self.books = books;
+        let mut shares = std::mem::take(&mut self.shares);
+        shares.after_step(self);
+        self.shares = shares;
     }
 
     /// Why jobs were started again, all codes that were seen.

@@ -19,11 +19,6 @@ use crate::site::{SharedStore, Site};
 /// One seed in so many is a site of thousands of nodes.
 const LARGE_EVERY: u64 = 500;
 
-/// From this seed on no cluster is of low priority or has a budget. Seed 258 with them fails: a
-/// low-priority cluster takes a node that a dedicated one has lacked for long, which is not
-/// understood yet.
-const PLAIN_FROM: u64 = 250;
-
 /// How many ports a job gets on each node.
 const PORTS: u16 = 16;
 
@@ -35,6 +30,8 @@ pub(crate) struct Shape {
     pub(crate) start: i64,
     /// Whether no cluster is of low priority or has a budget.
     is_plain: bool,
+    /// Whose jobs there are.
+    workspaces: &'static [&'static str],
     jobs: usize,
 }
 
@@ -58,7 +55,7 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
         cluster("d").manual(count.div_ceil(3)),
         cluster("e").auto(0, count.div_ceil(2)),
     ];
-    let is_plain = random.once_in(2) || seed >= PLAIN_FROM;
+    let is_plain = random.once_in(2);
     if !is_plain {
         let low = cluster("low").low_priority();
         clusters.push(if random.once_in(2) {
@@ -71,6 +68,11 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
     Shape {
         clusters,
         is_plain,
+        workspaces: if random.once_in(2) {
+            &["ws"]
+        } else {
+            &["ws", "lab", "vision"]
+        },
         start: if random.once_in(2) {
             1_000
         } else {
@@ -109,8 +111,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn new(shape: &Shape, random: &mut Random) -> Self {
         let nodes = u32::try_from(shape.nodes.len()).unwrap();
-        let coming =
-            (0..shape.jobs).map(|number| realistic_job(number, nodes, shape.is_plain, random));
+        let coming = (0..shape.jobs).map(|number| realistic_job(number, nodes, shape, random));
         Self {
             coming: coming.collect(),
             nodes,
@@ -124,7 +125,9 @@ impl Trace {
 }
 
 /// Most jobs are small and short, some are gangs, few are long, as in the logs of real sites.
-fn realistic_job(number: usize, nodes: u32, is_plain: bool, random: &mut Random) -> JobBuilder {
+fn realistic_job(number: usize, nodes: u32, shape: &Shape, random: &mut Random) -> JobBuilder {
+    let is_plain = shape.is_plain;
+    let workspace = shape.workspaces[random.index(shape.workspaces.len())];
     let gang = match random.below(10) {
         0 => nodes.min(2 + u32::try_from(random.below(6)).unwrap()),
         1 | 2 => 2.min(nodes),
@@ -136,6 +139,7 @@ fn realistic_job(number: usize, nodes: u32, is_plain: bool, random: &mut Random)
         _ => 120,
     };
     let mut job = job(&format!("j{number}"))
+        .of_workspace(workspace)
         .nodes(gang)
         .attempts(50)
         .limit_seconds(limit);

@@ -23,6 +23,7 @@ mod machine;
 mod peers;
 mod secret;
 mod store;
+mod telemetry;
 
 use std::fs::DirBuilder;
 use std::io::IsTerminal;
@@ -37,7 +38,7 @@ use jiff::Timestamp;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
-use lote_api::{JoinOffer, Retention};
+use lote_api::{JoinOffer, Retention, TelemetrySource};
 use lote_cli::DaemonArgs;
 use lote_cli::args::GlobalArgs;
 use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
@@ -48,7 +49,10 @@ use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::membership::Membership;
 use lote_model::problem::explain;
-use lote_node::agent::{Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig};
+use lote_node::agent::{
+    Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig, Reserved,
+};
+use lote_node::devices::DeviceConfig;
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
 use lote_store::Store;
@@ -60,6 +64,7 @@ use cluster::Cluster;
 use machine::MachineError;
 use peers::PeerDoor;
 use store::Place;
+use telemetry::DaemonTelemetry;
 
 /// Threads for calls that block: plugins, directories of jobs, output files.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -216,7 +221,10 @@ async fn serve_until_stopped(
     store::refuse_half_import(&*store).await?;
     let member = Member::of(&settings, membership.as_ref(), &place, &*store).await?;
     let config = node_config(&settings, &member);
-    let api = api_config(&settings, &config, &member)?;
+    let telemetry = Arc::new(DaemonTelemetry::default());
+    let figures = telemetry.figures.clone();
+    let mut api = api_config(&settings, &config, &member)?;
+    api.telemetry = TelemetrySource::new(Arc::clone(&telemetry) as Arc<_>);
     let closed = door::check(&settings, &*store, &api).await?;
     let listener = listen(settings.listen).await?;
     let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
@@ -234,6 +242,7 @@ async fn serve_until_stopped(
     let stop = CancellationToken::new();
     let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner)?;
+    telemetry.node.set(agent.telemetry()).ok();
     announce(&settings, &agent, fingerprint);
     door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
@@ -246,7 +255,13 @@ async fn serve_until_stopped(
         .ok();
     let peers = tokio::spawn(serve_others(member.peers, api.clone(), stop.clone()));
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
-    let leader = tokio::spawn(driver::run(store, frameworks, leader_config, stop.clone()));
+    let leader = tokio::spawn(driver::run(
+        store,
+        frameworks,
+        leader_config,
+        figures,
+        stop.clone(),
+    ));
     wait_for_signal().await?;
     tracing::info!("stopping; running jobs go on");
     stop.cancel();
@@ -362,6 +377,14 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
         // Where a daemon is alone, nobody else can be given its jobs.
         fencing: member.peers.as_ref().map(|_| FencingConfig::default()),
         peer_address: member.peers.as_ref().map(|peers| peers.address.clone()),
+        devices: DeviceConfig {
+            allowed: settings.machine.allowed_devices.clone(),
+            ..DeviceConfig::default()
+        },
+        reserved: Reserved {
+            cpus: settings.machine.reserved_cpus,
+            memory_bytes: settings.machine.reserved_memory_bytes,
+        },
     }
 }
 

@@ -117,6 +117,7 @@ pub const OPERATIONS: &[Operation] = table! {
     Workspace job!("/plan") => { GET JobsRead, POST JobsPlan }
     Workspace job!("/events") => { GET JobsRead }
     Workspace job!("/logs") => { GET JobsFiles }
+    Workspace job!("/samples") => { GET JobsRead }
     Workspace job!("/listremotelogininformation") => { POST JobsRemoteLogin }
 
     Shared "/v1/nodes" => { GET NodesRead }
@@ -131,6 +132,8 @@ pub const OPERATIONS: &[Operation] = table! {
     Shared "/v1/events" => { GET JobsRead }
     Shared "/v1/catalogue" => { GET DescriptionsRead }
     Shared "/v1/usages" => { GET UsagesRead }
+    Shared "/v1/usage" => { GET UsagesRead }
+    Installation "/metrics" => { GET NodesRead }
     Shared "/v1/openapi.json" => { GET DescriptionsRead }
     // The id is signed and known to the caller of the operation alone.
     Shared "/v1/operations/{id}" => { GET OperationResultsRead }

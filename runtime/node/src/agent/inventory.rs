@@ -5,8 +5,9 @@ use lote_model::gpu::Gpu;
 use lote_model::node::{Capability, Condition, NodeRecord};
 
 use super::{Isolation, NodeConfig};
-use crate::cgroup::CgroupLayout;
-use crate::gpu::{Sysfs, View};
+use crate::cgroup::{CgroupLayout, Controller, DeviceControl};
+use crate::gpu::View;
+use crate::numa::{NoProcessorLeft, Topology};
 
 /// Ports leased to jobs: below the range that the kernel hands out by itself
 /// (32768 and up), above the well-known services.
@@ -24,13 +25,15 @@ const CPU_SIZE: &str = "cpu";
 pub(super) fn describe(
     config: &NodeConfig,
     cgroups: Option<&CgroupLayout>,
+    topology: &Topology,
     gpus: &View,
-) -> NodeRecord {
+) -> Result<NodeRecord, NothingLeft> {
+    let whole_memory = machine_memory(&read("/proc/meminfo"));
+    let memory_bytes = job_memory(whole_memory, config.reserved.memory_bytes)?;
     let now = Timestamp::now();
     let size = config.size.clone();
     let size = size.unwrap_or_else(|| derived_size(&gpus.gpus));
     let work = config.data_directory.join("work");
-    let memory_bytes = job_memory(&read("/proc/meminfo"));
     let record = NodeRecord {
         name: config.name.clone(),
         address: config.address.clone(),
@@ -41,13 +44,12 @@ pub(super) fn describe(
         size,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: boot_id(),
-        cpu_cores: std::thread::available_parallelism()
-            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+        cpu_cores: processors(config.reserved.cpus).min(topology.cpu_count()),
         memory_bytes,
         gpus: Vec::new(),
         gpu_distances: Vec::new(),
         gpu_driver: None,
-        numa_nodes: Sysfs::at(&config.sysfs_root).numa_nodes(memory_bytes),
+        numa_nodes: topology.numa_nodes((memory_bytes, whole_memory)),
         ports_first: PORTS_FIRST,
         ports_count: PORTS_COUNT,
         work_directory: work.to_string_lossy().into_owned(),
@@ -55,7 +57,7 @@ pub(super) fn describe(
         conditions: conditions(config, cgroups, now),
         started_at: now,
     };
-    with_gpus(&record, gpus)
+    Ok(with_gpus(&record, gpus))
 }
 
 /// The record as it is with these GPUs. `record` may have others.
@@ -82,6 +84,41 @@ pub(super) fn boot_id() -> String {
     read("/proc/sys/kernel/random/boot_id")
 }
 
+/// More is kept free of jobs than this machine has.
+#[derive(Debug, thiserror::Error)]
+pub enum NothingLeft {
+    /// Of processors.
+    #[error(transparent)]
+    Processors(#[from] NoProcessorLeft),
+    /// Of memory.
+    #[error(
+        "{reserved_bytes} bytes of memory are to be kept free of jobs, and this machine has {total_bytes}"
+    )]
+    Memory {
+        /// What is to be kept free.
+        reserved_bytes: u64,
+        /// What there is.
+        total_bytes: u64,
+    },
+}
+
+/// The processors and the memory of this machine, less what is kept free.
+pub(super) fn topology(config: &NodeConfig) -> Result<Topology, NothingLeft> {
+    let status = read("/proc/self/status");
+    Ok(Topology::read(
+        &config.sysfs_root,
+        &status,
+        config.reserved.cpus,
+    )?)
+}
+
+/// How many processors jobs may use; a quota of the daemon's own counts.
+fn processors(reserved: u32) -> u32 {
+    let all = std::thread::available_parallelism();
+    let all = all.map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    all.saturating_sub(reserved).max(1)
+}
+
 /// Open files per process: the usual hard limit of a service under systemd, or
 /// what this daemon itself may pass on.
 pub(super) fn open_files_max() -> u64 {
@@ -97,17 +134,28 @@ fn read(path: &str) -> String {
         .to_owned()
 }
 
-/// Memory for jobs, from the text of `/proc/meminfo`: all but a twentieth, and
-/// never more than 4 GiB kept back.
-fn job_memory(meminfo: &str) -> u64 {
-    let total = meminfo
+/// All memory, from the text of `/proc/meminfo`.
+fn machine_memory(meminfo: &str) -> u64 {
+    meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:"))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|kib| kib.parse::<u64>().ok())
         .unwrap_or(0)
-        * 1024;
-    total - (total / SYSTEM_MEMORY_SHARE).min(SYSTEM_MEMORY_BYTES_MAX)
+        * 1024
+}
+
+/// Memory for jobs: all but what the operator keeps back, or a twentieth, and then never more
+/// than 4 GiB.
+fn job_memory(total_bytes: u64, reserved: Option<u64>) -> Result<u64, NothingLeft> {
+    let usual = (total_bytes / SYSTEM_MEMORY_SHARE).min(SYSTEM_MEMORY_BYTES_MAX);
+    match reserved {
+        Some(reserved_bytes) if reserved_bytes >= total_bytes => Err(NothingLeft::Memory {
+            reserved_bytes,
+            total_bytes,
+        }),
+        reserved => Ok(total_bytes - reserved.unwrap_or(usual)),
+    }
 }
 
 /// `gpu8-h100` for eight GPUs of one model; the last word of NVML's name that
@@ -148,11 +196,15 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
     let summary = layout.describe();
     let mut found = vec![capability("control groups", true, &summary.version)];
     for controller in &summary.controllers {
-        found.push(capability(
-            &format!("{controller} limit"),
-            true,
-            "in force for every job",
-        ));
+        let (name, note) = match controller {
+            Controller::Cpuset => (
+                "cpuset".to_owned(),
+                "those near its GPUs, if a job was given such",
+            ),
+            Controller::Io => ("io account".to_owned(), "counted for every job"),
+            limited => (format!("{limited} limit"), "in force for every job"),
+        };
+        found.push(capability(&name, true, note));
     }
     for lack in &summary.missing {
         found.push(capability("limit", false, lack));
@@ -160,19 +212,48 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
     found.push(capability(
         "mount namespace",
         true,
-        "private /tmp, /var/tmp and /dev/shm; the daemon's data is hidden",
+        "private /tmp, /var/tmp and /dev; the daemon's data is hidden",
     ));
     found.push(capability(
         "users",
         true,
         "an unprivileged user and group per workspace, no capabilities",
     ));
-    found.push(capability(
-        "devices",
-        false,
-        "jobs are not kept from opening device files by the kernel yet",
-    ));
+    found.push(devices(config, layout));
+    if config.reserved.cpus > 0 {
+        let (in_force, note) = match (layout.has(Controller::Cpuset), layout.has(Controller::Cpu)) {
+            (true, _) => (true, "jobs run on the other processors only"),
+            (false, true) => (true, "jobs get less time than all processors have"),
+            (false, false) => (false, "jobs are told of fewer processors, but use them all"),
+        };
+        found.push(capability("reserved processors", in_force, note));
+    }
     found
+}
+
+fn devices(config: &NodeConfig, layout: &CgroupLayout) -> Capability {
+    let (in_force, how) = match layout.device_control() {
+        DeviceControl::Controller => (true, "the controller 'devices'".to_owned()),
+        DeviceControl::Filter => (true, "a filter at its cgroup".to_owned()),
+        DeviceControl::Missing(reason) => (false, reason.clone()),
+    };
+    let mut note = match in_force {
+        true => format!("a job opens only what it was given, by {how}"),
+        false => format!(
+            "a job's /dev has only what it was given, but the kernel does not keep it to that: {how}"
+        ),
+    };
+    for path in config.devices.without_effect() {
+        note.push_str(&format!(
+            "; --allow-device {}: no such device",
+            path.display()
+        ));
+    }
+    Capability {
+        name: "devices".into(),
+        in_force,
+        note,
+    }
 }
 
 fn conditions(
@@ -200,11 +281,20 @@ mod tests {
     #[test]
     fn memory_for_jobs_leaves_some_for_the_system() {
         assert_eq!(
-            job_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
-            (2 << 30) - (2 << 30) / 20
+            machine_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
+            2 << 30
         );
-        assert_eq!(job_memory("MemTotal: 1073741824 kB"), (1 << 40) - (4 << 30));
-        assert_eq!(job_memory(""), 0);
+        assert_eq!(machine_memory(""), 0);
+        let usual = |total| job_memory(total, None).unwrap();
+        assert_eq!(usual(2 << 30), (2 << 30) - (2 << 30) / 20);
+        assert_eq!(usual(1 << 40), (1 << 40) - (4 << 30));
+        assert_eq!(usual(0), 0);
+    }
+
+    #[test]
+    fn the_operator_says_how_much_memory_the_system_keeps() {
+        assert_eq!(job_memory(8 << 30, Some(3 << 30)).unwrap(), 5 << 30);
+        assert!(job_memory(8 << 30, Some(8 << 30)).is_err());
     }
 
     #[test]

@@ -53,9 +53,11 @@ use fence::Fence;
 use registration::KnownRecord;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
+use crate::devices::DeviceConfig;
 use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+use crate::numa::Topology;
 
 /// The directory of run records, in the data directory.
 const RUNS: &str = "run";
@@ -102,6 +104,19 @@ pub struct NodeConfig {
     pub fencing: Option<FencingConfig>,
     /// Where this daemon answers other daemons, `host:port`, if it does.
     pub peer_address: Option<String>,
+    /// Which device files jobs get.
+    pub devices: DeviceConfig,
+    /// What is kept free of jobs.
+    pub reserved: Reserved,
+}
+
+/// What of a machine is kept for the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory; `None` is a twentieth of it, at most 4 GiB.
+    pub memory_bytes: Option<u64>,
 }
 
 /// The node could not start its work.
@@ -124,6 +139,9 @@ pub enum AgentError {
     /// The thread that talks to the driver of the GPUs cannot be started.
     #[error("cannot start a thread for the GPUs")]
     Gpus(#[source] std::io::Error),
+    /// More is kept free of jobs than there is.
+    #[error("nothing is left for jobs; see --reserve-cpus and --reserve-memory")]
+    Reserved(#[from] inventory::NothingLeft),
     /// The process that starts processes cannot be started.
     #[error(transparent)]
     Launcher(#[from] LaunchError),
@@ -150,6 +168,8 @@ pub(crate) struct Node {
     cgroups: Option<CgroupLayout>,
     fence: Fence,
     tasks: Tasks,
+    /// Which processors and which memory are near each other.
+    topology: Topology,
     /// How many files a process of a job may open.
     open_files_max: u64,
 }
@@ -200,8 +220,10 @@ impl Agent {
             Isolation::Full if nix::unistd::geteuid().is_root() => Some(prepared_cgroups()?),
             _ => None,
         };
+        let topology = inventory::topology(&config)?;
         let gpus = Gpus::start(gpu_config(&config)).map_err(AgentError::Gpus)?;
-        let record = inventory::describe(&config, cgroups.as_ref(), &gpus.view().borrow());
+        let view = gpus.view();
+        let record = inventory::describe(&config, cgroups.as_ref(), &topology, &view.borrow())?;
         let launcher = Launcher::start(spawner)?;
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let node = Arc::new(Node {
@@ -215,6 +237,7 @@ impl Agent {
             cgroups,
             fence,
             tasks: Tasks::default(),
+            topology,
         });
         Ok(Self {
             node,
@@ -265,5 +288,5 @@ fn gpu_config(config: &NodeConfig) -> GpuConfig {
 fn prepared_cgroups() -> Result<CgroupLayout, CgroupError> {
     let layout = CgroupLayout::detect(&crate::cgroup::LayoutSource::host()?)?;
     layout.prepare()?;
-    Ok(layout)
+    Ok(layout.with_device_filter())
 }

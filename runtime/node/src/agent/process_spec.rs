@@ -8,7 +8,9 @@ use lote_model::environment::{self, Directories, JobPaths};
 use lote_model::id::JobUid;
 use lote_model::plan::{Command, Process};
 
-use crate::isolation::{BindMount, Identity, MountPlan, PrivateDirectory, PrivateSource};
+use crate::isolation::{
+    BindMount, DeviceNode, Identity, MountPlan, PrivateDirectory, PrivateSource,
+};
 use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
 
 use super::secrets::JobSecrets;
@@ -34,6 +36,8 @@ pub(super) struct JobContext {
     pub(super) cgroup_procs: Vec<PathBuf>,
     /// The file that says until when its processes may run; none where nothing is fenced.
     pub(super) fence: Option<PathBuf>,
+    /// The device files that its processes find; none without isolation.
+    pub(super) devices: Vec<DeviceNode>,
     /// How many files a process may open.
     pub(super) open_files_max: u64,
 }
@@ -182,6 +186,7 @@ impl JobContext {
             read_only: true,
         }));
         MountPlan {
+            devices: Some(self.devices.clone()),
             private,
             hidden: vec![self.data_directory.clone()],
             keep: vec![PathBuf::from(&self.paths.user_root)],
@@ -274,6 +279,7 @@ pub(super) mod tests {
     use lote_model::secret::SecretText;
 
     use super::*;
+    use crate::cgroup::DeviceKind;
 
     fn process(name: &str) -> Process {
         Process {
@@ -376,6 +382,16 @@ pub(super) mod tests {
             data_directory: data.into(),
             cgroup_procs: vec!["/sys/fs/cgroup/lote/u1.1/cgroup.procs".into()],
             fence: Some(data.join("fence")),
+            devices: vec![DeviceNode {
+                name: "nvidia0".into(),
+                host: "/dev/nvidia0".into(),
+                kind: DeviceKind::Character,
+                major: 195,
+                minor: 0,
+                mode: 0o666,
+                uid: 0,
+                gid: 0,
+            }],
             open_files_max: 1024,
         }
     }

@@ -34,8 +34,10 @@ use super::processes::Processes;
 use super::reporter::{Reporter, Withdrawn};
 use super::secrets::{self, JobSecrets};
 use super::{Node, cgroup_record, ending, registration};
-use crate::cgroup::{CgroupUsage, JobCgroup, Limits};
+use crate::cgroup::{CgroupLayout, CgroupUsage, Controller, DeviceControl, JobCgroup, Limits};
+use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
+use crate::isolation::DeviceNode;
 use crate::launch::{LostReason, Supervised};
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
@@ -164,6 +166,7 @@ fn context(
         data_directory: node.config.data_directory.clone(),
         cgroup_procs: Vec::new(),
         fence: node.fence.file(),
+        devices: Vec::new(),
         open_files_max: node.open_files_max,
         allocation,
         plan,
@@ -265,7 +268,13 @@ impl Task {
         record_directory(&self.job.records())
             .map_err(|cause| error("FailedPreparingNode", cause.to_string()))?;
         if let Some(layout) = &self.node.cgroups {
-            let limits = self.limits();
+            let devices = self.devices().map_err(|cause| {
+                error("GpuDeviceMissing", explain(&cause)).with("step", "set-up")
+            })?;
+            let limits = self.limits(layout, &devices);
+            if let Some(job) = Arc::get_mut(&mut self.job) {
+                job.devices = devices;
+            }
             let cgroup = cgroup_record::open_or_create(
                 &self.job.records(),
                 layout,
@@ -292,16 +301,40 @@ impl Task {
         }
     }
 
-    fn limits(&self) -> Limits {
+    /// The device files of the job. One that runs already has what it has: what became of a
+    /// device meanwhile is no reason to end it.
+    fn devices(&self) -> Result<Vec<DeviceNode>, DeviceError> {
+        let config = &self.node.config.devices;
+        let instance = |uuid: &str| {
+            let view = self.node.gpus.view();
+            let gpus = &view.borrow().gpus;
+            gpus.iter().find(|gpu| gpu.uuid == uuid)?.mig.clone()
+        };
+        match config.of_job(&self.job.allocation.grant.gpus, instance) {
+            Err(_) if self.job.has_started() => Ok(config.of_every_job()),
+            devices => devices,
+        }
+    }
+
+    fn limits(&self, layout: &CgroupLayout, devices: &[DeviceNode]) -> Limits {
         let grant = &self.job.allocation.grant;
-        let shared = (!grant.exclusive).then_some(u64::from(grant.cpu_millis));
         let cores = u64::from(self.node.record.cpu_cores);
+        let topology = &self.node.topology;
+        let cpuset = topology.cpuset(&grant.numa_nodes, grant.memory_bytes);
+        let cpuset = cpuset.filter(|_| layout.has(Controller::Cpuset));
+        // Processors that are kept free can be kept so by a quota as well.
+        let all = (topology.reserves() && cpuset.is_none()).then_some(cores * 1000);
+        let shared = (!grant.exclusive).then_some(u64::from(grant.cpu_millis));
+        let restricted = !matches!(layout.device_control(), DeviceControl::Missing(_));
         Limits {
             cpu_share_millis: shared,
-            cpu_limit_millis: shared,
+            cpu_limit_millis: shared.or(all),
             memory_bytes: grant.memory_bytes,
             // Threads grow with the processors of the machine.
             pids_max: Some(grant.processes_max.map_or(4_096 + 512 * cores, u64::from)),
+            cpuset,
+            io_weight: shared.map(|millis| io_weight(millis, cores)),
+            devices: restricted.then(|| devices::rules(devices)),
         }
     }
 
@@ -557,6 +590,8 @@ impl Task {
             node_seconds: seconds,
             gpu_seconds: gpus.iter().map(|gpu| gpu.seconds).sum(),
             gpus,
+            read_bytes: usage.read_bytes,
+            written_bytes: usage.written_bytes,
             ..Account::default()
         }
     }
@@ -599,6 +634,12 @@ impl Task {
             })
             .collect()
     }
+}
+
+/// A job's part of the node's processors is its part of the disks, in thousandths.
+fn io_weight(cpu_millis: u64, cores: u64) -> u16 {
+    let weight = cpu_millis / cores.max(1);
+    u16::try_from(weight.clamp(1, 1000)).unwrap_or(1000)
 }
 
 fn is_stop(directive: Directive) -> bool {

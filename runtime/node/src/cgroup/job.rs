@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CgroupError;
 use super::files::{self, create_directory};
-use super::layout::{CgroupLayout, Controller, V1Hierarchy};
+use super::filter;
+use super::layout::{CgroupLayout, Controller, DeviceControl, V1Hierarchy};
 use super::limits::{Limits, MEMORY_BYTES_MIN};
 
 /// How long, and how often, a directory is tried that the kernel calls busy.
@@ -134,6 +135,10 @@ impl JobCgroup {
             v2.controllers
                 .iter()
                 .try_for_each(|c| limits.set(*c, directory, true))?;
+            if let (Some(rules), DeviceControl::Filter) = (&limits.devices, &layout.device_control)
+            {
+                filter::attach(directory, rules)?;
+            }
         }
         for (controllers, directory) in &self.v1 {
             create_directory(directory)?;
@@ -166,8 +171,13 @@ fn needed(hierarchy: &V1Hierarchy, layout: &CgroupLayout, limits: &Limits) -> bo
         .iter()
         .any(|controller| match controller {
             Controller::Memory => true,
-            Controller::Cpu | Controller::Pids => {
+            Controller::Cpu | Controller::Pids | Controller::Cpuset => {
                 limits.asked().any(|(asked, _)| asked == *controller)
+            }
+            // For the account of each job.
+            Controller::Io => true,
+            Controller::Devices => {
+                limits.devices.is_some() && layout.device_control == DeviceControl::Controller
             }
             Controller::Cpuacct | Controller::Freezer => layout.v2.is_none(),
         })
@@ -178,6 +188,12 @@ fn check_supported(layout: &CgroupLayout, limits: &Limits) -> Result<(), CgroupE
         return Err(CgroupError::Unsupported {
             what,
             reason: layout.lack(controller),
+        });
+    }
+    if let (Some(_), DeviceControl::Missing(reason)) = (&limits.devices, &layout.device_control) {
+        return Err(CgroupError::Unsupported {
+            what: "which devices are opened",
+            reason: reason.clone(),
         });
     }
     match limits.memory_bytes {
@@ -200,7 +216,7 @@ pub(super) fn check_name(name: &str) -> Result<(), CgroupError> {
 }
 
 /// Removes a cgroup with its children, deepest first.
-fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
+pub(super) fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
     match std::fs::remove_dir(directory) {
         Ok(()) => return Ok(()),
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use cgroups_rs::fs::MaxValue;
 use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::cpuset::CpuSetController;
 use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 use serde::{Deserialize, Serialize};
 
-use super::CgroupError;
+use super::devices::{self, DeviceRule};
 use super::layout::Controller;
+use super::{CgroupError, files};
 
 /// Length of the window in which a quota holds; the kernel's default.
 const QUOTA_PERIOD_MICROSECONDS: u64 = 100_000;
@@ -18,7 +20,7 @@ const QUOTA_PERIOD_MICROSECONDS: u64 = 100_000;
 pub(super) const MEMORY_BYTES_MIN: u64 = 1 << 20;
 
 /// What a job may use on this node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Weight against other jobs when processors are short, in thousandths of a
     /// processor; `None`: the weight of one processor where it costs nothing.
@@ -29,19 +31,45 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// Processes and threads at one time.
     pub pids_max: Option<u64>,
+    /// The processors and the memory that it is kept to; `None`: all.
+    pub cpuset: Option<Cpuset>,
+    /// Weight against other jobs when disks are busy, 1 to 1000. Not set where the kernel has no
+    /// weights for disks.
+    pub io_weight: Option<u16>,
+    /// The only devices that it can open; `None`: whatever permissions allow. Whether the
+    /// machine can keep it to them: [`CgroupLayout::device_control`](super::CgroupLayout).
+    pub devices: Option<Vec<DeviceRule>>,
+}
+
+/// Processors and NUMA nodes, as the kernel writes lists of them: `0-3,8`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpuset {
+    /// Processors.
+    pub cpus: String,
+    /// The NUMA nodes whose memory is used.
+    pub mems: String,
 }
 
 impl Limits {
     /// What is asked of each controller, in words for errors.
     pub(super) fn asked(&self) -> impl Iterator<Item = (Controller, &'static str)> {
-        let cpu = self.cpu_share_millis.or(self.cpu_limit_millis);
+        let cpu = self.cpu_share_millis.or(self.cpu_limit_millis).is_some();
         [
             (Controller::Cpu, cpu, "processor time"),
-            (Controller::Memory, self.memory_bytes, "memory"),
-            (Controller::Pids, self.pids_max, "the number of processes"),
+            (Controller::Memory, self.memory_bytes.is_some(), "memory"),
+            (
+                Controller::Pids,
+                self.pids_max.is_some(),
+                "the number of processes",
+            ),
+            (
+                Controller::Cpuset,
+                self.cpuset.is_some(),
+                "which processors are used",
+            ),
         ]
         .into_iter()
-        .filter_map(|(controller, value, what)| value.map(|_| (controller, what)))
+        .filter_map(|(controller, asked, what)| asked.then_some((controller, what)))
     }
 
     /// Sets what is asked of one controller in a job's directory of its hierarchy.
@@ -55,6 +83,9 @@ impl Limits {
             Controller::Cpu => self.set_cpu(directory, is_v2),
             Controller::Memory => self.set_memory(directory, is_v2),
             Controller::Pids => self.set_pids(directory, is_v2),
+            Controller::Cpuset => self.set_cpuset(directory, is_v2),
+            Controller::Devices => devices::set(self.devices.as_deref(), directory),
+            Controller::Io => return self.set_io_weight(directory, is_v2),
             Controller::Cpuacct | Controller::Freezer => Ok(()),
         };
         set.map_err(|source| CgroupError::Limit {
@@ -112,7 +143,40 @@ impl Limits {
         PidController::new(directory.into(), directory.into(), is_v2)
             .set_pid_max(MaxValue::Value(count))
     }
+
+    /// A new cgroup of v1 takes no process before both are set.
+    fn set_cpuset(
+        &self,
+        directory: &Path,
+        is_v2: bool,
+    ) -> Result<(), cgroups_rs::fs::error::Error> {
+        let Some(Cpuset { cpus, mems }) = &self.cpuset else {
+            return Ok(());
+        };
+        let cpuset = CpuSetController::new(directory.into(), directory.into(), is_v2);
+        cpuset.set_cpus(cpus)?;
+        cpuset.set_mems(mems)
+    }
+
+    /// By our own hand: the crate knows one name of the file in each version.
+    fn set_io_weight(&self, directory: &Path, is_v2: bool) -> Result<(), CgroupError> {
+        let Some(weight) = self.io_weight else {
+            return Ok(());
+        };
+        let names = if is_v2 { IO_WEIGHTS_V2 } else { IO_WEIGHTS_V1 };
+        for file in names.iter().map(|name| directory.join(name)) {
+            if file.exists() {
+                files::write(&file, &weight.clamp(1, 1000).to_string())?;
+            }
+        }
+        Ok(())
+    }
 }
+
+/// The files for the weight of a job's disk transfers: BFQ and io.cost each have their own, and
+/// kernels without them have neither.
+const IO_WEIGHTS_V1: &[&str] = &["blkio.bfq.weight", "blkio.weight"];
+const IO_WEIGHTS_V2: &[&str] = &["io.weight", "io.bfq.weight"];
 
 /// One processor is 1024 shares; the kernel takes 2 to 262144.
 fn shares(millis: u64) -> u64 {
@@ -150,7 +214,14 @@ mod tests {
 
     #[test]
     fn nothing_asked_is_nothing_set() {
-        for controller in [Controller::Cpu, Controller::Memory, Controller::Pids] {
+        for controller in [
+            Controller::Cpu,
+            Controller::Memory,
+            Controller::Pids,
+            Controller::Cpuset,
+            Controller::Io,
+            Controller::Devices,
+        ] {
             // The directory does not exist, so any write would fail.
             Limits::default()
                 .set(controller, Path::new("/nonexistent"), true)

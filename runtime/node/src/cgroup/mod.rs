@@ -10,13 +10,20 @@
 //! | v1 `pids` | limit on processes | if a limit is asked for |
 //! | v1 `cpu` | share, quota | if either is asked for |
 //! | v1 `cpuacct` | processor time | if there is no v2 |
+//! | v1 `cpuset` | processors and memory near the GPUs | if asked for |
+//! | v1 `devices` | what can be opened | if asked for, and v2 takes no filter |
+//! | v1 `blkio` | account of disk transfers, weight | always |
 //! | v1 `freezer` | a kill that no fork outruns | if there is no v2 |
+//!
+//! A filter program at the job's cgroup of v2 restricts what can be opened, wherever it can.
 //!
 //! Limits are written by the controllers of the crate `cgroups-rs`. Finding the
 //! hierarchies, killing and waiting are our own: the crate takes one fixed mount
 //! point, knows no hybrid layout and no `cgroup.kill`.
 
+mod devices;
 mod files;
+mod filter;
 mod job;
 mod kill;
 mod layout;
@@ -29,9 +36,10 @@ mod usage;
 use std::io;
 use std::path::PathBuf;
 
+pub use devices::{DeviceKind, DeviceRule};
 pub use job::{JobCgroup, list};
-pub use layout::{CgroupLayout, Controller, LayoutSource, LayoutSummary};
-pub use limits::Limits;
+pub use layout::{CgroupLayout, Controller, DeviceControl, LayoutSource, LayoutSummary};
+pub use limits::{Cpuset, Limits};
 pub use usage::CgroupUsage;
 
 /// Working with cgroups failed.
@@ -66,6 +74,14 @@ pub enum CgroupError {
         /// What could not be written.
         #[source]
         source: cgroups_rs::fs::error::Error,
+    },
+    /// The kernel takes no filter of devices.
+    #[error("cannot filter the devices of the cgroup {path}: {action}")]
+    Filter {
+        /// The cgroup.
+        path: PathBuf,
+        /// The step that failed, and what the kernel said.
+        action: String,
     },
     /// The name is not usable as a directory.
     #[error("{name:?} cannot name a cgroup; use letters, digits, '-', '_' and '.'")]

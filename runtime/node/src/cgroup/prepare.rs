@@ -6,6 +6,9 @@ use super::CgroupError;
 use super::files::{create_directory, read, write};
 use super::layout::{CgroupLayout, Controller, DAEMON_DIRECTORY, V1Hierarchy, V2Hierarchy};
 
+/// Takes limits of disks as `major:minor bytes`, 0 for none.
+const READ_LIMIT: &str = "blkio.throttle.read_bps_device";
+
 impl CgroupLayout {
     /// Creates the directory that holds the jobs' cgroups in each hierarchy. On v2
     /// moves the daemon into a leaf first, because a cgroup that limits its
@@ -34,7 +37,39 @@ fn prepare_v1(hierarchy: &V1Hierarchy) -> Result<(), CgroupError> {
     if memory && read(&switch)?.is_some_and(|value| value.trim() == "0") {
         write(&switch, "1")?;
     }
+    if hierarchy.controllers.contains(&Controller::Cpuset) {
+        fill_cpuset(&hierarchy.base, jobs)?;
+    }
+    if hierarchy.controllers.contains(&Controller::Io) {
+        count_transfers(jobs);
+    }
     Ok(())
+}
+
+/// A new cgroup of v1 has no processors and no memory, and may give its children none.
+fn fill_cpuset(base: &Path, jobs: &Path) -> Result<(), CgroupError> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = read(&jobs.join(file))?;
+        if own.is_some_and(|text| text.trim().is_empty()) {
+            let whole = read(&base.join(file))?.unwrap_or_default();
+            write(&jobs.join(file), whole.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// Since Linux 6.10 v1 counts the transfers of a disk only once it was given a limit for some
+/// cgroup. "No limit" is one.
+fn count_transfers(jobs: &Path) {
+    let Ok(disks) = std::fs::read_dir("/sys/block") else {
+        return;
+    };
+    for disk in disks.flatten() {
+        if let Ok(Some(number)) = read(&disk.path().join("dev")) {
+            // One that takes no limit has no transfers of its own.
+            write(&jobs.join(READ_LIMIT), &format!("{} 0", number.trim())).ok();
+        }
+    }
 }
 
 fn prepare_v2(hierarchy: &V2Hierarchy) -> Result<(), CgroupError> {

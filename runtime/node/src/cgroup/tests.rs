@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::{
-    CgroupError, CgroupLayout, CgroupUsage, Controller, JobCgroup, LayoutSource, Limits, list,
+    CgroupError, CgroupLayout, CgroupUsage, Controller, Cpuset, DeviceControl, DeviceKind,
+    DeviceRule, JobCgroup, LayoutSource, Limits, list,
 };
 
 /// A machine made of directories.
@@ -71,6 +72,12 @@ fn v1() -> Machine {
         .mount("/sys/fs/cgroup/pids", "cgroup", "pids")
         .mount("/sys/fs/cgroup/freezer", "cgroup", "freezer")
         .mount("/sys/fs/cgroup/devices", "cgroup", "devices")
+        .mount("/sys/fs/cgroup/blkio", "cgroup", "blkio")
+        .mount("/sys/fs/cgroup/cpuset", "cgroup", "cpuset")
+        .file("/sys/fs/cgroup/cpuset/cpuset.cpus", "0-7\n")
+        .file("/sys/fs/cgroup/cpuset/cpuset.mems", "0-1\n")
+        .file("/sys/fs/cgroup/cpuset/lote/cpuset.cpus", "\n")
+        .file("/sys/fs/cgroup/cpuset/lote/cpuset.mems", "0\n")
         .mount("/sys/fs/cgroup/systemd", "cgroup", "name=systemd")
         .file("/sys/fs/cgroup/memory/daemon/cgroup.procs", "")
 }
@@ -134,7 +141,7 @@ fn says_what_is_in_force() {
             none.controllers.len(),
             none.missing.len()
         ),
-        ("none", 0, 4)
+        ("none", 0, 6)
     );
     assert!(hybrid().layout().describe().missing.is_empty());
 }
@@ -155,9 +162,14 @@ fn v1_uses_each_hierarchy_once_below_its_own_cgroup() {
             "/sys/fs/cgroup/cpu,cpuacct/lote/job/cgroup.procs",
             "/sys/fs/cgroup/memory/daemon/lote/job/cgroup.procs",
             "/sys/fs/cgroup/pids/lote/job/cgroup.procs",
+            "/sys/fs/cgroup/blkio/lote/job/cgroup.procs",
         ]
     );
     assert_eq!(machine.read("/sys/fs/cgroup/pids/lote/job/pids.max"), "7");
+    // The jobs' directory takes over what it lacks.
+    let jobs = "/sys/fs/cgroup/cpuset/lote";
+    assert_eq!(machine.read(&format!("{jobs}/cpuset.cpus")).trim(), "0-7");
+    assert_eq!(machine.read(&format!("{jobs}/cpuset.mems")), "0\n");
 }
 
 #[test]
@@ -170,8 +182,63 @@ fn hybrid_leaves_out_what_the_unified_hierarchy_does() {
         [
             "/sys/fs/cgroup/unified/lote/job/cgroup.procs",
             "/sys/fs/cgroup/memory/daemon/lote/job/cgroup.procs",
+            "/sys/fs/cgroup/blkio/lote/job/cgroup.procs",
         ]
     );
+}
+
+#[test]
+fn v1_keeps_a_job_to_its_devices_processors_and_part_of_the_disks() {
+    let job = |controller: &str| format!("/sys/fs/cgroup/{controller}/lote/job");
+    let machine = with_files(v1(), &job("devices"), &["devices.allow", "devices.deny"]);
+    let machine = with_files(machine, &job("cpuset"), &["cpuset.cpus", "cpuset.mems"]);
+    let machine = with_files(machine, &job("blkio"), &["blkio.bfq.weight"]).file(
+        "/sys/fs/cgroup/blkio/lote/blkio.throttle.read_bps_device",
+        "",
+    );
+    machine.layout().prepare().unwrap();
+    let limits = Limits {
+        cpuset: Some(Cpuset {
+            cpus: "2-3".into(),
+            mems: "1".into(),
+        }),
+        io_weight: Some(250),
+        devices: Some(vec![DeviceRule {
+            kind: DeviceKind::Character,
+            major: 195,
+            minor: Some(3),
+        }]),
+        ..Limits::default()
+    };
+    assert_eq!(
+        machine.layout().device_control(),
+        &DeviceControl::Controller
+    );
+    let cgroup = JobCgroup::create(&machine.layout(), "job", &limits).unwrap();
+    assert_eq!(cgroup.procs_files().len(), 6);
+    let read = |controller, file: &str| machine.read(&format!("{}/{file}", job(controller)));
+    assert_eq!(read("devices", "devices.deny"), "a *:* rwm");
+    assert_eq!(read("devices", "devices.allow"), "c 195:3 rwm");
+    assert_eq!(read("cpuset", "cpuset.cpus"), "2-3");
+    assert_eq!(read("cpuset", "cpuset.mems"), "1");
+    assert_eq!(read("blkio", "blkio.bfq.weight"), "250");
+    // What makes the kernel count: each disk has been given the limit "none".
+    let limit = machine.read("/sys/fs/cgroup/blkio/lote/blkio.throttle.read_bps_device");
+    assert!(
+        limit.is_empty() || limit.contains(":") && limit.ends_with(" 0"),
+        "{limit}"
+    );
+}
+
+#[test]
+fn devices_cannot_be_restricted_where_there_is_no_means() {
+    let limits = Limits {
+        devices: Some(Vec::new()),
+        ..Limits::default()
+    };
+    let layout = v2("/system.slice/lote.service").layout();
+    let error = JobCgroup::create(&layout, "job", &limits).unwrap_err();
+    assert!(error.to_string().contains("devices"), "{error}");
 }
 
 #[test]
@@ -207,7 +274,7 @@ fn v2_moves_the_daemon_to_a_leaf_and_delegates() {
     );
     for directory in [UNIT.to_owned(), format!("{UNIT}/lote")] {
         let controllers = machine.read(&format!("{directory}/cgroup.subtree_control"));
-        assert_eq!(controllers, "+cpu +memory +pids");
+        assert_eq!(controllers, "+cpuset +cpu +io +memory +pids");
     }
 }
 
@@ -238,6 +305,9 @@ fn v2_sets_every_limit() {
         "cpu.weight",
         "cpu.max",
         "pids.max",
+        "cpuset.cpus",
+        "cpuset.mems",
+        "io.weight",
     ];
     let machine = with_files(v2("/system.slice/lote.service"), &job, &files)
         .file(&format!("{job}/cpu.max"), "max 100000\n");
@@ -246,10 +316,26 @@ fn v2_sets_every_limit() {
         cpu_limit_millis: Some(1500),
         memory_bytes: Some(1 << 30),
         pids_max: Some(100),
+        cpuset: Some(Cpuset {
+            cpus: "0-3,8-11".into(),
+            mems: "0".into(),
+        }),
+        io_weight: Some(500),
+        devices: None,
     };
     JobCgroup::create(&machine.layout(), "job", &limits).unwrap();
     let values = files.map(|file| machine.read(&format!("{job}/{file}")));
-    assert_eq!(values, ["1073741824", "0", "400", "150000 100000", "100"]);
+    let expected = [
+        "1073741824",
+        "0",
+        "400",
+        "150000 100000",
+        "100",
+        "0-3,8-11",
+        "0",
+        "500",
+    ];
+    assert_eq!(values, expected);
 }
 
 #[test]
@@ -272,8 +358,10 @@ fn daemons_with_different_directories_do_not_see_each_others_jobs() {
 
 #[test]
 fn what_is_not_delegated_is_refused_by_name() {
-    let machine =
-        v2("/system.slice/lote.service").file(&format!("{UNIT}/cgroup.controllers"), "cpu pids\n");
+    let machine = v2("/system.slice/lote.service").file(
+        &format!("{UNIT}/cgroup.controllers"),
+        "cpu cpuset io pids\n",
+    );
     let limits = Limits {
         memory_bytes: Some(1 << 30),
         ..Limits::default()
@@ -306,7 +394,11 @@ fn v2_account_is_read() {
     let machine = v2("/system.slice/lote.service")
         .file(
             &format!("{job}/cpu.stat"),
-            "usage_usec 2500000\nuser_usec 1\n",
+            "usage_usec 2500000\nuser_usec 1\nthrottled_usec 500000\n",
+        )
+        .file(
+            &format!("{job}/io.stat"),
+            "8:0 rbytes=4096 wbytes=100 rios=1 wios=2 dbytes=9 dios=1\n254:0 rbytes=1 wbytes=2\n",
         )
         .file(&format!("{job}/memory.peak"), "4096\n")
         .file(
@@ -322,6 +414,9 @@ fn v2_account_is_read() {
         oom_kills: 2,
         pids_peak: Some(9),
         pids_limit_hits: 4,
+        cpu_throttled_seconds: Some(0.5),
+        read_bytes: Some(4097),
+        written_bytes: Some(102),
     };
     assert_eq!(cgroup.usage().unwrap(), expected);
 }
@@ -340,11 +435,28 @@ fn v1_account_is_read() {
         .file(
             "/sys/fs/cgroup/memory/daemon/lote/job/memory.oom_control",
             "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+        )
+        .file(
+            "/sys/fs/cgroup/cpu,cpuacct/lote/job/cpu.stat",
+            "nr_periods 3\nnr_throttled 2\nthrottled_time 250000000\n",
+        )
+        .file(
+            "/sys/fs/cgroup/blkio/lote/job/blkio.throttle.io_service_bytes_recursive",
+            "8:0 Read 4096\n8:0 Write 1\n8:0 Sync 4097\n8:0 Total 4097\n\
+             254:0 Read 4\n254:0 Write 2\nTotal 4103\n",
         );
     let cgroup = JobCgroup::open(&machine.layout(), "job").unwrap().unwrap();
     let usage = cgroup.usage().unwrap();
     assert_eq!(
         (usage.cpu_seconds, usage.memory_peak_bytes, usage.oom_kills),
         (Some(1.5), Some(8192), 1)
+    );
+    assert_eq!(
+        (
+            usage.read_bytes,
+            usage.written_bytes,
+            usage.cpu_throttled_seconds
+        ),
+        (Some(4100), Some(3), Some(0.25))
     );
 }

@@ -22,6 +22,12 @@ pub struct CgroupUsage {
     pub pids_peak: Option<u64>,
     /// How often a fork was refused by the limit on processes.
     pub pids_limit_hits: u64,
+    /// How long its threads had to wait because the job was over its limit of processor time.
+    pub cpu_throttled_seconds: Option<f64>,
+    /// Read from disks. What others read into the cache before is not counted.
+    pub read_bytes: Option<u64>,
+    /// Written to disks. On v1 without what the kernel writes from the cache later on.
+    pub written_bytes: Option<u64>,
 }
 
 impl JobCgroup {
@@ -43,11 +49,17 @@ impl JobCgroup {
 impl CgroupUsage {
     fn add_v2(&mut self, directory: &Path) -> Result<(), CgroupError> {
         let text = |file: &str| Ok(read(&directory.join(file))?.unwrap_or_default());
-        self.cpu_seconds = keyed(&text("cpu.stat")?, "usage_usec").map(|n| seconds(n, 1e6));
+        let cpu = text("cpu.stat")?;
+        self.cpu_seconds = keyed(&cpu, "usage_usec").map(|n| seconds(n, 1e6));
+        self.cpu_throttled_seconds = keyed(&cpu, "throttled_usec").map(|n| seconds(n, 1e6));
         self.memory_peak_bytes = number(&text("memory.peak")?);
         self.oom_kills = keyed(&text("memory.events")?, "oom_kill").unwrap_or(0);
         self.pids_peak = number(&text("pids.peak")?);
         self.pids_limit_hits = keyed(&text("pids.events")?, "max").unwrap_or(0);
+        if let Some(io) = read(&directory.join("io.stat"))? {
+            self.read_bytes = Some(total(&io, |field| field.strip_prefix("rbytes=")));
+            self.written_bytes = Some(total(&io, |field| field.strip_prefix("wbytes=")));
+        }
         Ok(())
     }
 
@@ -65,10 +77,40 @@ impl CgroupUsage {
                 self.pids_peak = number(&text("pids.peak")?);
                 self.pids_limit_hits = sum(directory, "pids.events", "max")?;
             }
-            Controller::Cpu | Controller::Freezer => {}
+            Controller::Cpu => {
+                let throttled = keyed(&text("cpu.stat")?, "throttled_time");
+                self.cpu_throttled_seconds = throttled.map(|n| seconds(n, 1e9));
+            }
+            Controller::Io => {
+                if let Some(io) = read(&directory.join(IO_SERVICE_BYTES))? {
+                    self.read_bytes = Some(operation(&io, "Read"));
+                    self.written_bytes = Some(operation(&io, "Write"));
+                }
+            }
+            Controller::Freezer | Controller::Cpuset | Controller::Devices => {}
         }
         Ok(())
     }
+}
+
+/// The account of disk transfers on v1 that does not depend on the disks' scheduler.
+const IO_SERVICE_BYTES: &str = "blkio.throttle.io_service_bytes_recursive";
+
+/// The sum over all disks of one field of `io.stat`: `8:0 rbytes=1 wbytes=2 …`.
+fn total<'a>(text: &'a str, field: impl Fn(&'a str) -> Option<&'a str>) -> u64 {
+    let values = text.split_whitespace().filter_map(field).filter_map(number);
+    values.sum()
+}
+
+/// The sum over all disks of one kind of transfer on v1: `8:0 Read 4096`.
+fn operation(text: &str, kind: &str) -> u64 {
+    let of_disk = |line: &str| {
+        let mut words = line.split_whitespace();
+        let is_disk = words.next()?.contains(':');
+        let wanted = is_disk && words.next()? == kind;
+        wanted.then(|| words.next().and_then(number))?
+    };
+    text.lines().filter_map(of_disk).sum()
 }
 
 /// v1 counts an event only where it happened, not in the parents as well.

@@ -114,9 +114,10 @@ impl Book {
     /// With what an earlier daemon found.
     pub(super) fn new(earlier: Inventory, now: Timestamp) -> Self {
         let reason = "not looked for yet".to_owned();
-        let state = match earlier.devices.is_empty() {
-            true => DriverState::Absent(reason),
-            false => DriverState::Gone { reason, since: now },
+        let state = if earlier.devices.is_empty() {
+            DriverState::Absent(reason)
+        } else {
+            DriverState::Gone { reason, since: now }
         };
         Self {
             inventory: earlier,

@@ -11,6 +11,8 @@ pub(super) struct MachineReading {
     pub(super) driver_version: String,
     /// As NVML counts: 13000 is 13.0.
     pub(super) cuda_version: Option<u32>,
+    /// How many GPUs the driver counts.
+    pub(super) count: u32,
     /// The GPUs that answer. One that the driver counts and cannot open is not among them.
     pub(super) devices: Vec<DeviceReading>,
     /// The nearest common point of each GPU and each, in the order of `devices`.
@@ -60,9 +62,10 @@ pub(super) enum Ancestor {
 /// How a GPU or an instance is found again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
-    /// By NVML's index: asking for it touches no other GPU, which may be ill.
+    /// By NVML's index, because asking so touches no other GPU, which may be ill. One that did
+    /// not answer has none: its number may be another's by now.
     Whole {
-        index: u32,
+        index: Option<u32>,
         uuid: String,
     },
     Instance {
@@ -71,6 +74,17 @@ pub(super) enum Place {
 }
 
 impl Place {
+    /// The same by its id alone.
+    pub(super) fn without_index(&self) -> Self {
+        match self {
+            Self::Whole { uuid, .. } => Self::Whole {
+                index: None,
+                uuid: uuid.clone(),
+            },
+            Self::Instance { .. } => self.clone(),
+        }
+    }
+
     pub(super) fn uuid(&self) -> &str {
         match self {
             Self::Whole { uuid, .. } | Self::Instance { uuid } => uuid,
@@ -173,6 +187,8 @@ pub(super) enum DriverError {
 
 /// A driver that has been loaded. Any call may hang for ever.
 pub(super) trait Driver: Send + Sync {
+    /// How many GPUs there are. While it stays the same, each keeps its index.
+    fn count(&self) -> Result<u32, DriverError>;
     fn machine(&self) -> Result<MachineReading, DriverError>;
     fn activity(&self, place: &Place, slow: bool) -> Result<ActivityReading, DriverError>;
     fn health(&self, place: &Place) -> Result<HealthReading, DriverError>;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::driver::{
-    ActivityReading, Driver, DriverError, GpuEvent, HealthReading, LoadDriver, MachineReading,
-    OccupancyReading, Place, SlowReading,
+    ActivityReading, Ancestor, DeviceReading, Driver, DriverError, GpuEvent, HealthReading,
+    LoadDriver, MachineReading, OccupancyReading, Place, SlowReading,
 };
 
 /// What the driver says, and what happens when it is asked.
@@ -108,12 +108,26 @@ impl LoadDriver for Fake {
 }
 
 impl Driver for Fake {
+    fn count(&self) -> Result<u32, DriverError> {
+        self.ask(|script| Ok(script.machine.count))
+    }
+
     fn machine(&self) -> Result<MachineReading, DriverError> {
         self.ask(|script| {
             let mut machine = script.machine.clone();
-            machine
-                .devices
-                .retain(|device| !script.lost.contains(&device.uuid));
+            let is_there = |device: &DeviceReading| !script.lost.contains(&device.uuid);
+            let kept: Vec<bool> = machine.devices.iter().map(is_there).collect();
+            let keep = |index: usize| kept.get(index).copied().unwrap_or(true);
+            machine.devices.retain(is_there);
+            let picked = |row: &Vec<Option<Ancestor>>| {
+                let cells = row.iter().enumerate().filter(|(index, _)| keep(*index));
+                cells.map(|(_, cell)| *cell).collect()
+            };
+            let rows = machine.ancestors.iter().enumerate();
+            let rows = rows
+                .filter(|(index, _)| keep(*index))
+                .map(|(_, row)| picked(row));
+            machine.ancestors = rows.collect();
             Ok(machine)
         })
     }

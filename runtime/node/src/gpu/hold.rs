@@ -43,7 +43,7 @@ const GPU_CHECK_FAILED: &str = "GpuCheckFailed";
 #[derive(Debug)]
 pub(crate) struct GpuHold {
     gpus: Arc<Gpus>,
-    id: u64,
+    pub(super) id: u64,
     pub(super) failed: watch::Receiver<Option<GpuFailure>>,
     has_gpus: bool,
 }
@@ -78,9 +78,10 @@ impl GpuHold {
     /// are the directories of the job's control group.
     pub(crate) async fn begin(&self, records: &Path, groups: Vec<PathBuf>) {
         let file = records.join(METERS_FILE);
-        let earlier = match self.has_gpus {
-            true => tokio::fs::read(&file).await.ok(),
-            false => None,
+        let earlier = if self.has_gpus {
+            tokio::fs::read(&file).await.ok()
+        } else {
+            None
         };
         let earlier = earlier.and_then(|text| serde_json::from_slice::<Vec<Meter>>(&text).ok());
         let earlier = earlier.unwrap_or_default();
@@ -139,7 +140,9 @@ impl GpuHold {
     fn take_in(&self, uuid: &str, reading: Result<ActivityReading, DriverError>) {
         let now = Timestamp::now();
         match reading {
-            Ok(reading) => drop(self.gpus.book().activity(uuid, &reading, now)),
+            Ok(reading) => {
+                self.gpus.book().activity(uuid, &reading, now);
+            }
             Err(error) => self.gpus.book().error(uuid, &error, now),
         }
     }

@@ -51,7 +51,9 @@ impl Mean {
 
     fn value(&self) -> Option<f64> {
         if self.seconds > 0.0 {
-            return Some(self.sum / self.seconds);
+            // Adding up is not exact, and no mean is above the peak.
+            let peak = self.peak.map_or(f64::INFINITY, as_float);
+            return Some((self.sum / self.seconds).min(peak));
         }
         self.first.map(as_float)
     }

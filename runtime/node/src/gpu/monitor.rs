@@ -20,7 +20,7 @@ const ROUND: Duration = Duration::from_secs(1);
 /// temperature. The GPUs take turns, so that no round is long.
 const SLOW_ROUNDS: u64 = 10;
 
-/// The same for what changes seldom: memory that waits to be set aside, errors of NVLinks.
+/// The same for what changes seldom: memory that waits to be set aside, errors of NVLink.
 const HEALTH_ROUNDS: u64 = 60;
 
 /// The same for what there is.
@@ -151,9 +151,18 @@ impl Monitor<'_> {
         let is_listening = self.listens();
         // With the first round the machine has just been read, unless it hung.
         let asks_machine = self.number.is_multiple_of(MACHINE_ROUNDS);
-        let found = self.gpus.worker.ask(move |driver| Found {
-            machine: asks_machine.then(|| driver.machine()),
-            answers: looks.into_iter().map(|look| look.ask(driver)).collect(),
+        let counted = self.gpus.book().inventory().count;
+        let found = self.gpus.worker.ask(move |driver| {
+            let is_another = driver.count() != Ok(counted);
+            Found {
+                machine: (asks_machine || is_another).then(|| driver.machine()),
+                // Whatever is at an index now: the next round knows.
+                answers: if is_another {
+                    Vec::new()
+                } else {
+                    looks.into_iter().map(|look| look.ask(driver)).collect()
+                },
+            }
         });
         match found.await {
             Ok(found) => {

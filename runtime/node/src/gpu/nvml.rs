@@ -32,7 +32,7 @@ use super::driver::{
     Throttle,
 };
 
-/// The most NVLinks of any GPU (`NVML_NVLINK_MAX_LINKS`).
+/// The most links (NVLink) of any GPU (`NVML_NVLINK_MAX_LINKS`).
 const LINKS_MAX: u32 = 18;
 
 /// How long one wait for events takes, and so how long their thread outlives its task.
@@ -87,13 +87,18 @@ fn told<T>(answer: Result<T, NvmlError>) -> Result<Option<T>, DriverError> {
 }
 
 impl Driver for NvmlDriver {
+    fn count(&self) -> Result<u32, DriverError> {
+        self.0.device_count().map_err(failed)
+    }
+
     fn machine(&self) -> Result<MachineReading, DriverError> {
         let nvml = &self.0;
         let driver_version = nvml.sys_driver_version().map_err(failed)?;
         let cuda_version = told(nvml.sys_cuda_driver_version())?;
         let mut devices = Vec::new();
         let mut readings = Vec::new();
-        for index in 0..nvml.device_count().map_err(failed)? {
+        let count = self.count()?;
+        for index in 0..count {
             let read = nvml.device_by_index(index).map_err(failed);
             let read = read.and_then(|device| Ok((device_reading(index, &device)?, device)));
             match read {
@@ -110,6 +115,7 @@ impl Driver for NvmlDriver {
             driver_version,
             cuda_version: cuda_version.and_then(|version| u32::try_from(version).ok()),
             ancestors: ancestors(nvml, &devices),
+            count,
             devices: readings,
         })
     }
@@ -204,8 +210,12 @@ impl Driver for NvmlDriver {
 impl NvmlDriver {
     fn find(&self, place: &Place) -> Result<Device<'_>, DriverError> {
         let device = match place {
-            Place::Whole { index, .. } => self.0.device_by_index(*index),
-            Place::Instance { uuid } => self.0.device_by_uuid(uuid.as_str()),
+            Place::Whole {
+                index: Some(index), ..
+            } => self.0.device_by_index(*index),
+            Place::Whole { uuid, .. } | Place::Instance { uuid } => {
+                self.0.device_by_uuid(uuid.as_str())
+            }
         };
         device.map_err(failed)
     }
@@ -266,7 +276,7 @@ fn instance_ids(instance: &Device<'_>) -> Result<(u32, u32), NvmlError> {
     Ok((gpu, compute))
 }
 
-/// The other ends of the NVLinks that are up.
+/// The other ends of the links that are up.
 fn links(device: &Device<'_>) -> Result<Vec<String>, DriverError> {
     let mut ends = Vec::new();
     for link in active_links(device)? {

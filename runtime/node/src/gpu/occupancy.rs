@@ -84,7 +84,7 @@ impl IdleMemory {
 
 /// Looks who a process is.
 pub(super) trait Processes {
-    /// Whom it belongs to; `None` if it is gone.
+    /// Whom it belongs to.
     fn owner(&self, pid: u32) -> Owner;
 }
 

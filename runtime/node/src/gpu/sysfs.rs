@@ -1,8 +1,6 @@
-//! What the kernel says of NUMA nodes: which one a GPU is attached to, and what each has.
+//! What the kernel says of a GPU: which NUMA node it is attached to, and whose it is.
 
-use std::path::{Path, PathBuf};
-
-use lote_model::gpu::NumaNode;
+use std::path::PathBuf;
 
 /// The kernel's files about devices, or a stand-in of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +16,10 @@ impl Sysfs {
     /// tell.
     pub(super) fn numa_node_of(&self, bus_id: &str) -> Option<u32> {
         let device = self.0.join("bus/pci/devices").join(kernel_bus_id(bus_id)?);
+        let text = std::fs::read_to_string(device.join("numa_node")).ok()?;
         // -1 where the firmware does not tell.
-        read(&device.join("numa_node"))?.parse().ok()
+        let node = text.trim().parse().ok()?;
+        self.has_numa_nodes().then_some(node)
     }
 
     /// Whether a device on the PCI bus is another driver's, such as one that hands it to a virtual
@@ -33,40 +33,18 @@ impl Sysfs {
         driver.is_some_and(|driver| driver.file_name().is_some_and(|name| name != "nvidia"))
     }
 
-    /// The machine's NUMA nodes with processors or memory; empty if there is only one.
-    /// `memory_bytes` is what jobs may use of all memory, in the same shares as the nodes have.
-    pub(crate) fn numa_nodes(&self, memory_bytes: u64) -> Vec<NumaNode> {
-        let directory = self.0.join("devices/system/node");
-        let mut found: Vec<(u32, u32, u64)> = std::fs::read_dir(&directory)
+    fn has_numa_nodes(&self) -> bool {
+        let nodes = std::fs::read_dir(self.0.join("devices/system/node"));
+        let names = nodes
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|entry| {
-                let id = entry
-                    .file_name()
-                    .to_str()?
-                    .strip_prefix("node")?
-                    .parse()
-                    .ok()?;
-                Some((id, cores(&entry.path()), memory(&entry.path())))
-            })
-            .filter(|(_, cores, memory)| *cores > 0 || *memory > 0)
-            .collect();
-        found.sort_unstable();
-        if found.len() < 2 {
-            return Vec::new();
-        }
-        let whole: u128 = found.iter().map(|(.., memory)| u128::from(*memory)).sum();
-        let share = |memory: u64| {
-            let share = u128::from(memory) * u128::from(memory_bytes) / whole.max(1);
-            u64::try_from(share).unwrap_or(memory)
+            .map(|entry| entry.file_name());
+        let is_node = |name: &std::ffi::OsString| {
+            let number = name.to_str().and_then(|name| name.strip_prefix("node"));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
         };
-        let nodes = found.into_iter().map(|(id, cpu_cores, memory)| NumaNode {
-            id,
-            cpu_cores,
-            memory_bytes: share(memory),
-        });
-        nodes.collect()
+        names.filter(is_node).nth(1).is_some()
     }
 }
 
@@ -77,45 +55,16 @@ fn kernel_bus_id(bus_id: &str) -> Option<String> {
     Some(format!("{domain:04x}:{}", rest.to_ascii_lowercase()))
 }
 
-fn read(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    Some(text.trim().to_owned())
-}
-
-fn cores(node: &Path) -> u32 {
-    let list = read(&node.join("cpulist")).unwrap_or_default();
-    list.split(',').filter_map(length).sum()
-}
-
-/// How many numbers `8` or `0-3` stands for.
-fn length(range: &str) -> Option<u32> {
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-    Some(last.checked_sub(first)? + 1)
-}
-
-/// From `Node 0 MemTotal:  65536 kB`.
-fn memory(node: &Path) -> u64 {
-    let text = read(&node.join("meminfo")).unwrap_or_default();
-    let line = text.lines().find(|line| line.contains("MemTotal:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    /// A machine with these NUMA nodes (processors, memory in KiB) and GPUs (bus id, node).
-    pub(crate) fn machine(nodes: &[(&str, u64)], gpus: &[(&str, i32)]) -> tempfile::TempDir {
+    /// A machine with so many NUMA nodes and these GPUs (bus id, node).
+    fn machine(nodes: u32, gpus: &[(&str, i32)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        for (id, (cpus, memory_kib)) in nodes.iter().enumerate() {
-            let node = root.path().join(format!("devices/system/node/node{id}"));
+        for node in 0..nodes {
+            let node = root.path().join(format!("devices/system/node/node{node}"));
             std::fs::create_dir_all(&node).unwrap();
-            std::fs::write(node.join("cpulist"), format!("{cpus}\n")).unwrap();
-            let text =
-                format!("Node {id} MemTotal:       {memory_kib} kB\nNode {id} MemFree: 1 kB\n");
-            std::fs::write(node.join("meminfo"), text).unwrap();
         }
         for (bus_id, node) in gpus {
             let device = root.path().join("bus/pci/devices").join(bus_id);
@@ -126,32 +75,29 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_machine_with_two_sockets_tells_them_apart() {
-        let root = machine(
-            &[("0-3,8-11", 1 << 20), ("4-7,12", 3 << 20)],
-            &[
-                ("0000:1b:00.0", 0),
-                ("0001:9c:00.0", 1),
-                ("0000:01:00.0", -1),
-            ],
-        );
+    fn a_gpu_is_attached_to_one_of_several_numa_nodes() {
+        let gpus = [
+            ("0000:1b:00.0", 0),
+            ("0001:9c:00.0", 1),
+            ("0000:01:00.0", -1),
+        ];
+        let root = machine(2, &gpus);
         let sysfs = Sysfs::at(root.path());
         assert_eq!(sysfs.numa_node_of("00000000:1B:00.0"), Some(0));
         assert_eq!(sysfs.numa_node_of("00000001:9C:00.0"), Some(1));
         assert_eq!(sysfs.numa_node_of("00000000:01:00.0"), None);
         assert_eq!(sysfs.numa_node_of("nonsense"), None);
-        let nodes = sysfs.numa_nodes(2 << 30);
-        let found: Vec<_> = nodes
-            .iter()
-            .map(|node| (node.id, node.cpu_cores, node.memory_bytes))
-            .collect();
-        assert_eq!(found, [(0, 8, 1 << 29), (1, 5, 3 << 29)]);
+        let root = machine(1, &gpus);
+        assert_eq!(
+            Sysfs::at(root.path()).numa_node_of("00000000:1B:00.0"),
+            None
+        );
     }
 
     #[test]
     fn a_device_of_another_driver_is_given_away() {
         let root = machine(
-            &[],
+            0,
             &[
                 ("0000:1b:00.0", 0),
                 ("0000:1c:00.0", 0),
@@ -170,15 +116,5 @@ pub(super) mod tests {
         let away = ["1B", "1C", "1D", "1E"]
             .map(|bus| sysfs.is_given_away(&format!("00000000:{bus}:00.0")));
         assert_eq!(away, [false, true, false, false]);
-    }
-
-    #[test]
-    fn a_machine_with_one_has_none_to_choose_from() {
-        assert!(
-            Sysfs::at(machine(&[("0-1", 1)], &[]).path())
-                .numa_nodes(1)
-                .is_empty()
-        );
-        assert!(Sysfs::at("/nonexistent").numa_nodes(1).is_empty());
     }
 }

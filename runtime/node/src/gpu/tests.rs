@@ -228,6 +228,27 @@ async fn a_gpu_that_falls_off_the_bus_stays_in_the_record() {
 }
 
 #[tokio::test]
+async fn a_gpu_that_vanishes_moves_the_others_and_mixes_none_up() {
+    let node = Node::new(Fake::new(machine(3)));
+    let (gone, well) = (node.hold(&[1]), node.hold(&[2]));
+    node.fake.change(|script| {
+        // The driver counts anew.
+        script.machine.count = 2;
+        script.machine.devices.remove(1);
+        script.machine.devices[1].index = 1;
+        script.machine.ancestors = machine(2).ancestors;
+    });
+    assert_eq!(in_time(gone.failure()).await.uuid, "GPU-1");
+    let view = node.until_code(1, "GpuFellOffBus").await;
+    assert_eq!(view.gpus.len(), 3);
+    assert!(well.failed.borrow().is_none() && codes(&view, 2).is_empty());
+    // Nobody asks for it by the number that is another's now.
+    let book = node.gpus.book();
+    let place = book.places_of(gone.id).remove(0);
+    assert_eq!(place, place.without_index());
+}
+
+#[tokio::test]
 async fn the_next_daemon_misses_what_the_last_one_lost() {
     let node = Node::new(Fake::new(machine(3)));
     let before = node.gpus.view().borrow().clone();

@@ -14,7 +14,9 @@ pub(super) struct Inventory {
     /// In the order of the units.
     pub(super) distances: Vec<Vec<GpuDistance>>,
     pub(super) driver: Option<GpuDriver>,
-    /// All GPUs that answer, divided ones too.
+    /// How many GPUs the driver counted.
+    pub(super) count: u32,
+    /// All GPUs, divided ones too.
     pub(super) devices: Vec<Device>,
 }
 
@@ -69,7 +71,10 @@ impl Inventory {
             .filter(|unit| !answers(unit.device_uuid()));
         for unit in silent {
             owners.push(None);
-            units.push(unit.clone());
+            units.push(Unit {
+                place: unit.place.without_index(),
+                ..unit.clone()
+            });
         }
         let links = Links::new(&reading.devices, &earlier.devices);
         let told = earlier.told_distances();
@@ -88,18 +93,23 @@ impl Inventory {
         let silent = earlier
             .devices
             .iter()
-            .filter(|device| !answers(device.place.uuid()));
+            .filter(|device| !answers(device.place.uuid()))
+            .map(|device| Device {
+                place: device.place.without_index(),
+                ..device.clone()
+            });
         let devices = reading.devices.iter().map(|device| Device {
             place: place(device),
             bus_id: device.bus_id.to_ascii_lowercase(),
             minor: device.minor,
         });
         Self {
-            devices: devices.chain(silent.cloned()).collect(),
+            devices: devices.chain(silent).collect(),
             driver: Some(GpuDriver {
                 version: reading.driver_version.clone(),
                 cuda_version: reading.cuda_version.map_or_else(String::new, cuda_version),
             }),
+            count: reading.count,
             units,
             distances,
         }
@@ -168,7 +178,7 @@ impl Inventory {
 
 fn place(device: &DeviceReading) -> Place {
     Place::Whole {
-        index: device.index,
+        index: Some(device.index),
         uuid: device.uuid.clone(),
     }
 }
@@ -219,7 +229,7 @@ fn cuda_version(number: u32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
-/// The NVLinks of the machine.
+/// The links (NVLink) of the machine.
 struct Links {
     /// Per device: how many links lead to a switch. What is at the other end of a link and is no
     /// GPU is a switch, through which a GPU reaches every other that has links to switches.
@@ -314,6 +324,7 @@ pub(super) mod tests {
             })
         };
         MachineReading {
+            count,
             driver_version: "580.159.04".into(),
             cuda_version: Some(13_000),
             devices: (0..count).map(device).collect(),
@@ -438,7 +449,17 @@ pub(super) mod tests {
         }
         let left = Inventory::new(&reading, &whole, |_| None);
         // Were the silent one taken for a switch, 0 and 2 would seem linked by it.
-        assert_eq!(left, whole);
+        assert_eq!(left.distances, whole.distances);
+        let gpus = |of: &Inventory| {
+            of.units
+                .iter()
+                .map(|unit| unit.gpu.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(gpus(&left), gpus(&whole));
+        // Its number may be another's when the driver is loaded anew.
+        assert_eq!(left.units[1].place, whole.units[1].place.without_index());
+        assert_eq!(left.devices[1].place, left.units[1].place);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What keeps jobs apart from each other and from the daemon.
 
+mod dev;
 mod fs_identity;
 mod mounts;
 mod privileges;
 
 use serde::{Deserialize, Serialize};
 
+pub use dev::DeviceNode;
 pub use fs_identity::FsIdentity;
 pub(crate) use mounts::apply as apply_mounts;
 pub use mounts::{BindMount, MountPlan, PrivateDirectory, PrivateSource};

@@ -11,6 +11,8 @@ use rustix::mount::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::dev::{self, DeviceNode};
+
 /// What the process sees different from the host.
 ///
 /// The parts are applied in the order of the members. Sources and kept
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 /// replaced or hidden.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPlan {
+    /// All device files that there are; `None` leaves the machine's `/dev`.
+    pub devices: Option<Vec<DeviceNode>>,
     /// Directories replaced by private ones, such as `/tmp`.
     pub private: Vec<PrivateDirectory>,
     /// Directories that look empty (files: read as empty). Missing ones are no
@@ -91,6 +95,9 @@ pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
         .iter()
         .map(|bind| take(&bind.source))
         .collect::<Result<_, _>>()?;
+    if let Some(nodes) = &plan.devices {
+        dev::replace(nodes)?;
+    }
     for (directory, tree) in plan.private.iter().zip(private) {
         cover(directory, tree)?;
     }
@@ -217,11 +224,11 @@ fn take(path: &Path) -> Result<OwnedFd, MountError> {
     open_tree(CWD, path, flags).map_err(at(path))
 }
 
-fn open(path: &Path) -> Result<OwnedFd, MountError> {
+pub(super) fn open(path: &Path) -> Result<OwnedFd, MountError> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(at(path))
 }
 
-fn attach(tree: &OwnedFd, target: OwnedFd) -> rustix::io::Result<()> {
+pub(super) fn attach(tree: &OwnedFd, target: OwnedFd) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, c"", target, c"", flags)
 }
@@ -237,7 +244,7 @@ fn make_read_only(path: &Path) -> Result<(), MountError> {
     mount_remount(path, flags, c"").map_err(at(path))
 }
 
-fn at(path: &Path) -> impl FnOnce(Errno) -> MountError {
+pub(super) fn at(path: &Path) -> impl FnOnce(Errno) -> MountError {
     move |source| MountError {
         path: path.into(),
         source,

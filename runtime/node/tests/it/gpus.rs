@@ -1,7 +1,7 @@
 //! What a node does with its GPUs, as a simulated driver tells of them.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lote_model::allocation::AllocationPhase::Run;
@@ -9,9 +9,11 @@ use lote_model::gpu::GpuDistance;
 use lote_model::node::NodeRecord;
 use lote_model::plan::AllocatedGpu;
 use lote_model::report::Outcome;
+use lote_node::devices::DeviceConfig;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::devices;
 use crate::host::{Host, TestJob, gone};
 use crate::support::{Test, cgroup_test};
 
@@ -74,10 +76,22 @@ fn on<F: Future<Output = ()>>(test: impl FnOnce(Host, Sim) -> F) {
         .unwrap();
     runtime.block_on(async {
         let sim = Sim::new();
-        let test = test(Host::with_gpus(sim.library()), sim);
+        let mut host = Host::with_gpus(sim.library());
+        host.devices = device_files(&sim.folder.path().join("dev"));
+        let test = test(host, sim);
         let ended = tokio::time::timeout(Duration::from_mins(1), test).await;
         ended.expect("the test hangs");
     });
+}
+
+/// Stand-ins for the files of all eight.
+fn device_files(at: &Path) -> DeviceConfig {
+    std::fs::create_dir(at).unwrap();
+    let config = devices::machine(at);
+    for minor in 2..8 {
+        devices::device(&at.join(format!("nvidia{minor}")), 10, 229);
+    }
+    config
 }
 
 fn codes(record: &NodeRecord, gpu: usize) -> Vec<&str> {

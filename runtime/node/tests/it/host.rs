@@ -14,7 +14,8 @@ use lote_model::node::NodeRecord;
 use lote_model::path::{JobPath, WorkspacePath};
 use lote_model::plan::{AllocatedGpu, Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
 use lote_model::report::{Outcome, Report, ReportPhase};
-use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig};
+use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig, Reserved};
+use lote_node::devices::DeviceConfig;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -31,6 +32,12 @@ pub struct Host {
     fencing: Option<FencingConfig>,
     nvml_library: Option<PathBuf>,
     user: UnixId,
+    /// Where its device files are.
+    pub devices: DeviceConfig,
+    /// What is kept free of jobs.
+    pub reserved: Reserved,
+    /// What jobs are granted.
+    pub grant: Grant,
 }
 
 /// A running daemon of a host. In a runtime of its own, so that its end is as sudden as that
@@ -61,6 +68,17 @@ impl Host {
             fencing,
             nvml_library: None,
             user: UnixId(new_user().uid),
+            devices: DeviceConfig::default(),
+            reserved: Reserved::default(),
+            grant: Grant {
+                exclusive: true,
+                gpus: vec![],
+                cpu_millis: 1000,
+                numa_nodes: Vec::new(),
+                memory_bytes: None,
+                processes_max: None,
+                ports: vec![],
+            },
         }
     }
 
@@ -94,6 +112,8 @@ impl Host {
             labels: std::collections::BTreeMap::new(),
             fencing: self.fencing,
             peer_address: None,
+            devices: self.devices.clone(),
+            reserved: self.reserved,
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
@@ -143,13 +163,8 @@ impl Host {
             rank: 0,
             phase,
             grant: Grant {
-                exclusive: true,
-                gpus: job.gpus.clone(),
-                cpu_millis: 1000,
-                numa_nodes: Vec::new(),
-                memory_bytes: None,
-                processes_max: None,
-                ports: vec![],
+                gpus: [self.grant.gpus.clone(), job.gpus.clone()].concat(),
+                ..self.grant.clone()
             },
             granted_at: jiff::Timestamp::now(),
             boot_id: boot_id.trim().into(),
@@ -245,7 +260,7 @@ impl Host {
         self.end_and_account(job).await.0
     }
 
-    /// The same with what the job used.
+    /// The same, with what the job used.
     pub async fn end_and_account(&self, job: &TestJob) -> (Outcome, Account) {
         let key = key::report(&job.uid, &name());
         loop {

@@ -12,11 +12,13 @@
 
 mod agent;
 mod cgroups;
+mod devices;
 mod gpus;
 mod host;
 mod isolation;
 mod processes;
 mod records;
+mod shares;
 mod support;
 mod switched;
 
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         records::TESTS,
         isolation::TESTS,
         cgroups::TESTS,
+        devices::TESTS,
+        shares::TESTS,
         agent::TESTS,
         gpus::TESTS,
     ];

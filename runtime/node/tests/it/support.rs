@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lote_node::cgroup::{CgroupLayout, LayoutSource};
+use lote_node::cgroup::{CgroupLayout, Controller, LayoutSource};
 use lote_node::isolation::Identity;
 use lote_node::launch::{
     ExitCause, ExitRecord, Launcher, Outcome, ProcessSpec, SPAWNER_SUBCOMMAND, SecretVariables,
@@ -83,8 +83,10 @@ pub fn named(layout: CgroupLayout) -> CgroupLayout {
 /// The machine's cgroups, with all controllers, ready for jobs.
 pub fn usable_layout() -> Option<CgroupLayout> {
     let layout = named(CgroupLayout::detect(&LayoutSource::host().ok()?).ok()?);
-    let complete = layout.describe().controllers.len() == 3;
-    (complete && layout.prepare().is_ok()).then_some(layout)
+    let needed = [Controller::Cpu, Controller::Memory, Controller::Pids];
+    let complete = needed.into_iter().all(|controller| layout.has(controller));
+    let is_ready = complete && layout.prepare().is_ok();
+    is_ready.then(|| layout.with_device_filter())
 }
 
 /// The place of one test.

@@ -1,7 +1,7 @@
 //! Groups, nodes, plugins, and the daemon itself.
 
 use utoipa::openapi::path::HttpMethod;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
 use super::{Described, tagged};
 use crate::openapi::parameters::{self, header, query};
@@ -10,6 +10,7 @@ use crate::openapi::schemas::group::{LoteGroup, LoteGroupCreateParameters, LoteG
 use crate::openapi::schemas::installation_events::{LoteChangeEvent, LoteGoneEvent, LoteWishEvent};
 use crate::openapi::schemas::join::{LoteJoinGrant, LoteJoinParameters};
 use crate::openapi::schemas::node::{LoteDrainParameters, LoteNode, LoteNodeListResult};
+use crate::openapi::schemas::sample::LoteDailyUsageList;
 
 /// The answer of an export.
 const EXPORT: &str = "First a line about the export, then `{\"key\", \"value\"}` for every key and `{\"key\", \
@@ -97,6 +98,13 @@ fn daemon() -> Vec<Described> {
             Described::get("Plugins_List", "/v1/plugins", "Lists the framework plugins")
                 .answers::<LotePluginListResult>("The plugins."),
             events(),
+            usage(),
+            Described::get(
+                "Metrics_Get",
+                "/metrics",
+                "Reads figures of the daemon and its node in Prometheus' text form; of queues and all nodes where it leads",
+            )
+            .sends("200", &["text/plain"], "The figures."),
             Described::get("Daemon_Version", "/v1/version", "Says what is running")
                 .answers::<LoteVersion>("Name and versions."),
             Described::get(
@@ -117,6 +125,26 @@ fn daemon() -> Vec<Described> {
             .needs_no_token(),
         ],
     )
+}
+
+fn usage() -> Described {
+    let day = || {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
+    };
+    Described::get(
+        "Usage_List",
+        "/v1/usage",
+        "Tells what workspaces have used, by day (UTC)",
+    )
+    .parameter(query(
+        "from",
+        "The first day; 29 days before the last if absent.",
+        day(),
+    ))
+    .parameter(query("to", "The last day; today if absent.", day()))
+    .answers::<LoteDailyUsageList>("The days.")
 }
 
 fn events() -> Described {

@@ -10,6 +10,7 @@ use crate::openapi::schemas::events::{
 };
 use crate::openapi::schemas::job::JobCreateParameters;
 use crate::openapi::schemas::plan::LotePlan;
+use crate::openapi::schemas::sample::LoteJobSamples;
 
 fn at(rest: &str) -> String {
     format!(
@@ -36,6 +37,12 @@ pub(crate) fn all() -> Vec<Described> {
             .answers::<LotePlan>("The plan."),
             events(),
             logs(),
+            Described::get(
+                "Jobs_GetSamples",
+                at("/samples"),
+                "Reads what a running job does on each of its nodes, from the last hour or so",
+            )
+            .answers::<LoteJobSamples>("Its nodes and their samples."),
         ],
     )
 }

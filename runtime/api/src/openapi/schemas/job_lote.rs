@@ -93,6 +93,38 @@ pub(crate) struct LoteAccount {
     node_seconds: f64,
     /// Seconds times GPUs.
     gpu_seconds: f64,
+    /// Read from disks, where the kernel counts it.
+    read_bytes: Option<i64>,
+    /// Written to disks, where the kernel counts it.
+    written_bytes: Option<i64>,
+    /// Each GPU.
+    gpus: Option<Vec<LoteGpuAccount>>,
+}
+
+/// What a job did with one GPU. What its driver does not tell is absent.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteGpuAccount {
+    /// Where it is.
+    node: String,
+    /// The driver's id of it.
+    uuid: String,
+    /// The model's name.
+    model: String,
+    /// How long the job held it.
+    seconds: f64,
+    /// How much of that time something ran on it, in percent.
+    utilization_mean: Option<f64>,
+    /// The highest utilisation seen, in percent.
+    utilization_peak: Option<i32>,
+    /// Mean memory in use, in bytes.
+    memory_mean_bytes: Option<i64>,
+    /// The most memory seen in use, in bytes.
+    memory_peak_bytes: Option<i64>,
+    /// Energy that it drew meanwhile.
+    energy_joules: Option<f64>,
+    /// How long heat or power held its clocks back.
+    throttled_seconds: Option<f64>,
 }
 
 /// Where a directory of a job lies.

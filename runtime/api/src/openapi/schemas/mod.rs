@@ -37,6 +37,7 @@ pub(crate) mod node_setup;
 pub(crate) mod operation;
 pub(crate) mod plan;
 pub(crate) mod resource;
+pub(crate) mod sample;
 pub(crate) mod scale;
 pub(crate) mod secret;
 pub(crate) mod token;

@@ -63,6 +63,13 @@ pub(crate) struct LoteNodeProperties {
     memory_bytes: i64,
     /// Its GPUs.
     gpus: Vec<LoteGpu>,
+    /// How far each GPU is from each, in their order and in the words of `nvidia-smi topo -m`: `X`, `NV12`, `PIX`,
+    /// `PXB`, `PHB`, `NODE` or `SYS`.
+    gpu_distances: Option<Vec<Vec<String>>>,
+    /// The driver of its GPUs.
+    gpu_driver: Option<LoteGpuDriver>,
+    /// Its NUMA nodes, if it has several.
+    numa_nodes: Option<Vec<LoteNumaNode>>,
     /// The first of the ports that are lent to jobs.
     ports_first: i32,
     /// How many ports there are to lend.
@@ -148,6 +155,50 @@ pub(crate) struct LoteGpu {
     minor: i64,
     /// Its memory in MiB.
     memory_mib: i64,
+    /// Where it is on the PCI bus.
+    bus_id: Option<String>,
+    /// The NUMA node it is attached to.
+    numa_node: Option<i64>,
+    /// Which part of which GPU it is, if it is none of its own.
+    mig: Option<LoteMigInstance>,
+    /// What is wrong with it. One that keeps jobs away keeps them from this GPU only.
+    conditions: Option<Vec<LoteCondition>>,
+}
+
+/// A part of a GPU that MIG divides.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteMigInstance {
+    /// The driver's id of the GPU.
+    parent: String,
+    /// The GPU instance.
+    gpu_instance: i64,
+    /// The compute instance in it.
+    compute_instance: i64,
+    /// How large it is: `1g.10gb`.
+    profile: String,
+}
+
+/// The driver of a node's GPUs.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteGpuDriver {
+    /// Its version.
+    version: String,
+    /// The newest CUDA that it runs.
+    cuda_version: String,
+}
+
+/// Processors and memory that are near each other.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteNumaNode {
+    /// The kernel's number of it.
+    id: i64,
+    /// Its processors that jobs may use.
+    cpu_cores: i64,
+    /// Its memory that jobs may use.
+    memory_bytes: i64,
 }
 
 /// A means of isolation or measurement.
