@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(busy.utilization(&gpu.spec), (50, 42));
         assert_eq!(busy.memory(&gpu.spec).used, 1_154_285_568 + (1 << 30));
         assert_eq!(is_held_back(busy.reasons(&gpu.spec)), (false, true));
-        assert!((busy.power(&gpu.spec) - (71.64 + 697.4) / 2.0).abs() < 1e-9);
+        assert!((busy.power(&gpu.spec) - 384.52).abs() < 1e-9);
     }
 
     #[test]

@@ -68,10 +68,11 @@ mod tests {
     use super::*;
 
     fn machine(events: &[(u64, usize)]) -> Machine {
-        let mut text = "[[gpu]]\nmodel = \"L4\"\ncount = 2\n".to_owned();
-        for (id, gpu) in events {
-            text += &format!("[[event]]\nid = {id}\ngpu = {gpu}\nxid = 79\n");
-        }
+        let lines = events
+            .iter()
+            .map(|(id, gpu)| format!("[[event]]\nid = {id}\ngpu = {gpu}\nxid = 79\n"));
+        let lines: String = lines.collect();
+        let text = format!("[[gpu]]\nmodel = \"L4\"\ncount = 2\n{lines}");
         Machine::parse(&text, 1).unwrap()
     }
 

@@ -216,6 +216,7 @@ pub(crate) struct ProcessLine {
 /// A GPU, with what its model says and what the file says.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "they are members of a file")]
 pub(crate) struct GpuSpec {
     // What it is.
     pub(crate) name: String,

@@ -187,9 +187,8 @@ impl BusAddress {
 fn specs(file: &mut File) -> Result<Vec<GpuSpec>, FileError> {
     let mut tables = Vec::new();
     for mut own in std::mem::take(&mut file.gpu) {
-        let model = match own.remove("model") {
-            Some(Value::String(name)) => name,
-            _ => return Err(FileError::new("every [[gpu]] has a model = \"…\"")),
+        let Some(Value::String(model)) = own.remove("model") else {
+            return Err(FileError::new("every [[gpu]] has a model = \"…\""));
         };
         let count = match own.remove("count") {
             None => 1,

@@ -77,6 +77,10 @@ impl Links {
 
     /// The other end of an active link. The outer option is none for a link that the GPU does
     /// not have.
+    #[expect(
+        clippy::option_option,
+        reason = "a link that is down is no link that is not there"
+    )]
     pub(crate) fn remote(&self, gpus: &[Gpu], number: usize, link: u32) -> Option<Option<Remote>> {
         let of_gpu = self.of_gpus.get(number)?;
         let remote = *of_gpu.get(usize::try_from(link).ok()?)?;

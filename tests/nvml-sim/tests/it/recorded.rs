@@ -11,6 +11,8 @@
 use std::collections::BTreeSet;
 use std::ffi::c_uint;
 
+use nvml_wrapper::enums::device::SampleValue;
+use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use nvml_wrapper_sys::bindings::nvmlGpuInstanceProfileInfo_v2_t;
 use serde_json::{Value, json};
@@ -112,12 +114,12 @@ impl Caller<'_> {
                 .map(|room| room.as_mut_ptr().expose_provenance()),
         );
         arguments.resize(5, ROOM);
-        let [a, b, c, d, e] = arguments[..] else {
+        let [first, second, third, fourth, fifth] = arguments[..] else {
             panic!("{name} takes too much")
         };
         // SAFETY: every pointer has room for whatever a function of NVML writes; arguments
         // beyond those are not looked at.
-        let code = unsafe { function(self.device, a, b, c, d, e) };
+        let code = unsafe { function(self.device, first, second, third, fourth, fifth) };
         Some(if code == 0 { Ok(written) } else { Err(code) })
     }
 }
@@ -324,7 +326,6 @@ fn fields_are_as_recorded() {
         let field = nvml_wrapper::structs::device::FieldId(id);
         let values = device.field_values_for(&[field]).unwrap();
         let sample = values.into_iter().next().unwrap().unwrap();
-        use nvml_wrapper::enums::device::SampleValue;
         let (kind, value) = match sample.value.unwrap() {
             SampleValue::U32(value) => (1, u64::from(value)),
             SampleValue::U64(value) => (3, value),
@@ -339,7 +340,6 @@ fn what_there_is_not_is_refused_as_recorded() {
     let recorded: Value = serde_json::from_str(RECORDED).unwrap();
     let sim = Sim::new(MACHINE);
     let nvml = sim.nvml();
-    use nvml_wrapper::error::NvmlError;
     assert_eq!(recorded["badUuid"]["error"], 6);
     assert!(matches!(
         nvml.device_by_uuid("GPU-1"),

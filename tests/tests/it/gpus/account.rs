@@ -20,8 +20,7 @@ const PLAIN: &str = "\
     process_memory = \"3 GiB\"\n";
 
 fn number(value: &Value) -> f64 {
-    let number = value.as_f64();
-    number.unwrap_or_else(|| panic!("a number is missing: {value}"))
+    value.as_f64().expect("a number")
 }
 
 /// That a number is what it should be, but for a share of it.
@@ -47,13 +46,13 @@ fn a_job_is_told_what_it_did_with_its_gpu() {
     assert_eq!(gpu["model"], "NVIDIA H100 80GB HBM3");
     assert_near("seconds", number(&gpu["seconds"]), 12.0, 0.2);
     assert_near("GPU seconds", number(&account["gpuSeconds"]), 12.0, 0.2);
-    assert_eq!(number(&gpu["utilizationPeak"]), 80.0, "{account:#}");
+    assert_eq!(gpu["utilizationPeak"], 80, "{account:#}");
     assert_near("utilisation", number(&gpu["utilizationMean"]), 80.0, 0.2);
     assert_eq!(gpu["memoryPeakBytes"], 3_u64 << 30, "{account:#}");
     // It works for all but the moments of start and end, and for up to a second before somebody
     // has seen that it does.
     assert_near("energy", number(&gpu["energyJoules"]), 420.0 * 12.0, 0.2);
-    assert_eq!(number(&gpu["throttledSeconds"]), 0.0, "{account:#}");
+    assert!(number(&gpu["throttledSeconds"]) < 0.001, "{account:#}");
 }
 
 #[test]
@@ -172,5 +171,5 @@ fn a_job_without_gpus_has_no_account_of_any() {
     let path = client.submit(&experiment, "j", &gpu_job(0, "true"));
     let account = client.wait_for_end(&path)["lote"]["account"].clone();
     assert!(array(&account["gpus"]).is_empty(), "{account:#}");
-    assert_eq!(number(&account["gpuSeconds"]), 0.0);
+    assert!(number(&account["gpuSeconds"]) < 0.001, "{account:#}");
 }
