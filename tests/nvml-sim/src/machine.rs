@@ -364,7 +364,7 @@ fn cuda_number(text: &str) -> Result<i32, FileError> {
 fn uuid_of(machine: &str, number: usize, prefix: &str) -> String {
     let hash = |salt: u64| {
         let text = format!("{salt} {machine} {prefix} {number}");
-        fnv1a(text.as_bytes())
+        mixed(fnv1a(text.as_bytes()))
     };
     let bits = (u128::from(hash(1)) << 64) | u128::from(hash(2));
     let digits = format!("{bits:032x}");
@@ -382,6 +382,14 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     })
+}
+
+/// Spreads every bit over all, as MurmurHash ends: FNV alone gives texts that differ at their end
+/// the same beginning, and `CUDA_VISIBLE_DEVICES` takes beginnings.
+fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// What tests may use beyond that.
 const TEST_EDGES: &[(&str, &[&str])] = &[
+    // The driver that its tests load.
+    ("lote-node", &["lote-nvml-sim"]),
     // The same cases run natively and as components, with equal results.
     (
         "lote-plugin-host",

@@ -49,7 +49,7 @@ fn a_job_is_told_what_it_did_with_its_gpu() {
     assert_near("GPU seconds", number(&account["gpuSeconds"]), 12.0, 0.2);
     assert_eq!(number(&gpu["utilizationPeak"]), 80.0, "{account:#}");
     assert_near("utilisation", number(&gpu["utilizationMean"]), 80.0, 0.2);
-    assert_eq!(number(&gpu["memoryPeakBytes"]), f64::from(3 << 30));
+    assert_eq!(gpu["memoryPeakBytes"], 3_u64 << 30, "{account:#}");
     // It works for all but the moments of start and end, and for up to a second before somebody
     // has seen that it does.
     assert_near("energy", number(&gpu["energyJoules"]), 500.0 * 12.0, 0.25);

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use lote_tests::client::{Client, shell_job_with};
 use lote_tests::daemon::Daemon;
-use lote_tests::gpus::node::{GpuNode, array};
+use lote_tests::gpus::node::GpuNode;
 use lote_tests::{PATIENCE, wait_for};
 use serde_json::{Value, json};
 
@@ -90,33 +90,4 @@ fn numbers(node: &GpuNode, uuids: &[String]) -> Vec<usize> {
     assert_eq!(numbers.len(), uuids.len(), "{uuids:?} in {gpus:?}");
     numbers.sort_unstable();
     numbers
-}
-
-/// The GPUs of a job's plan, all nodes and processes together.
-fn planned(client: &Client, path: &str) -> BTreeSet<String> {
-    let answer = client.get(&format!("{path}/plan"));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let mut found = BTreeSet::new();
-    collect_gpus(&answer.json, &mut found);
-    found
-}
-
-fn collect_gpus(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect_gpus(item, found)),
-        Value::Object(members) => {
-            for (name, value) in members {
-                if name == "gpus" {
-                    let gpus = array(value);
-                    let uuids = gpus
-                        .iter()
-                        .filter_map(|gpu| gpu["uuid"].as_str().or(gpu.as_str()));
-                    found.extend(uuids.map(str::to_owned));
-                } else {
-                    collect_gpus(value, found);
-                }
-            }
-        }
-        _ => {}
-    }
 }
