@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lote_model::accounting::Account;
-use lote_model::job::{DirectoryLocation, ErrorRecord, ResourceReference};
 use lote_model::gpu::Gpu;
+use lote_model::job::{DirectoryLocation, ErrorRecord, ResourceReference};
 use lote_model::node::{Capability, Condition};
 use lote_model::state::ExecutionState;
 use serde::Deserialize;
@@ -220,6 +220,12 @@ pub struct NodeMembers {
     pub cluster: Option<String>,
     /// That it is to take no new jobs.
     pub drain: Option<NodeDrain>,
+    /// What was done about its power.
+    pub power: Option<NodePower>,
+    /// What wakes it.
+    pub mac_address: Option<String>,
+    /// Whether it is never switched off.
+    pub always_on: bool,
     /// How others reach it.
     pub address: String,
     /// Where its daemon answers other daemons.
@@ -252,6 +258,16 @@ pub struct NodeMembers {
 pub struct NodeDrain {
     /// Why, in the operator's words.
     pub reason: Option<String>,
+}
+
+/// `power` of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodePower {
+    /// How often the same was tried without success.
+    pub failures: u32,
+    /// Why it did not work.
+    pub error: Option<String>,
 }
 
 /// A plugin.

@@ -5,3 +5,4 @@ pub mod cgroup;
 mod descriptor;
 pub mod isolation;
 pub mod launch;
+pub mod power;

@@ -25,7 +25,7 @@ pub struct Loading {
 
 impl Snapshot {
     /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-    pub const PREFIXES: [&str; 12] = [
+    pub const PREFIXES: [&str; 13] = [
         key::JOB_STATUS,
         key::JOBS,
         key::CLUSTERS,
@@ -34,6 +34,7 @@ impl Snapshot {
         key::FILE_SERVER_STATUS,
         key::NODES,
         key::DRAINS,
+        key::POWER,
         key::ALIVE,
         key::ALLOCATIONS,
         key::REPORTS,

@@ -6,6 +6,7 @@ use lote_model::cluster::{
     NodeDeallocationOption, ScaleSettings, UserAccountSettings, VmPriority, default_image,
 };
 use lote_model::duration::Seconds;
+use lote_model::gpu::Gpu;
 use lote_model::id::{ClusterUid, JobUid, NodeName, UnixId};
 use lote_model::job::{
     Constraints, FrameworkSettings, JobProperties, JobRecord, LoteJobProperties, ResourceReference,
@@ -13,7 +14,6 @@ use lote_model::job::{
 };
 use lote_model::money::Money;
 use lote_model::name::{GroupName, ResourceName};
-use lote_model::gpu::Gpu;
 use lote_model::node::{Condition, NodeRecord};
 use lote_model::path::{ChildPath, JobPath, WorkspacePath};
 use lote_model::plan::{Command, GpuShare, OnFailure, Part, Process};
@@ -46,6 +46,7 @@ pub fn node(name: &str) -> NodeBuilder {
         ssh_port: 22,
         peer_address: None,
         mac_address: None,
+        always_on: false,
         labels: std::collections::BTreeMap::new(),
         size: "cpu".into(),
         version: "0.1.0".into(),

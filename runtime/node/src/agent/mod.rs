@@ -6,6 +6,7 @@
 //! * `allocations` — follows the allocations of this node, one task for each.
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
+//! * `power` — switches this machine off when nobody needs it.
 //! * `preparation` — directories, files and control group of a job.
 //! * `cgroup_record` — remembers where a job's control group is.
 //! * `host_names` — `/etc/hosts` as a gang sees it; pure.
@@ -25,6 +26,7 @@ mod ending;
 mod fence;
 mod host_names;
 mod inventory;
+mod power;
 mod preparation;
 mod process_spec;
 mod processes;
@@ -53,6 +55,7 @@ use fence::Fence;
 use crate::cgroup::{CgroupError, CgroupLayout};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+use crate::power::OperatorCommand;
 
 /// How jobs are kept apart on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,12 @@ pub struct NodeConfig {
     pub fencing: Option<FencingConfig>,
     /// Where this daemon answers other daemons, `host:port`, if it does.
     pub peer_address: Option<String>,
+    /// The hardware address of the interface that wakes the machine, if it is known.
+    pub mac_address: Option<String>,
+    /// Whether the machine is never switched off.
+    pub always_on: bool,
+    /// What switches this machine off, where the leader leaves that to the node.
+    pub power_off: Option<OperatorCommand>,
 }
 
 /// The node could not start its work.
@@ -214,7 +223,8 @@ impl Agent {
         let node = self.node;
         let heartbeat = registration::stay_alive(Arc::clone(&node), self.registered, stop.clone());
         let work = allocations::follow(Arc::clone(&node), is_registered, stop.clone());
-        tokio::join!(heartbeat, node.fence.keep(stop), work);
+        let power = power::obey(Arc::clone(&node), stop.clone());
+        tokio::join!(heartbeat, node.fence.keep(stop), work, power);
     }
 }
 

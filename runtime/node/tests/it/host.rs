@@ -79,6 +79,9 @@ impl Host {
             labels: std::collections::BTreeMap::new(),
             fencing: self.fencing,
             peer_address: None,
+            mac_address: None,
+            always_on: false,
+            power_off: None,
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
