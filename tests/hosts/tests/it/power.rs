@@ -164,7 +164,9 @@ fn idle_hosts_are_switched_off_and_needed_ones_on_also_when_the_leader_is_lost()
         waiting.contains("being switched on").then_some(())
     });
     lab.daemons[leading].power_off();
-    assert_eq!(leader(&lab, other), other);
+    wait_for("another leader", RECOVERY, || {
+        (leader(&lab, other) == other).then_some(())
+    });
     let told = |name: &str| {
         let order = format!("on {name} ");
         let orders = controllers.orders();
