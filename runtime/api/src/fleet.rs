@@ -113,16 +113,14 @@ impl Fleet {
     pub(crate) fn state(&self, record: &NodeRecord) -> (NodeState, Option<Timestamp>) {
         let name = &record.name;
         if !self.alive.contains(name) {
-            return match self.power.get(name) {
-                Some(power) => {
-                    let state = match power.state {
-                        PowerState::Off => NodeState::Off,
-                        PowerState::Starting => NodeState::Starting,
-                    };
-                    (state, Some(power.since))
-                }
-                None => (NodeState::Lost, None),
+            let state = |power: &NodePower| match power.state {
+                PowerState::Off => Some(NodeState::Off),
+                PowerState::Starting => Some(NodeState::Starting),
+                PowerState::On => None,
             };
+            let switched = self.power.get(name);
+            let switched = switched.and_then(|power| Some((state(power)?, Some(power.since))));
+            return switched.unwrap_or((NodeState::Lost, None));
         }
         if let Some(drain) = self.drains.get(name) {
             let state = if self.jobs.contains_key(name) {

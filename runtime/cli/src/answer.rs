@@ -223,6 +223,12 @@ pub struct NodeMembers {
     pub cluster: Option<String>,
     /// That it is to take no new jobs.
     pub drain: Option<NodeDrain>,
+    /// What was done about its power.
+    pub power: Option<NodePower>,
+    /// What wakes it.
+    pub mac_address: Option<String>,
+    /// Whether it is never switched off.
+    pub always_on: bool,
     /// How others reach it.
     pub address: String,
     /// Where its daemon answers other daemons.
@@ -261,6 +267,16 @@ pub struct NodeMembers {
 pub struct NodeDrain {
     /// Why, in the operator's words.
     pub reason: Option<String>,
+}
+
+/// `power` of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodePower {
+    /// How often the same was tried without success.
+    pub failures: u32,
+    /// Why it did not work.
+    pub error: Option<String>,
 }
 
 /// A plugin.

@@ -13,14 +13,18 @@ use serde::Deserialize;
 
 pub use gpu::{GpuArgs, GpuSettings};
 pub use machine::{MachineArgs, MachineError, MachineSettings};
+pub use power::{PowerArgs, PowerDriver, PowerError, PowerSettings, PowerSwitching};
 pub use quotas::QuotaArgs;
 pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
+pub use scheduling::{HalfLifeError, SchedulingArgs, SchedulingSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
 mod gpu;
 mod machine;
+mod power;
 mod quotas;
 mod retention;
+mod scheduling;
 mod store;
 
 /// The options of `lote node`, all optional. The TOML file of `--config` has the
@@ -81,6 +85,13 @@ pub struct NodeArgs {
     /// [default: port 8472 of --address]
     #[arg(long, value_name = "ADDR:PORT")]
     pub peer_listen: Option<String>,
+    /// The hardware address that wakes this machine [default: that of the interface with its
+    /// address]
+    #[arg(long, value_name = "MAC")]
+    pub mac: Option<String>,
+    /// Never switch this machine off
+    #[arg(long)]
+    pub always_on: bool,
     /// The port of this machine's SSH server, told to people who want to log in [default: 22]
     #[arg(long, value_name = "PORT")]
     pub ssh_port: Option<u16>,
@@ -145,6 +156,12 @@ pub struct NodeArgs {
     /// What jobs get of the machine.
     #[command(flatten)]
     pub machine: MachineArgs,
+    /// How machines are switched off and on.
+    #[command(flatten)]
+    pub power: PowerArgs,
+    /// Which job comes first, and where it goes.
+    #[command(flatten)]
+    pub scheduling: SchedulingArgs,
 }
 
 /// `--store`.
@@ -191,6 +208,10 @@ pub struct NodeSettings {
     pub address: Option<String>,
     /// Where daemons ask each other, if it was given.
     pub peer_listen: Option<SocketAddr>,
+    /// The hardware address that wakes it, if one was given.
+    pub mac: Option<String>,
+    /// Whether it is never switched off.
+    pub always_on: bool,
     /// The port of the machine's SSH server.
     pub ssh_port: u16,
     /// Its size label, if one was given.
@@ -221,6 +242,10 @@ pub struct NodeSettings {
     pub retention: RetentionSettings,
     /// What jobs get of the machine.
     pub machine: MachineSettings,
+    /// How machines are switched off and on; none if nobody does it.
+    pub power: Option<PowerSettings>,
+    /// Which job comes first, and where it goes.
+    pub scheduling: SchedulingSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -290,6 +315,24 @@ pub enum NodeSettingsError {
          needs none of them"
     )]
     EtcdTls,
+    /// `--mac` is no hardware address.
+    #[error("'{0}' is no hardware address; give --mac as aa:bb:cc:dd:ee:ff")]
+    Mac(String),
+    /// The options about power are wrong.
+    #[error(transparent)]
+    Power(#[from] PowerError),
+    /// `--usage-half-life` is no time.
+    #[error(transparent)]
+    HalfLife(#[from] HalfLifeError),
+    /// The data directory is relative to nothing.
+    #[error("the data directory '{}' cannot be made absolute; give --data-dir with a leading slash", path.display())]
+    DataDirectory {
+        /// What was given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Finished jobs cannot be kept so long.
     #[error(transparent)]
     Retention(#[from] RetentionError),
@@ -346,6 +389,14 @@ impl NodeArgs {
             .or(file.data_dir)
             .or(default_data_dir)
             .ok_or(NodeSettingsError::NoDataDirectory)?;
+        // Jobs have working directories of their own, and find nothing by a relative path.
+        let data_dir = match std::path::absolute(&data_dir) {
+            Ok(absolute) => absolute,
+            Err(source) => {
+                let path = data_dir;
+                return Err(NodeSettingsError::DataDirectory { path, source });
+            }
+        };
         let retention = self.retention.resolve(file.retention, &data_dir)?;
         Ok(NodeSettings {
             data_dir,
@@ -361,6 +412,8 @@ impl NodeArgs {
                 .or(file.peer_listen)
                 .map(address_and_port)
                 .transpose()?,
+            mac: self.mac.or(file.mac).map(hardware_address).transpose()?,
+            always_on: self.always_on || file.always_on,
             ssh_port: self.ssh_port.or(file.ssh_port).unwrap_or(SSH_PORT_DEFAULT),
             size: self.size.or(file.size),
             labels,
@@ -376,6 +429,8 @@ impl NodeArgs {
             quotas: self.quotas.resolve(file.quotas),
             retention,
             machine: self.machine.resolve(file.machine)?,
+            power: self.power.resolve(file.power)?,
+            scheduling: self.scheduling.resolve(file.scheduling)?,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })
@@ -384,6 +439,17 @@ impl NodeArgs {
 
 fn address_and_port(text: String) -> Result<SocketAddr, NodeSettingsError> {
     text.parse().map_err(|_| NodeSettingsError::Listen(text))
+}
+
+/// As `aa:bb:cc:dd:ee:ff`, however it is written.
+fn hardware_address(given: String) -> Result<String, NodeSettingsError> {
+    let text = given.replace('-', ":").to_ascii_lowercase();
+    let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if text.split(':').count() == 6 && text.split(':').all(is_byte) {
+        Ok(text)
+    } else {
+        Err(NodeSettingsError::Mac(given))
+    }
 }
 
 fn tls_source(
@@ -498,6 +564,48 @@ mod tests {
         for args in [listen, peer_listen] {
             let error = args.resolve(Some("/d".into())).unwrap_err();
             assert!(error.to_string().contains("ADDR:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_is_absolute() {
+        let of = |path: &str| {
+            let args = NodeArgs {
+                data_dir: Some(path.into()),
+                ..NodeArgs::default()
+            };
+            args.resolve(None)
+        };
+        let here = std::env::current_dir().unwrap();
+        let settings = of("state/./lote").unwrap();
+        assert_eq!(settings.data_dir, here.join("state/lote"));
+        assert_eq!(
+            settings.retention.directory,
+            here.join("state/lote/archive")
+        );
+        assert_eq!(of("/d").unwrap().data_dir, PathBuf::from("/d"));
+        let error = of("").unwrap_err();
+        assert!(error.to_string().contains("--data-dir"), "{error}");
+    }
+
+    #[test]
+    fn a_hardware_address_is_six_bytes() {
+        let mac = |mac: &str| {
+            let args = NodeArgs {
+                mac: Some(mac.to_owned()),
+                ..NodeArgs::default()
+            };
+            args.resolve(Some("/d".into())).map(|settings| settings.mac)
+        };
+        assert_eq!(
+            mac("00-1B-21-ab-cd-ef").unwrap().as_deref(),
+            Some("00:1b:21:ab:cd:ef")
+        );
+        for wrong in ["", "00:1b:21:ab:cd", "00:1b:21:ab:cd:eg", "001b21abcdef"] {
+            assert!(
+                matches!(mac(wrong), Err(NodeSettingsError::Mac(_))),
+                "{wrong}"
+            );
         }
     }
 

@@ -62,6 +62,7 @@ async fn main() {
     let leader = tokio::spawn(driver::run(
         store.clone(),
         frameworks,
+        Arc::new(driver::NoSwitch),
         Config::default(),
         driver::FiguresBoard::default(),
         stop.clone(),

@@ -7,7 +7,7 @@ use lote_model::allocation::Grant;
 use lote_model::cluster::ClusterStatus;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord};
-use lote_model::node::NodeRecord;
+use lote_model::node::{NodePower, NodeRecord};
 use lote_store::{Revision, Transaction};
 
 use crate::snapshot::{ClusterKey, FileServerPlace, WorkspaceKey};
@@ -32,6 +32,8 @@ pub enum Action {
     Start(Start),
     /// Commit transactions.
     Change(Change),
+    /// Switch a machine on or off, or note what became of that.
+    Power(Power),
 }
 
 impl Action {
@@ -40,6 +42,7 @@ impl Action {
         match self {
             Self::Start(start) => Subject::Job(start.record.uid.clone()),
             Self::Change(change) => change.subject.clone(),
+            Self::Power(power) => Subject::Power(power.node.name.clone()),
         }
     }
 }
@@ -59,6 +62,31 @@ pub enum Subject {
     FileServer(FileServerPlace),
     /// What a workspace has used of late.
     Share(WorkspaceKey),
+    /// The power of a machine.
+    Power(NodeName),
+}
+
+/// What is done to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PowerOrder {
+    /// It is switched on.
+    On,
+    /// It is switched off.
+    Off,
+}
+
+/// Something about the power of a machine.
+#[derive(Clone, Debug)]
+pub struct Power {
+    /// The machine.
+    pub node: Arc<NodeRecord>,
+    /// What to write first; none if that was written before, maybe by another leader. Unless it
+    /// is applied, nothing is switched.
+    pub transaction: Option<Transaction>,
+    /// What will be known of its power then.
+    pub record: Option<NodePower>,
+    /// What to do then.
+    pub order: Option<PowerOrder>,
 }
 
 /// Transactions to commit in this order, each after the one before was applied. A conflict or a

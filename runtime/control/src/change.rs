@@ -3,10 +3,12 @@
 //! Every change of a job requires the revision of its status that was decided on: the leader is
 //! the only writer of it, so a former leader that does not know of its successor cannot write.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use lote_model::allocation::{Allocation, AllocationPhase};
 use lote_model::cluster::{ClusterRecord, ClusterStatus};
-use lote_model::id::JobUid;
+use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{Ending, JobStatus};
 use lote_model::key;
 use lote_model::state::ExecutionState;
@@ -19,6 +21,9 @@ use crate::snapshot::{Erasure, Gang, LiveJob};
 /// What a write costs besides its key and value, generously.
 const WRITE_OVERHEAD_BYTES: usize = 192;
 
+/// The most writes of one transaction: each may need a compare, and some more are for all.
+const WRITES_MAX: usize = MAX_OPERATIONS - 8;
+
 /// Room in each transaction for compares.
 const COMPARES_BYTES: usize = 4096;
 
@@ -29,7 +34,7 @@ pub(crate) fn split(writes: Vec<Write>) -> Vec<Transaction> {
     for write in writes {
         let size = size_bytes(&write);
         let is_full = transactions.last().is_some_and(|last| {
-            last.writes.len() == MAX_OPERATIONS || bytes + size > MAX_REQUEST_BYTES - COMPARES_BYTES
+            last.writes.len() == WRITES_MAX || bytes + size > MAX_REQUEST_BYTES - COMPARES_BYTES
         });
         if is_full {
             transactions.push(Transaction::new());
@@ -153,6 +158,28 @@ pub(crate) fn conclude(
     writes.extend(used);
     writes.push(Write::put_json(key::job_status(&job.record.path), &status)?);
     Ok(require_all(split(writes), &[status_compare(job)]))
+}
+
+/// Takes allocations from nodes that are lost only while they are: one that comes back between the
+/// decision and the commit would find its allocation in the store, and start what others are about
+/// to get.
+pub(crate) fn require_silence(
+    mut transactions: Vec<Transaction>,
+    lost: &BTreeSet<&NodeName>,
+) -> Vec<Transaction> {
+    let lost_node = |write: &Write| {
+        let Write::Delete { key } = write else {
+            return None;
+        };
+        let (node, _) = key.strip_prefix(key::ALLOCATIONS)?.split_once('/')?;
+        lost.get(&NodeName::new(node)).copied()
+    };
+    for transaction in &mut transactions {
+        let nodes = transaction.writes.iter().filter_map(lost_node);
+        let silent = nodes.map(|node| compare(key::alive(node), 0));
+        transaction.compares.extend(silent.collect::<Vec<_>>());
+    }
+    transactions
 }
 
 /// Erases allocations and reports.

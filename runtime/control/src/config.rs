@@ -33,8 +33,38 @@ pub struct Config {
     /// The labels of nodes that say which are near each other, the narrowest first: nodes of one
     /// switch are nearer to each other than those of one rack.
     pub nearness: Vec<String>,
+    /// When machines are switched off and on; none where nobody can switch them.
+    pub power: Option<PowerPolicy>,
     /// How many plugin calls run at once.
     pub planners: usize,
+}
+
+/// When machines are switched off and on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PowerPolicy {
+    /// How long a machine is idle in the pool before it is switched off; none for never.
+    pub off_after: Option<SignedDuration>,
+    /// How many idle machines of each size stay on.
+    pub keep_powered: usize,
+    /// Whether machines are woken by their hardware addresses, so that those without stay on.
+    pub needs_mac_address: bool,
+    /// How long a machine may take to come back.
+    pub on_within: SignedDuration,
+    /// How long one may take to fall silent.
+    pub off_within: SignedDuration,
+}
+
+impl Default for PowerPolicy {
+    fn default() -> Self {
+        Self {
+            off_after: None,
+            keep_powered: 0,
+            needs_mac_address: false,
+            // A server with eight GPUs and much memory takes up to ten.
+            on_within: SignedDuration::from_mins(15),
+            off_within: SignedDuration::from_mins(5),
+        }
+    }
 }
 
 impl Default for Config {
@@ -49,6 +79,7 @@ impl Default for Config {
             idle_delay: SignedDuration::from_secs(1),
             usage_half_life: SignedDuration::from_hours(24),
             nearness: vec!["switch".to_owned(), "rack".to_owned()],
+            power: None,
             planners: std::thread::available_parallelism().map_or(2, usize::from),
         }
     }

@@ -12,6 +12,7 @@ use lote_store::{StoreError, Transaction};
 use crate::actions::{Action, Change, Decisions, Subject};
 use crate::conclusion::Verdict;
 use crate::lifecycle::{self, Step};
+use crate::power::Sleepers;
 use crate::reservation::{Reservation, Rivals};
 use crate::room::{Amount, Hold};
 use crate::snapshot::{
@@ -19,7 +20,7 @@ use crate::snapshot::{
 };
 use crate::stock::{PromiseId, Stock};
 use crate::time::{after, earlier};
-use crate::{change, explain, fair_share, file_server, placement, scaling};
+use crate::{change, explain, fair_share, file_server, placement, power, scaling};
 
 /// How many finished jobs are erased in one pass; the rest follow when these are done.
 const ERASURES_MAX: usize = 64;
@@ -34,14 +35,17 @@ pub fn decide(snapshot: &Snapshot, now: Timestamp) -> Decisions {
     pass.erase_finished();
     scaling::budget::hold(&mut pass);
     pass.supply_clusters(VmPriority::Dedicated);
+    power::wake(&mut pass, VmPriority::Dedicated);
     scaling::preemption::withdraw(&mut pass);
     pass.supply_clusters(VmPriority::LowPriority);
+    power::wake(&mut pass, VmPriority::LowPriority);
     for key in snapshot.clusters().keys() {
         scaling::settle(&mut pass, key);
     }
     file_server::settle(&mut pass);
     fair_share::settle(&mut pass);
     explain::explain_waiting(&mut pass);
+    power::settle(&mut pass);
     pass.decisions
 }
 
@@ -79,6 +83,10 @@ pub(crate) struct Pass<'a> {
     pub(crate) claimed: BTreeSet<&'a NodeName>,
     /// How many nodes clusters with a budget can pay for long enough.
     pub(crate) affordable: BTreeMap<ClusterKey, usize>,
+    /// Machines that are not on, by their sizes in lower case.
+    pub(crate) sleepers: BTreeMap<String, Sleepers<'a>>,
+    /// Those of them that this pass switches on.
+    pub(crate) woken: BTreeMap<String, BTreeSet<&'a NodeName>>,
     /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
     pub(crate) short: BTreeMap<String, BTreeSet<ClusterKey>>,
 }
@@ -103,8 +111,11 @@ impl<'a> Pass<'a> {
             withdrawn: BTreeMap::new(),
             claimed: BTreeSet::new(),
             affordable: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
+            woken: BTreeMap::new(),
             short: BTreeMap::new(),
         };
+        pass.sleepers = power::sleepers(&mut pass);
         pass.find_lost_nodes();
         pass.withdraw_drained_nodes();
         pass
@@ -344,11 +355,10 @@ impl<'a> Pass<'a> {
                         } else {
                             "conclude"
                         };
-                        self.change(
-                            subject,
-                            what,
-                            change::conclude(job, gang, verdict, used, self.now),
-                        );
+                        let transactions = change::conclude(job, gang, verdict, used, self.now);
+                        let transactions =
+                            transactions.map(|them| change::require_silence(them, &self.lost));
+                        self.change(subject, what, transactions);
                     }
                     Step::End(ending) => self.change(
                         subject,

@@ -16,6 +16,7 @@
 //! * [`obstacle`]: what a job asks for and cannot have yet.
 //! * `pool`, [`scaling`]: nodes of the pool, which cluster takes or gives back how many, and what
 //!   they may cost.
+//! * `power`: which machines are switched off and on.
 //! * [`file_server`]: what becomes of file servers.
 //! * [`explain`]: why a job waits.
 //! * [`actions`], [`change`], [`launch`]: decisions, and the transactions they are made of.
@@ -51,6 +52,7 @@ mod numa;
 pub mod obstacle;
 pub mod placement;
 mod pool;
+mod power;
 pub mod reservation;
 pub mod room;
 pub mod scaling;

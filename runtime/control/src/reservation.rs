@@ -6,7 +6,7 @@
 //!
 //! In each cluster the first job that does not fit is promised nodes. Where the cluster scales
 //! automatically these may also be nodes of the pool, and those that other automatic clusters of
-//! the size can give back; jobs of all these clusters respect the promise, and a cluster gives a
+//! the size can give back, and machines that are off; jobs of all these clusters respect the promise, and a cluster gives a
 //! node that is promised elsewhere back at once. No node is promised to two.
 
 use std::cmp::Reverse;
@@ -20,6 +20,7 @@ use crate::decide::Pass;
 use crate::pool;
 use crate::room::{Amount, Hold, Request};
 use crate::snapshot::{ClusterKey, ClusterState, LiveJob, NodeState};
+use crate::time::after;
 
 /// The time and the nodes that are promised to a waiting job.
 #[derive(Clone, Debug)]
@@ -223,7 +224,8 @@ fn placed_nodes<'a, 'p>(
     })
 }
 
-/// So many nodes of the pool, and of automatic clusters that can give them back, or fewer.
+/// So many nodes of the pool, of automatic clusters that can give them back, and of those that are
+/// off, the earliest; or fewer.
 fn foreign_nodes<'a>(
     pass: &mut Pass<'a>,
     key: &'a ClusterKey,
@@ -274,7 +276,28 @@ fn foreign_nodes<'a>(
             next.push(Reverse((following, source)));
         }
     }
+    let sleepers = sleepers(pass, &cluster.size).filter(admitted);
+    chosen.extend(sleepers.take(count));
+    chosen.sort_unstable();
+    chosen.truncate(count);
     chosen
+}
+
+/// Machines that are off, by the time at which they can have come back, the earliest first.
+fn sleepers<'a, 'p>(
+    pass: &'p Pass<'a>,
+    size: &str,
+) -> impl Iterator<Item = FreeAt<'a>> + use<'a, 'p> {
+    let policy = pass.snapshot.config().power.as_ref();
+    let by = policy.map_or(pass.now, |policy| after(pass.now, policy.on_within));
+    let sleepers = pass.sleepers.get(size).into_iter();
+    sleepers.flat_map(move |it| {
+        let mut coming = it.coming.clone();
+        coming.sort_unstable();
+        coming
+            .into_iter()
+            .chain(it.able.iter().map(move |name| (by, *name)))
+    })
 }
 
 /// The automatic clusters of a size. They are looked up once in a pass.
@@ -290,8 +313,10 @@ fn rivals<'a>(pass: &mut Pass<'a>, size: &'a str) -> Rc<Rivals<'a>> {
     let in_pool = in_pool.map_or(0, |free| free.iter().count());
     let owned = clusters.iter();
     let owned = owned.map(|(_, cluster)| cluster.idle.len() + cluster.ends.len());
+    let sleepers = pass.sleepers.get(size);
+    let sleepers = sleepers.map_or(0, |it| it.able.len() + it.coming.len());
     let rivals = Rc::new(Rivals {
-        nodes_max: in_pool + owned.sum::<usize>(),
+        nodes_max: in_pool + sleepers + owned.sum::<usize>(),
         clusters,
     });
     pass.rivals.insert(size, Rc::clone(&rivals));

@@ -93,7 +93,7 @@ fn standing(pass: &Pass<'_>, key: &ClusterKey, status: &ClusterStatus) -> Standi
 }
 
 /// How many nodes the cluster lacks of those that it shall have in any case, and can pay for.
-fn missing(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+pub(crate) fn missing(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
     let Some(record) = &cluster.record else {
         return 0;
     };
@@ -122,6 +122,13 @@ fn surplus_over_wanted(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState
 fn waits(pass: &Pass<'_>, cluster: &ClusterState) -> bool {
     let mut queue = cluster.queue.iter();
     queue.any(|(queue_key, waiting)| pass.still_waits(queue_key, waiting))
+}
+
+/// How many nodes the cluster has that nobody uses.
+pub(crate) fn count_idle(pass: &Pass<'_>, key: &ClusterKey, cluster: &ClusterState) -> usize {
+    let taken = pass.taken.get(key).into_iter().flatten().copied();
+    let own = cluster.idle.iter().chain(taken);
+    own.filter(|name| !pass.placed.contains_key(name)).count()
 }
 
 /// Takes what a cluster shall have in any case.

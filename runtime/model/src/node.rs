@@ -27,6 +27,9 @@ pub struct NodeRecord {
     /// The hardware address of the interface that wakes it, `aa:bb:cc:dd:ee:ff`, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<String>,
+    /// Whether it is never switched off: a member of etcd runs there, or the operator says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_on: bool,
     /// The size label (`vmSize`), compared without case.
     pub size: String,
     /// What the operator says of its place: `rack`, `switch` and whatever else.
@@ -132,9 +135,20 @@ pub struct NodePower {
     pub state: PowerState,
     /// When.
     pub since: Timestamp,
+    /// Which daemon was told to switch its machine off: the one that started then, as its node's
+    /// record says. One that started at another time has come back.
+    pub told_daemon_of: Timestamp,
+    /// How often the same was tried without success.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
     /// Why it did not work, if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Whether a machine was switched on or off.
@@ -145,6 +159,8 @@ pub enum PowerState {
     Off,
     /// It was told to switch on and has not come back yet.
     Starting,
+    /// It is in use, because it could not be switched off.
+    On,
 }
 
 /// What an operator says when a node is to take no new job.

@@ -8,3 +8,4 @@ pub mod gpu;
 pub mod isolation;
 pub mod launch;
 mod numa;
+pub mod power;

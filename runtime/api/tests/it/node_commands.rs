@@ -119,10 +119,16 @@ fn states_tell_what_is_the_matter() {
     assert_eq!(state(&daemon), "unhealthy");
     daemon.commit(Transaction::new().delete(key::alive(&name())));
     assert_eq!(state(&daemon), "lost");
-    for (power, shown) in [(PowerState::Off, "off"), (PowerState::Starting, "starting")] {
+    for (power, shown) in [
+        (PowerState::Off, "off"),
+        (PowerState::Starting, "starting"),
+        (PowerState::On, "lost"),
+    ] {
         let power = NodePower {
             state: power,
             since: daemon.now(),
+            told_daemon_of: daemon.now(),
+            failures: 0,
             error: None,
         };
         daemon.write(&key::power(&name()), &power);

@@ -47,6 +47,8 @@ pub fn node_details(node: &Node, style: Style) -> String {
         .add("jobs", members.jobs.to_string())
         .add("address", members.address.as_str())
         .add_some("peers", members.peer_address.as_deref())
+        .add_some("mac", members.mac_address.as_deref())
+        .add_some("power", power(members))
         .add_some("labels", labels(members, "\n"))
         .add("version", members.version.as_str())
         .add_some("up since", members.started_at.map(day_and_time))
@@ -86,6 +88,18 @@ fn state(members: &NodeMembers) -> String {
         text.push_str(reason);
     }
     text
+}
+
+/// What did not work when it was switched, or that it never is.
+fn power(members: &NodeMembers) -> Option<String> {
+    let error = members.power.as_ref().and_then(|power| {
+        let times = match power.failures {
+            0 | 1 => String::new(),
+            failures => format!(" ({failures} times)"),
+        };
+        Some(format!("{}{times}", power.error.as_deref()?))
+    });
+    error.or_else(|| members.always_on.then(|| "never switched off".to_owned()))
 }
 
 fn labels(members: &NodeMembers, between: &str) -> Option<String> {
@@ -249,6 +263,24 @@ mod tests {
             "workDirectory": "/var/lib/lote/work",
             "drain": {"reason": "new disk", "requestedAt": "2026-08-04T12:00:00Z"}}}))
         .unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_its_power_is_shown() {
+        let node: Node = read(&json!({"id": "/v1/nodes/cpu7", "name": "cpu7", "type": "Lote/nodes", "properties": {
+            "vmSize": "cpu", "state": "off", "stateSince": "2026-08-04T12:00:00Z", "address": "10.0.0.7",
+            "macAddress": "aa:bb:cc:dd:ee:ff", "version": "0.1.0", "cpuCores": 8, "memoryBytes": 17_179_869_184_u64,
+            "jobs": 0, "workDirectory": "/var/lib/lote/work",
+            "power": {"state": "off", "since": "2026-08-04T12:00:00Z", "toldDaemonOf": "2026-08-04T10:00:00Z",
+                      "failures": 2, "error": "'/opt/on' ended with exit status: 1: no answer from the BMC"}}}))
+        .unwrap();
+        insta::assert_snapshot!(node_details(&node, Style::Plain));
+        let kept: Node = read(
+            &json!({"id": "/v1/nodes/cpu7", "name": "cpu7", "type": "Lote/nodes", "properties": {
+            "vmSize": "cpu", "state": "ready", "alwaysOn": true}}),
+        )
+        .unwrap();
+        assert!(node_details(&kept, Style::Plain).contains("never switched off"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use lote_model::job::ErrorRecord;
 use lote_store::{Commit, Revision, Store, StoreError, Transaction};
 
 use super::election::Mandate;
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, Tools};
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, Tools, power};
 use crate::actions::{Action, Change, Start, Subject};
 use crate::launch;
 use crate::snapshot::Refusal;
@@ -20,11 +20,14 @@ pub(super) struct Outcome {
     pub(super) revision: Revision,
     /// Why a job was not started.
     pub(super) refusal: Option<Refusal>,
+    /// Why a machine was not switched.
+    pub(super) unswitched: Option<String>,
 }
 
 pub(super) async fn act(tools: Tools, mandate: Arc<Mandate>, action: Action) -> Outcome {
     let store = tools.store.as_ref();
     let subject = action.subject();
+    let mut unswitched = None;
     let result = match action {
         Action::Change(Change {
             transactions, what, ..
@@ -35,6 +38,13 @@ pub(super) async fn act(tools: Tools, mandate: Arc<Mandate>, action: Action) -> 
                 .map_err(Obstacle::Store)
         }
         Action::Start(start) => begin(&tools, &mandate, start).await,
+        Action::Power(step) => match power::act(&tools, &mandate, step).await {
+            Ok((revision, why)) => {
+                unswitched = why;
+                Ok(revision)
+            }
+            Err(error) => Err(Obstacle::Store(error)),
+        },
     };
     let (revision, refusal) = match result {
         Ok(revision) => (revision, None),
@@ -48,6 +58,7 @@ pub(super) async fn act(tools: Tools, mandate: Arc<Mandate>, action: Action) -> 
         subject,
         revision,
         refusal,
+        unswitched,
     }
 }
 

@@ -10,6 +10,7 @@ mod act;
 mod election;
 mod figures;
 mod load;
+mod power;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub use self::election::Leadership;
 use self::election::{Candidate, Mandate};
 pub use self::figures::FiguresBoard;
 use self::figures::Meter;
+pub use self::power::{NoSwitch, PowerSwitch, Switching};
 use crate::actions::Subject;
 use crate::config::Config;
 use crate::decide::decide;
@@ -42,6 +44,9 @@ const SLEEP_MAX: Duration = Duration::from_mins(1);
 
 /// How long the watch may be silent while a revision is waited for.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
+
+/// How many machines are switched at once: each may be a process of the operator's command.
+const SWITCHES_MAX: usize = 16;
 
 /// How long a leader that stops waits for what is under way: longer than a plugin call takes.
 const FINISH_MAX: Duration = Duration::from_secs(10);
@@ -63,16 +68,18 @@ pub enum LeaderError {
 pub async fn run(
     store: Arc<dyn Store>,
     frameworks: Arc<dyn Frameworks>,
+    power: Arc<dyn PowerSwitch>,
     config: Config,
     figures: FiguresBoard,
     stop: CancellationToken,
 ) -> Result<(), LeaderError> {
-    let planners = Arc::new(Semaphore::new(config.planners.max(1)));
     let tools = Tools {
         store: store.clone(),
         frameworks,
-        planners,
         figures,
+        planners: Arc::new(Semaphore::new(config.planners.max(1))),
+        power,
+        switches: Arc::new(Semaphore::new(SWITCHES_MAX)),
     };
     let mut candidate = Candidate::new(store, config.leadership.clone());
     loop {
@@ -98,6 +105,8 @@ struct Tools {
     frameworks: Arc<dyn Frameworks>,
     planners: Arc<Semaphore>,
     figures: FiguresBoard,
+    power: Arc<dyn PowerSwitch>,
+    switches: Arc<Semaphore>,
 }
 
 /// Leads under one mandate, from as many loads of the store as it takes.
@@ -291,9 +300,13 @@ impl Leader {
                 subject,
                 revision,
                 refusal,
+                unswitched,
             }) => {
                 if let (Some(refusal), Subject::Job(uid)) = (refusal, &subject) {
                     self.snapshot.refuse(uid, refusal);
+                }
+                if let (Some(why), Subject::Power(node)) = (unswitched, &subject) {
+                    self.snapshot.fail_to_switch(node, why);
                 }
                 if self.settling.is_empty() {
                     self.heard_at = Instant::now();

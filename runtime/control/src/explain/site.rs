@@ -21,6 +21,8 @@ pub(super) struct Size<'a> {
     /// How many have joined.
     pub(super) count: usize,
     drained: usize,
+    off: usize,
+    starting: usize,
     lost: usize,
     unwell: usize,
     gpus: usize,
@@ -58,7 +60,14 @@ impl<'a> Site<'a> {
 impl<'a> Size<'a> {
     fn add(&mut self, node: &NodeState, record: &'a NodeRecord) {
         self.count += 1;
-        if node.absent_since.is_some() {
+        if node.power.is_down() {
+            let is_starting = node.power.is_starting();
+            *(if is_starting {
+                &mut self.starting
+            } else {
+                &mut self.off
+            }) += 1;
+        } else if node.absent_since.is_some() {
             self.lost += 1;
         } else if node.drained {
             self.drained += 1;
@@ -99,6 +108,8 @@ impl<'a> Size<'a> {
             "nodes",
             &[
                 (self.drained, "drained"),
+                (self.off, "switched off"),
+                (self.starting, "being switched on"),
                 (self.lost, "not heard of"),
                 (self.unwell, "unwell"),
             ],

@@ -76,6 +76,27 @@ fn assert_nothing_left(world: &World) {
 }
 
 #[test]
+fn a_node_that_comes_back_just_then_keeps_its_job() {
+    let mut world = World::new();
+    world.add_node(&node("n1"));
+    world.put_cluster(&cluster("c").auto(0, 2));
+    let uid = world.submit(job("j"));
+    world.settle();
+    world.set_alive(&NodeName::new("n1"), false);
+    world.advance_seconds(60);
+    // The leader decides that it is lost; before that is stored, the node is there again.
+    let decisions = world.decide();
+    assert!(!decisions.actions.is_empty());
+    let alive = key::alive(&NodeName::new("n1"));
+    world.ledger.put(&alive, &true);
+    for action in &decisions.actions {
+        world.carry_out(action);
+    }
+    assert!(world.allocation(&uid, &NodeName::new("n1")).is_some());
+    assert_eq!(world.status(&uid).unwrap().state, ExecutionState::Running);
+}
+
+#[test]
 fn one_node_runs_at_once_and_exit_code_zero_succeeds() {
     let mut world = world(1);
     let uid = started(&mut world, 1);

@@ -77,6 +77,11 @@ fn withdraw_of_size<'a>(pass: &mut Pass<'a>, size: &'a str) {
     }
 }
 
+/// How many nodes of a size are free, on their way to the pool, or being switched on.
+pub(crate) fn count_supply(pass: &Pass<'_>, size: &str) -> usize {
+    Supply::new(pass, size).count_all()
+}
+
 /// Finds nodes for the gangs that wait, in their order, as far as whole gangs go.
 fn supply_waiting<'a>(
     pass: &mut Pass<'a>,

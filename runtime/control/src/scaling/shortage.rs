@@ -6,6 +6,7 @@ use lote_model::job::ErrorRecord;
 
 use super::budget;
 use crate::decide::Pass;
+use crate::power;
 use crate::snapshot::{ClusterKey, ClusterState};
 
 /// The code of clusters for which the pool has too few nodes.
@@ -24,6 +25,7 @@ pub(super) fn errors(
     let mut errors = Vec::from_iter(budget::error(pass, key, cluster, missing));
     let affordable = budget::room(pass, key, cluster).unwrap_or(usize::MAX);
     let missing = missing.min(affordable);
+    let missing = missing.saturating_sub(power::count_coming(pass, &cluster.size));
     if missing > 0 {
         errors.push(too_few_nodes(record, missing));
         errors.extend(drained(pass, record));

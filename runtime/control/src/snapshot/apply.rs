@@ -100,6 +100,10 @@ impl Snapshot {
         } else if let Some(node) = key.strip_prefix(key::DRAINS) {
             self.set_node_drained(&NodeName::new(node), true, now);
             Ok(())
+        } else if let Some(node) = key.strip_prefix(key::POWER) {
+            let record = Some(decode(versioned)?);
+            self.set_node_power(&NodeName::new(node), record, versioned.mod_revision, now);
+            Ok(())
         } else if key.starts_with(key::CLUSTERS) {
             self.put_cluster(versioned)
         } else if key.starts_with(key::CLUSTER_STATUS) {
@@ -141,6 +145,8 @@ impl Snapshot {
             self.set_node_alive(&NodeName::new(node), false, now);
         } else if let Some(node) = key.strip_prefix(key::DRAINS) {
             self.set_node_drained(&NodeName::new(node), false, now);
+        } else if let Some(node) = key.strip_prefix(key::POWER) {
+            self.set_node_power(&NodeName::new(node), None, 0, now);
         } else if key.starts_with(key::CLUSTERS) {
             self.delete_cluster(key);
         } else if let Some(place) = key.strip_prefix(key::CLUSTER_STATUS) {

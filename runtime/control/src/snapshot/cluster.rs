@@ -222,14 +222,14 @@ impl Snapshot {
                 node.leaving = false;
                 node.withdrawal = None;
             }
-            self.refresh_node(name);
+            self.refresh_node(name, now);
         }
         for (name, membership) in members {
             let node = self.node_mut(&name, now);
             node.cluster = Some(key.clone());
             node.leaving = membership.leaving;
             node.withdrawal = membership.withdrawal;
-            self.refresh_node(&name);
+            self.refresh_node(&name, now);
         }
         self.drop_needless_cluster(key);
     }

@@ -34,6 +34,7 @@ impl Snapshot {
         key::FILE_SERVER_STATUS,
         key::NODES,
         key::DRAINS,
+        key::POWER,
         key::ALIVE,
         key::ALLOCATIONS,
         key::REPORTS,

@@ -29,7 +29,7 @@ pub use file_server::{FileServerPlace, FileServerState};
 pub use gang::{Gang, Part};
 pub use job::{InFlight, LiveJob, Unsuitable};
 pub use loading::Loading;
-pub use node::{NodeFate, NodeState};
+pub use node::{NodeFate, NodeState, Power};
 pub(crate) use node::{Owner, Spot};
 pub use progress::Refusal;
 pub use workspace::{Run, WorkspaceKey, WorkspaceUse};
@@ -60,6 +60,10 @@ pub struct Snapshot {
     drained: BTreeSet<NodeName>,
     /// Nodes that can join a cluster, by their size in lower case.
     pool: BTreeMap<String, FreeNodes>,
+    /// The same nodes by the time since when they stand there.
+    pooled: BTreeSet<(Timestamp, NodeName)>,
+    /// Nodes whose power something was done about.
+    switched: BTreeSet<NodeName>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
     file_servers: BTreeMap<FileServerPlace, FileServerState>,
     workspaces: BTreeMap<WorkspaceKey, WorkspaceUse>,
@@ -103,9 +107,13 @@ impl Snapshot {
         self.nodes.get(name)
     }
 
-    /// Nodes without a lease, and since when each is without.
+    /// Nodes without a lease, and since when each is without; those that are switched off are not
+    /// missed.
     pub fn absent_nodes(&self) -> impl Iterator<Item = (&NodeName, Timestamp)> {
-        let since = |name| self.nodes.get(name).and_then(|node| node.absent_since);
+        let since = |name| {
+            let node = self.nodes.get(name)?;
+            node.absent_since.filter(|_| !node.power.is_down())
+        };
         self.absent
             .iter()
             .filter_map(move |name| Some((name, since(name)?)))
@@ -122,6 +130,17 @@ impl Snapshot {
     pub fn pool(&self, size: &str) -> impl Iterator<Item = &NodeName> {
         let free = self.pool.get(&size.to_ascii_lowercase());
         free.into_iter().flat_map(FreeNodes::iter)
+    }
+
+    /// Nodes of the pool by the time since when they stand there.
+    pub(crate) fn pooled(&self) -> impl Iterator<Item = (Timestamp, &NodeName)> {
+        self.pooled.iter().map(|(since, name)| (*since, name))
+    }
+
+    /// Nodes whose power something was done about.
+    pub(crate) fn switched(&self) -> impl Iterator<Item = (&NodeName, &NodeState)> {
+        let switched = self.switched.iter();
+        switched.filter_map(|name| Some((name, self.nodes.get(name)?)))
     }
 
     /// The nodes in the pool, by their size in lower case.

@@ -8,7 +8,8 @@ use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::gpu::Gpu;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::RequeueCause;
-use lote_model::node::NodeRecord;
+use lote_model::node::{NodePower, NodeRecord, PowerState};
+use lote_store::Revision;
 
 use super::{ClusterKey, InFlight, Snapshot};
 use crate::free::{FreeNodes, Slot};
@@ -37,9 +38,42 @@ pub struct NodeState {
     pub holds: BTreeMap<JobUid, Hold>,
     /// The sum of [`NodeState::holds`].
     pub held: Amount,
+    /// What was done about its power, and what this leader knows of it.
+    pub power: Power,
+    /// Since when it stands in the pool; none if it does not.
+    pub pooled_since: Option<Timestamp>,
     place: Place,
     spot: Option<Spot>,
     end: Option<End>,
+}
+
+/// What is known of a machine's power.
+#[derive(Clone, Debug, Default)]
+pub struct Power {
+    /// What the store says.
+    pub record: Option<NodePower>,
+    /// The revision of the record; 0 for none.
+    pub revision: Revision,
+    /// Whether something about it is under way.
+    pub in_flight: bool,
+    /// When this leader last switched it.
+    pub switched_at: Option<Timestamp>,
+    /// Why that failed, if it did and nobody has noted it yet.
+    pub failure: Option<String>,
+}
+
+impl Power {
+    /// Whether the machine is off, or on its way from there, so that it is not missed.
+    pub fn is_down(&self) -> bool {
+        let state = self.record.as_ref().map(|record| record.state);
+        matches!(state, Some(PowerState::Off | PowerState::Starting))
+    }
+
+    /// Whether it was switched on and has not come back yet.
+    pub fn is_starting(&self) -> bool {
+        let state = self.record.as_ref().map(|record| record.state);
+        state == Some(PowerState::Starting)
+    }
 }
 
 /// When a node that is in use is empty at the latest, and who is to have it then.
@@ -54,6 +88,12 @@ struct End {
 pub(crate) struct Spot {
     pub(crate) of: Owner,
     pub(crate) slot: Slot,
+}
+
+impl Spot {
+    fn is_in_pool(&self) -> bool {
+        matches!(self.of, Owner::Pool(_))
+    }
 }
 
 /// Who can give a node to jobs.
@@ -83,6 +123,8 @@ impl NodeState {
     pub fn is_usable(&self) -> bool {
         self.absent_since.is_none()
             && !self.is_drained()
+            && !self.power.in_flight
+            && !self.power.is_down()
             && self
                 .record
                 .as_ref()
@@ -190,7 +232,7 @@ impl Snapshot {
         let node = self.node_mut(name, now);
         node.record = record.map(Arc::new);
         node.place = place.unwrap_or_default();
-        self.refresh_node(name);
+        self.refresh_node(name, now);
     }
 
     pub(super) fn set_node_alive(&mut self, name: &NodeName, is_alive: bool, now: Timestamp) {
@@ -206,7 +248,7 @@ impl Snapshot {
         } else {
             self.absent.insert(name.clone());
         }
-        self.refresh_node(name);
+        self.refresh_node(name, now);
     }
 
     pub(super) fn set_node_drained(&mut self, name: &NodeName, drained: bool, now: Timestamp) {
@@ -216,7 +258,39 @@ impl Snapshot {
         } else {
             self.drained.remove(name);
         }
-        self.refresh_node(name);
+        self.refresh_node(name, now);
+    }
+
+    pub(super) fn set_node_power(
+        &mut self,
+        name: &NodeName,
+        record: Option<NodePower>,
+        revision: Revision,
+        now: Timestamp,
+    ) {
+        if record.is_some() {
+            self.switched.insert(name.clone());
+        } else {
+            self.switched.remove(name);
+        }
+        let power = &mut self.node_mut(name, now).power;
+        power.record = record;
+        power.revision = revision;
+        self.refresh_node(name, now);
+    }
+
+    pub(super) fn set_power_in_flight(&mut self, name: &NodeName, in_flight: bool, now: Timestamp) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.power.in_flight = in_flight;
+            self.refresh_node(name, now);
+        }
+    }
+
+    /// Notes that a machine could not be switched, and why. Call it before [`Snapshot::finish`].
+    pub fn fail_to_switch(&mut self, name: &NodeName, why: String) {
+        if let Some(node) = self.nodes.get_mut(name) {
+            node.power.failure = Some(why);
+        }
     }
 
     /// Derives what a job holds of a node: its allocation unless the node is done with it, else
@@ -240,7 +314,7 @@ impl Snapshot {
         }
         let sum = |sum: Amount, hold: &Hold| sum.plus(&Amount::granted(&hold.grant));
         node.held = node.holds.values().fold(Amount::default(), sum);
-        self.refresh_node(name);
+        self.refresh_node(name, now);
     }
 
     fn hold(&self, name: &NodeName, uid: &JobUid, now: Timestamp) -> Option<Hold> {
@@ -268,7 +342,7 @@ impl Snapshot {
     }
 
     /// Puts a node into the index where it belongs now, or forgets it.
-    pub(super) fn refresh_node(&mut self, name: &NodeName) {
+    pub(super) fn refresh_node(&mut self, name: &NodeName, now: Timestamp) {
         let Some(node) = self.nodes.get_mut(name) else {
             return;
         };
@@ -276,9 +350,21 @@ impl Snapshot {
         let is_forgotten = node.record.is_none()
             && node.absent_since.is_some()
             && !node.drained
+            && node.power.record.is_none()
             && node.holds.is_empty()
             && node.cluster.is_none();
         let is_idle = node.holds.is_empty();
+        let is_pooled = spot.as_ref().is_some_and(Spot::is_in_pool);
+        let pooled_since = is_pooled.then(|| node.pooled_since.unwrap_or(now));
+        if node.pooled_since != pooled_since {
+            let old = std::mem::replace(&mut node.pooled_since, pooled_since);
+            if let Some(since) = old {
+                self.pooled.remove(&(since, name.clone()));
+            }
+            if let Some(since) = pooled_since {
+                self.pooled.insert((since, name.clone()));
+            }
+        }
         let end = node.find_end();
         if node.end != end {
             let old = std::mem::replace(&mut node.end, end.clone());

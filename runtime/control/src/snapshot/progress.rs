@@ -66,7 +66,19 @@ impl Snapshot {
                 }
                 Subject::FileServer(place) => self.set_file_server_in_flight(place, true),
                 Subject::Share(key) => self.with_workspace(key, |it| it.in_flight = true),
+                // Only actions about power have this subject.
+                Subject::Power(name) => self.set_power_in_flight(name, true, now),
             },
+            Action::Power(power) => {
+                let name = &power.node.name;
+                if let Some(node) = self.nodes.get_mut(name).filter(|_| power.order.is_some()) {
+                    node.power.switched_at = Some(now);
+                }
+                if let Some(node) = self.nodes.get_mut(name) {
+                    node.power.failure = None;
+                }
+                self.set_power_in_flight(name, true, now);
+            }
         }
     }
 
@@ -94,6 +106,7 @@ impl Snapshot {
             }
             Subject::FileServer(place) => self.set_file_server_in_flight(place, false),
             Subject::Share(key) => self.with_workspace(key, |it| it.in_flight = false),
+            Subject::Power(name) => self.set_power_in_flight(name, false, now),
         }
     }
 

@@ -46,6 +46,7 @@ pub fn node(name: &str) -> NodeBuilder {
         ssh_port: 22,
         peer_address: None,
         mac_address: None,
+        always_on: false,
         labels: std::collections::BTreeMap::new(),
         size: "cpu".into(),
         version: "0.1.0".into(),

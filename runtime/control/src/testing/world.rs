@@ -271,6 +271,7 @@ impl World {
     pub fn commit_some(&mut self, action: &Action, count: usize) {
         let transactions = match action {
             Action::Change(change) => change.transactions.clone(),
+            Action::Power(power) => power.transaction.clone().into_iter().collect(),
             Action::Start(start) => match self.launch(start) {
                 Ok(transactions) => transactions,
                 Err(refusal) => {

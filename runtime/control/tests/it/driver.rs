@@ -146,6 +146,7 @@ fn lead(
     tokio::spawn(driver::run(
         store,
         frameworks,
+        Arc::new(driver::NoSwitch),
         Config::default(),
         driver::FiguresBoard::default(),
         stop.clone(),

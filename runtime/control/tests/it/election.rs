@@ -38,6 +38,7 @@ impl Daemon {
         let task = tokio::spawn(driver::run(
             store,
             Arc::new(FakeFrameworks),
+            Arc::new(driver::NoSwitch),
             config,
             driver::FiguresBoard::default(),
             stop.clone(),

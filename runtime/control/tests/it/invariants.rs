@@ -103,7 +103,7 @@ pub(crate) fn check_order(world: &World, decisions: &Decisions) {
             .iter()
             .filter_map(|action| match action {
                 Action::Start(start) => Some((&start.record.uid, start)),
-                Action::Change(_) => None,
+                Action::Change(_) | Action::Power(_) => None,
             })
             .collect();
         let mut before: Vec<(NodeName, Grant)> = Vec::new();

@@ -23,6 +23,10 @@ const GRACE: u64 = 150;
 /// Seconds within which a dedicated cluster has the nodes of a low-priority one, all being well.
 const YIELD: i64 = 100;
 
+/// Seconds until machines that can be switched on are there, those included that were told to go
+/// off just before.
+const BOOT: i64 = 150;
+
 const DAY: i64 = 86_400;
 
 /// The books of one cluster.
@@ -97,7 +101,9 @@ impl Books {
         let (Some(calm_since), Some(lacks_since)) = (self.calm_since, lacks_since) else {
             return;
         };
-        if site.now - calm_since.max(lacks_since) <= YIELD {
+        // Machines that are switched on come first, and each has its turn.
+        let boot = if site.power.is_some() { BOOT } else { 0 };
+        if site.now - calm_since.max(lacks_since) <= YIELD + boot {
             return;
         }
         for view in clusters {

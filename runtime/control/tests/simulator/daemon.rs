@@ -1,7 +1,7 @@
 //! A daemon that leads, or waits for its turn.
 
 use lote_control::actions::{Action, Start, Subject};
-use lote_control::config::Config;
+use lote_control::config::{Config, Leadership, PowerPolicy};
 use lote_control::decide::decide;
 use lote_control::launch;
 use lote_control::snapshot::Snapshot;
@@ -15,6 +15,7 @@ use lote_model::plan_check::CheckedPlan;
 use lote_store::{Commit, Revision, Transaction, Write};
 
 use crate::books;
+use crate::machine::Machine;
 use crate::order;
 use crate::random::Random;
 use crate::shares;
@@ -77,6 +78,9 @@ impl Daemon {
             now,
             store,
             daemons,
+            machines,
+            power,
+            is_calm,
             ..
         } = site;
         let (daemon, now) = (&mut daemons[index], *now);
@@ -85,13 +89,13 @@ impl Daemon {
             return;
         }
         if daemon.reign.is_none() {
-            daemon.stand_for_election(store, now, time, random);
+            daemon.stand_for_election(store, power.as_ref(), now, time, random);
         }
         let Some(reign) = &mut daemon.reign else {
             return;
         };
         // One that has just woken up goes on with what it had begun before it looks at anything.
-        reign.carry_out(store, now, time);
+        reign.carry_out(store, machines, now, time, (*is_calm, random));
         reign.follow(store, time, random);
         let is_leader = revision_of(store, key::LEADER) == Some(reign.elected);
         if !is_leader {
@@ -121,6 +125,7 @@ impl Daemon {
     fn stand_for_election(
         &mut self,
         store: &mut SharedStore,
+        power: Option<&PowerPolicy>,
         now: i64,
         time: jiff::Timestamp,
         random: &mut Random,
@@ -137,7 +142,12 @@ impl Daemon {
             .write(Write::put_json(key::LEADER, &record).unwrap());
         if let Commit::Applied { revision } = store.commit(&transaction) {
             self.last_renewal = now;
-            self.reign = Some(Reign::begin(store, revision, time));
+            self.reign = Some(Reign::begin(
+                store,
+                revision,
+                config(&self.name, power),
+                time,
+            ));
         }
     }
 }
@@ -148,10 +158,15 @@ fn revision_of(store: &SharedStore, key: &str) -> Option<Revision> {
 }
 
 impl Reign {
-    fn begin(store: &SharedStore, elected: Revision, time: jiff::Timestamp) -> Self {
+    fn begin(
+        store: &SharedStore,
+        elected: Revision,
+        config: Config,
+        time: jiff::Timestamp,
+    ) -> Self {
         Self {
             elected,
-            snapshot: store.ledger.load(config(), time).expect("readable records"),
+            snapshot: store.ledger.load(config, time).expect("readable records"),
             position: store.revision(),
             under_way: Vec::new(),
             settling: Vec::new(),
@@ -182,7 +197,14 @@ impl Reign {
         }
     }
 
-    fn carry_out(&mut self, store: &mut SharedStore, now: i64, time: jiff::Timestamp) {
+    fn carry_out(
+        &mut self,
+        store: &mut SharedStore,
+        machines: &mut [Machine],
+        now: i64,
+        time: jiff::Timestamp,
+        (is_calm, random): (bool, &mut Random),
+    ) {
         let (due, later) = std::mem::take(&mut self.under_way)
             .into_iter()
             .partition(|(due, _)| *due <= now);
@@ -190,8 +212,14 @@ impl Reign {
         let due: Vec<(i64, Action)> = due;
         for (_, action) in due {
             let subject = action.subject();
+            let order = match &action {
+                Action::Power(power) => power.order.map(|order| (power.node.name.clone(), order)),
+                _ => None,
+            };
+            let mut is_applied = true;
             let transactions = match action {
                 Action::Change(change) => change.transactions,
+                Action::Power(power) => power.transaction.into_iter().collect(),
                 Action::Start(start) => {
                     launch::transactions(&start, &planned(&start), time).expect("a small plan")
                 }
@@ -202,7 +230,23 @@ impl Reign {
                 let commit = store.commit(&fenced);
                 newest = commit.revision();
                 if !commit.is_applied() {
+                    is_applied = false;
                     break;
+                }
+            }
+            if let Some((name, order)) = order.filter(|_| is_applied) {
+                // Without a transaction nothing says so if another leads meanwhile.
+                let leads = revision_of(store, key::LEADER) == Some(self.elected);
+                let outcome = if is_calm { 8 } else { random.below(8) };
+                let machine = machines.iter_mut().find(|machine| *machine.name() == name);
+                match outcome {
+                    _ if !leads => {}
+                    0 => self
+                        .snapshot
+                        .fail_to_switch(&name, "no answer from the BMC".into()),
+                    // Nobody hears the call.
+                    1 => {}
+                    _ => machine.expect("a machine").order(order, now, random),
                 }
             }
             self.settling.push((newest, subject));
@@ -211,8 +255,10 @@ impl Reign {
 }
 
 /// The real settings; explanations every second would only cost time.
-fn config() -> Config {
+fn config(name: &NodeName, power: Option<&PowerPolicy>) -> Config {
     Config {
+        leadership: Leadership::Elected { node: name.clone() },
+        power: power.cloned(),
         explain_every: jiff::SignedDuration::from_secs(20),
         ..Config::default()
     }

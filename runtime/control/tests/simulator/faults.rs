@@ -1,5 +1,9 @@
 //! What goes wrong, and that it ends.
 
+use lote_control::testing::at_second;
+use lote_model::key;
+use lote_model::node::NodePower;
+
 use crate::daemon::Daemon;
 use crate::site::Site;
 
@@ -42,15 +46,20 @@ fn switch_on(site: &mut Site, index: usize) {
     let boot = format!("boot-{}", site.now);
     let machine = &mut site.machines[index];
     machine.is_powered = true;
+    machine.boots_at = None;
     machine.builder.0.boot_id = boot;
+    machine.builder.0.started_at = at_second(site.now);
     machine.register(&mut site.store);
 }
 
 /// All is well from now on.
 pub(crate) fn heal_all(site: &mut Site) {
+    site.is_calm = true;
     for index in 0..site.machines.len() {
         site.machines[index].is_connected = true;
-        if !site.machines[index].is_powered {
+        let key = key::power(site.machines[index].name());
+        let is_switched_off = site.store.ledger.get::<NodePower>(&key).is_some();
+        if !site.machines[index].is_powered && !is_switched_off {
             switch_on(site, index);
         }
     }

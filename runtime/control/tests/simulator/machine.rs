@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lote_control::actions::PowerOrder;
 use lote_control::testing::NodeBuilder;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase};
@@ -12,6 +13,7 @@ use lote_model::key;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{Transaction, Write};
 
+use crate::random::Random;
 use crate::site::{SharedStore, Site};
 
 /// A lease ends this long after it was renewed.
@@ -65,6 +67,10 @@ pub(crate) struct Machine {
     pub(crate) builder: NodeBuilder,
     pub(crate) is_connected: bool,
     pub(crate) is_powered: bool,
+    /// When it is off, because it was told so.
+    goes_down_at: Option<i64>,
+    /// When it has come back, because somebody switched it on.
+    pub(crate) boots_at: Option<i64>,
     last_renewal: i64,
     pub(crate) runs: BTreeMap<JobUid, Run>,
     letters: Vec<Letter>,
@@ -76,6 +82,8 @@ impl Machine {
             builder,
             is_connected: true,
             is_powered: true,
+            goes_down_at: None,
+            boots_at: None,
             last_renewal: i64::MIN / 2,
             runs: BTreeMap::new(),
             letters: Vec::new(),
@@ -98,8 +106,51 @@ impl Machine {
     /// Everything on it ends at once, and nobody is told.
     pub(crate) fn power_off(&mut self) {
         self.is_powered = false;
+        self.goes_down_at = None;
         self.runs.clear();
         self.letters.clear();
+    }
+
+    /// Does what the leader orders, in a while.
+    pub(crate) fn order(&mut self, order: PowerOrder, now: i64, random: &mut Random) {
+        match order {
+            PowerOrder::Off if self.is_powered => {
+                self.assert_idle();
+                self.goes_down_at = Some(now + random.between(1, 20));
+            }
+            PowerOrder::On if !self.is_powered => {
+                self.boots_at = Some(now + random.between(5, 60));
+            }
+            PowerOrder::On | PowerOrder::Off => {}
+        }
+    }
+
+    fn assert_idle(&self) {
+        let active: Vec<_> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.is_active())
+            .collect();
+        assert!(
+            active.is_empty(),
+            "{} is switched off, and has {active:?}",
+            self.name()
+        );
+    }
+
+    fn go_down_or_boot(&mut self, store: &mut SharedStore, now: i64) {
+        if self.goes_down_at.is_some_and(|at| at <= now) {
+            self.goes_down_at = None;
+            self.assert_idle();
+            self.power_off();
+        }
+        if self.boots_at.is_some_and(|at| at <= now) {
+            self.boots_at = None;
+            self.is_powered = true;
+            self.builder.0.boot_id = format!("boot-{now}");
+            self.builder.0.started_at = lote_control::testing::at_second(now);
+            self.register(store);
+        }
     }
 
     pub(crate) fn step(site: &mut Site, index: usize) {
@@ -112,6 +163,7 @@ impl Machine {
         } = site;
         let (machine, now) = (&mut machines[index], *now);
         machine.expire(store, now);
+        machine.go_down_or_boot(store, now);
         if !machine.is_powered {
             return;
         }

@@ -101,6 +101,7 @@ impl<'a> Scene<'a> {
                 Action::Start(start) => {
                     starts.insert(&start.record.uid, start);
                 }
+                Action::Power(_) => {}
                 Action::Change(change) => {
                     let Subject::Cluster(key) = &change.subject else {
                         continue;

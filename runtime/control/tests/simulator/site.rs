@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use lote_control::config::Config;
+use lote_control::config::{Config, PowerPolicy};
 use lote_control::testing::{Ledger, at_second};
 use lote_model::id::JobUid;
 use lote_model::job::JobRecord;
@@ -78,6 +78,10 @@ pub(crate) struct Site {
     pub(crate) machines: Vec<Machine>,
     /// Every job that was acknowledged.
     pub(crate) jobs: BTreeMap<JobUid, JobRecord>,
+    /// When machines are switched off and on.
+    pub(crate) power: Option<PowerPolicy>,
+    /// Whether nothing goes wrong any more.
+    pub(crate) is_calm: bool,
     trace: Trace,
     checks: Checks,
     books: Books,
@@ -94,6 +98,8 @@ impl Site {
             daemons: (0..3).map(Daemon::new).collect(),
             machines: Vec::new(),
             jobs: BTreeMap::new(),
+            power: shape.power.clone(),
+            is_calm: false,
             trace: Trace::new(&shape, &mut random),
             checks: Checks::default(),
             books: Books::default(),

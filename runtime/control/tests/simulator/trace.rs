@@ -1,5 +1,7 @@
 //! What users want, second by second.
 
+use jiff::SignedDuration;
+use lote_control::config::PowerPolicy;
 use lote_control::room::Request;
 use lote_control::testing::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node};
 use lote_model::cluster::{ClusterRecord, ClusterStatus, NodeDeallocationOption, ScaleSettings};
@@ -30,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) start: i64,
     /// Whether no cluster is of low priority or has a budget.
     is_plain: bool,
+    /// When machines are switched off and on.
+    pub(crate) power: Option<PowerPolicy>,
     /// Whose jobs there are.
     workspaces: &'static [&'static str],
     jobs: usize,
@@ -68,6 +72,7 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
     Shape {
         clusters,
         is_plain,
+        power: (!is_large && random.once_in(3)).then(|| power(random)),
         workspaces: if random.once_in(2) {
             &["ws"]
         } else {
@@ -81,6 +86,17 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
         },
         jobs: usize::try_from(jobs).unwrap(),
         nodes,
+    }
+}
+
+/// Machines are switched off soon, and take their time.
+fn power(random: &mut Random) -> PowerPolicy {
+    PowerPolicy {
+        off_after: Some(SignedDuration::from_secs(random.between(20, 90))),
+        keep_powered: random.index(2),
+        on_within: SignedDuration::from_secs(90),
+        off_within: SignedDuration::from_secs(40),
+        ..PowerPolicy::default()
     }
 }
 

@@ -94,17 +94,39 @@ pub(super) fn shared_address(
     Ok(found.to_string())
 }
 
-/// The address that this machine has on its way to a URL. Nothing is sent.
-fn towards(url: &str) -> Option<IpAddr> {
-    let (_, authority) = url.split_once("://")?;
+/// Where a URL leads.
+fn targets(url: &str) -> Vec<SocketAddr> {
+    let Some((_, authority)) = url.split_once("://") else {
+        return Vec::new();
+    };
     let authority = authority.trim_end_matches('/');
-    let has_port = authority.rsplit(']').next()?.contains(':');
-    let target = if has_port {
+    let port = authority.rsplit(']').next();
+    let target = if port.is_some_and(|port| port.contains(':')) {
         authority.to_owned()
     } else {
         format!("{authority}:{ETCD_PORT}")
     };
-    let target = target.to_socket_addrs().ok()?.next()?;
+    target
+        .to_socket_addrs()
+        .map_or_else(|_| Vec::new(), Iterator::collect)
+}
+
+/// Whether a URL leads to this machine.
+pub(super) fn is_here(url: &str) -> bool {
+    let mut targets = targets(url).into_iter();
+    targets.any(|target| lote_node::power::has_address(target.ip()))
+}
+
+/// The hardware address of the interface with one of this machine's addresses, if it is known.
+pub(super) fn mac_address(address: &str) -> Option<String> {
+    let targets = (address, 0).to_socket_addrs().ok()?;
+    let mut found = targets.filter_map(|target| lote_node::power::mac_address(target.ip()));
+    found.next()
+}
+
+/// The address that this machine has on its way to a URL. Nothing is sent.
+fn towards(url: &str) -> Option<IpAddr> {
+    let target = targets(url).into_iter().next()?;
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -193,6 +215,15 @@ mod tests {
         }
         let nowhere = shared_address(&settings("0.0.0.0:1", None), &["none".to_owned()]);
         assert!(matches!(nowhere, Err(MachineError::Unknown)));
+    }
+
+    #[test]
+    fn a_member_of_etcd_on_this_machine_is_seen() {
+        assert!(is_here("http://127.0.0.1:2379"));
+        assert!(is_here("https://[::1]"));
+        // Addresses for documentation, which no machine has.
+        assert!(!is_here("https://192.0.2.7:2379"));
+        assert!(!is_here("nothing"));
     }
 
     #[test]

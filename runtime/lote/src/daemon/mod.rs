@@ -9,6 +9,7 @@
 //! * `limits` — what the system lets the daemon have at once.
 //! * `machine` — what this machine is called, and where others reach it.
 //! * `peers` — this daemon among the others: its certificate, and the door for them.
+//! * `power` — how machines are switched off and on.
 //! * `secret` — the key that signs links, on a machine that is alone.
 //! * `store` — the store, embedded or in etcd.
 
@@ -21,6 +22,7 @@ mod join;
 mod limits;
 mod machine;
 mod peers;
+mod power;
 mod secret;
 mod store;
 mod telemetry;
@@ -43,7 +45,7 @@ use lote_cli::DaemonArgs;
 use lote_cli::args::GlobalArgs;
 use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
 use lote_control::config::Config;
-use lote_control::driver::{self, LeaderError};
+use lote_control::driver::{self, LeaderError, Leadership, NoSwitch, PowerSwitch};
 use lote_model::access::fingerprint::Fingerprint;
 use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
@@ -235,10 +237,7 @@ async fn serve_until_stopped(
         api,
         Arc::new(Timestamp::now),
     );
-    let leader_config = Config {
-        leadership: store::leadership(&place, &config.name),
-        ..Config::default()
-    };
+    let leader_config = leader_config(&settings, store::leadership(&place, &config.name));
     let stop = CancellationToken::new();
     let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner)?;
@@ -258,6 +257,7 @@ async fn serve_until_stopped(
     let leader = tokio::spawn(driver::run(
         store,
         frameworks,
+        power_switch(&settings),
         leader_config,
         figures,
         stop.clone(),
@@ -299,6 +299,8 @@ struct Member {
     /// For other daemons; none where the store is this daemon's own.
     peers: Option<PeerDoor>,
     join_offer: Option<JoinOffer>,
+    /// Whether a member of etcd is on this machine.
+    holds_etcd: bool,
 }
 
 impl Member {
@@ -317,6 +319,7 @@ impl Member {
                 link_key: secret::link_key(data)?,
                 peers: None,
                 join_offer: None,
+                holds_etcd: false,
             });
         };
         let name = machine::shared_name(settings, membership).map_err(MachineError::from)?;
@@ -345,7 +348,29 @@ impl Member {
                 etcd: offered,
             }),
             sealing_key: cluster.key,
+            holds_etcd: access.endpoints.iter().any(|url| machine::is_here(url)),
         })
+    }
+}
+
+fn leader_config(settings: &NodeSettings, leadership: Leadership) -> Config {
+    let default = Config::default();
+    let scheduling = &settings.scheduling;
+    let half_life = scheduling.usage_half_life;
+    let half_life = half_life.and_then(|time| jiff::SignedDuration::try_from(time).ok());
+    Config {
+        leadership,
+        power: settings.power.as_ref().map(power::policy),
+        nearness: scheduling.nearness.clone().unwrap_or(default.nearness),
+        usage_half_life: half_life.unwrap_or(default.usage_half_life),
+        ..Config::default()
+    }
+}
+
+fn power_switch(settings: &NodeSettings) -> Arc<dyn PowerSwitch> {
+    match &settings.power {
+        Some(power) => Arc::new(power::Switch::new(power.clone())),
+        None => Arc::new(NoSwitch),
     }
 }
 
@@ -385,6 +410,12 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
             cpus: settings.machine.reserved_cpus,
             memory_bytes: settings.machine.reserved_memory_bytes,
         },
+        mac_address: settings
+            .mac
+            .clone()
+            .or_else(|| machine::mac_address(&member.address)),
+        always_on: settings.always_on || member.holds_etcd,
+        power_off: power::own_off(settings.power.as_ref()),
     }
 }
 

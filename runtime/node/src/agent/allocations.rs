@@ -81,6 +81,13 @@ struct Known {
 }
 
 impl Tasks {
+    /// Whether no job is here, not even one that still ends.
+    pub(super) fn are_none(&self) -> bool {
+        let mut known = self.lock();
+        known.forget_ended();
+        known.tasks.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,6 +6,7 @@
 //! * `allocations` — follows the allocations of this node, one task for each.
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
+//! * `power` — switches this machine off when nobody needs it.
 //! * `preparation` — directories, files and control group of a job.
 //! * `cgroup_record` — remembers where a job's control group is.
 //! * `host_names` — `/etc/hosts` as a gang sees it; pure.
@@ -25,6 +26,7 @@ mod ending;
 mod fence;
 mod host_names;
 mod inventory;
+mod power;
 mod preparation;
 mod process_spec;
 mod processes;
@@ -58,6 +60,7 @@ use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
 use crate::numa::Topology;
+use crate::power::OperatorCommand;
 
 /// The directory of run records, in the data directory.
 const RUNS: &str = "run";
@@ -108,6 +111,12 @@ pub struct NodeConfig {
     pub devices: DeviceConfig,
     /// What is kept free of jobs.
     pub reserved: Reserved,
+    /// The hardware address of the interface that wakes the machine, if it is known.
+    pub mac_address: Option<String>,
+    /// Whether the machine is never switched off.
+    pub always_on: bool,
+    /// What switches this machine off, where the leader leaves that to the node.
+    pub power_off: Option<OperatorCommand>,
 }
 
 /// What of a machine is kept for the system.
@@ -269,7 +278,8 @@ impl Agent {
         let work = allocations::follow(Arc::clone(&node), is_registered, stop.clone());
         let record = registration::keep_record(Arc::clone(&node), stop.clone());
         let gpus = gpu::monitor(Arc::clone(&node.gpus), stop.clone());
-        tokio::join!(heartbeat, node.fence.keep(stop), work, record, gpus);
+        let power = power::obey(Arc::clone(&node), stop.clone());
+        tokio::join!(heartbeat, node.fence.keep(stop), work, record, gpus, power);
     }
 }
 

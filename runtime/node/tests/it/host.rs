@@ -114,6 +114,9 @@ impl Host {
             peer_address: None,
             devices: self.devices.clone(),
             reserved: self.reserved,
+            mac_address: None,
+            always_on: false,
+            power_off: None,
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {

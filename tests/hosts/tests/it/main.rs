@@ -10,5 +10,6 @@ mod load;
 mod loss;
 mod membership;
 mod placement;
+mod power;
 mod restarts;
 mod soak;

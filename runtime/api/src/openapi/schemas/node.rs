@@ -42,6 +42,8 @@ pub(crate) struct LoteNodeProperties {
     peer_address: Option<String>,
     /// The hardware address that wakes it.
     mac_address: Option<String>,
+    /// Whether it is never switched off.
+    always_on: Option<bool>,
     /// How many jobs it runs.
     jobs: i64,
     /// The address other nodes reach it by.
@@ -102,16 +104,22 @@ pub(crate) struct LoteNodePower {
     /// When.
     #[schema(format = DateTime)]
     since: String,
+    /// When the daemon started that was told to switch its machine off.
+    #[schema(format = DateTime)]
+    told_daemon_of: String,
+    /// How often the same was tried without success.
+    failures: Option<i32>,
     /// Why it did not work, if it did not.
     error: Option<String>,
 }
 
-/// Whether a machine was switched off, or on and has not come back yet.
+/// Whether a machine was switched off, or on and has not come back yet, or could not be switched off and is in use.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 pub(crate) enum LotePowerState {
     Off,
     Starting,
+    On,
 }
 
 /// How a node is drained.

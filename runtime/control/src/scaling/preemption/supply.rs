@@ -57,7 +57,7 @@ pub(super) struct Supply<'a> {
     coming: Vec<(Option<&'a ClusterKey>, &'a NodeName)>,
     /// The nodes that can be taken, once some must be.
     candidates: Option<Candidates<'a>>,
-    size: &'a str,
+    size: String,
     /// Nodes of the pool that are promised.
     pub(super) claimed: BTreeSet<&'a NodeName>,
     /// Nodes to be taken, and from which cluster.
@@ -65,7 +65,7 @@ pub(super) struct Supply<'a> {
 }
 
 impl<'a> Supply<'a> {
-    pub(super) fn new(pass: &Pass<'a>, size: &'a str) -> Self {
+    pub(super) fn new(pass: &Pass<'a>, size: &str) -> Self {
         let pool = pass.snapshot.pool(size);
         let clusters = pass.snapshot.clusters().iter();
         let of_size =
@@ -76,12 +76,18 @@ impl<'a> Supply<'a> {
                 .collect(),
             coming: of_size
                 .flat_map(|(key, cluster)| coming(pass, key, cluster))
+                .chain(switched_on(pass, size).map(|name| (None, name)))
                 .collect(),
             candidates: None,
-            size,
+            size: size.to_owned(),
             claimed: BTreeSet::new(),
             withdrawn: Vec::new(),
         }
+    }
+
+    /// How many nodes there are without taking any.
+    pub(super) fn count_all(&self) -> usize {
+        self.pool.len() + self.coming.len()
     }
 
     /// How many nodes there are for a cluster in all.
@@ -94,7 +100,7 @@ impl<'a> Supply<'a> {
 
     fn candidates(&mut self, pass: &Pass<'a>) -> &mut Candidates<'a> {
         self.candidates
-            .get_or_insert_with(|| Candidates::new(pass, self.size))
+            .get_or_insert_with(|| Candidates::new(pass, &self.size))
     }
 
     /// So many nodes that suit the need, or none at all.
@@ -134,6 +140,14 @@ impl<'a> Supply<'a> {
         self.withdrawn.extend(withdrawn);
         Some(found)
     }
+}
+
+/// Machines that are being switched on, by this pass too.
+fn switched_on<'a>(pass: &Pass<'a>, size: &str) -> impl Iterator<Item = &'a NodeName> {
+    let coming = pass.sleepers.get(size).map(|it| &it.coming);
+    let coming = coming.into_iter().flatten().map(|(_, name)| *name);
+    let woken = pass.woken.get(size).into_iter().flatten().copied();
+    coming.chain(woken)
 }
 
 /// The nodes that a cluster is about to lose anyway, or keeps only until another needs them.
