@@ -25,7 +25,7 @@ pub struct Loading {
 
 impl Snapshot {
     /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-    pub const PREFIXES: [&str; 13] = [
+    pub const PREFIXES: [&str; 14] = [
         key::JOB_STATUS,
         key::JOBS,
         key::CLUSTERS,
