@@ -45,10 +45,25 @@ fn follow_up(pass: &mut Pass<'_>) {
                 forget(pass, node, record);
             }
             PowerState::Off if is_there => wait_for_silence(pass, node, record, power),
+            PowerState::On if is_there => {}
             PowerState::Starting => wait_for_return(pass, node, record, power),
+            // It failed, or seemed to, and the daemon that was told is gone nevertheless.
+            PowerState::On if record.started_at == power.told_daemon_of && is_nobodys(node) => {
+                let power = NodePower {
+                    state: PowerState::Off,
+                    since: pass.now,
+                    ..power.clone()
+                };
+                push(pass, node, record, Some(power), None, true);
+            }
             PowerState::Off | PowerState::On => {}
         }
     }
+}
+
+/// Whether it is no part of a cluster, and nothing is held of it.
+fn is_nobodys(node: &NodeState) -> bool {
+    node.cluster.is_none() && node.holds.is_empty()
 }
 
 fn wait_for_silence(

@@ -315,6 +315,23 @@ fn a_machine_that_does_not_fall_silent_is_used_again() {
 }
 
 #[test]
+fn a_machine_that_goes_off_after_all_can_be_switched_on() {
+    let mut world = world(2, policy());
+    world.settle();
+    world.advance_seconds(600);
+    assert_eq!(settle(&mut world), [off("n2")]);
+    world.advance_seconds(120);
+    settle(&mut world);
+    assert_eq!(state(&world, "n2"), Some(PowerState::On));
+    silence(&mut world, "n2");
+    settle(&mut world);
+    let told = power(&world, "n2").unwrap();
+    // What went wrong stays to be seen.
+    assert_eq!((told.state, told.failures), (PowerState::Off, 1));
+    assert!(told.error.is_some());
+}
+
+#[test]
 fn a_new_leader_does_again_what_the_last_one_may_have_left_undone() {
     let mut world = world(3, policy());
     world.settle();

@@ -349,11 +349,13 @@ pub(crate) fn assert_nothing_starves(site: &Site) {
             "e" => site.machines.len().div_ceil(2),
             _ => usize::MAX,
         };
+        let why = status(&site.store.ledger, record).and_then(|status| status.waiting);
         assert!(
             able < count || most < count,
-            "{} waits for {count} nodes of '{}', and {able} could hold it",
+            "{} waits for {count} nodes of '{}', and {able} could hold it: {}",
             record.uid,
-            record.cluster.name
+            record.cluster.name,
+            why.unwrap_or_default()
         );
     }
 }
