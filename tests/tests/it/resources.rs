@@ -96,15 +96,17 @@ fn nodes_are_told_while_a_job_has_them() {
             .collect();
         assert_eq!(shown, [node, "127.0.0.9", "2222"], "{line:?}: {nodes}");
     }
-    let usage = text(&daemon.lote(&["usage"]).stdout);
+    let quotas = text(&daemon.lote(&["quota"]).stdout);
     assert!(
-        usage.contains("Total Cluster Dedicated Regional vCPUs"),
-        "{usage}"
+        quotas.contains("Total Cluster Dedicated Regional vCPUs"),
+        "{quotas}"
     );
     client.send("POST", &format!("{job}/terminate"), None);
     client.wait_for_end(&job);
     let over = client.send("POST", &format!("{job}/listRemoteLoginInformation"), None);
     assert_eq!(over.json, json!({"value": []}), "its nodes are others' now");
+    let used = text(&daemon.lote(&["usage"]).stdout);
+    assert!(used.contains("default/default"), "{used}");
 }
 
 #[test]
