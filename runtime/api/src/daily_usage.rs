@@ -54,7 +54,7 @@ impl Period {
         Ok(Self { first, last })
     }
 
-    fn has(&self, day: Date) -> bool {
+    fn has(self, day: Date) -> bool {
         (self.first..=self.last).contains(&day)
     }
 }

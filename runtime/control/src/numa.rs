@@ -58,7 +58,9 @@ pub(crate) fn nodes_for<'a>(
     }
     let mut left: Vec<Left> = node.numa_nodes.iter().map(Left::whole).collect();
     for grant in holds {
-        left.iter_mut().for_each(|left| left.take(grant, all));
+        for left in &mut left {
+            left.take(grant, all);
+        }
     }
     let home = |gpu: &AllocatedGpu| {
         let known = node.gpus.iter().find(|known| known.uuid == gpu.uuid)?;

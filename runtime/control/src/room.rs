@@ -157,10 +157,10 @@ impl Room {
     ) -> Self {
         // More would only tell apart nodes that are alike for every job.
         let most = ports_needed(node.gpus.len(), ports_per_allocation);
-        let gaps = port_gaps(node, holds.clone()).map(|(first, end)| end - first);
-        let longest = gaps.max().unwrap_or(0);
         let mut amount = Amount::whole(node).minus(held);
         amount.gpus = u32::try_from(free_gpus(node, &holds).count()).unwrap_or(u32::MAX);
+        let gaps = port_gaps(node, holds).map(|(first, end)| end - first);
+        let longest = gaps.max().unwrap_or(0);
         Self {
             amount,
             ports: u16::try_from(longest).unwrap_or(u16::MAX).min(most),

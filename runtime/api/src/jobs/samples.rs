@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use lote_model::id::NodeName;
 use lote_model::path::JobPath;
@@ -50,9 +50,9 @@ pub(crate) async fn get(State(state): State<ApiState>, At(path): At<JobPath>) ->
 }
 
 /// The same for another daemon: this node's samples only.
-pub(crate) fn here(state: &ApiState, job: &Job) -> Answer {
+pub(crate) fn here(state: &ApiState, job: &Job) -> Response {
     let samples = own(state, job);
-    Ok(Json(Series { samples }).into_response())
+    Json(Series { samples }).into_response()
 }
 
 fn own(state: &ApiState, job: &Job) -> Vec<JobSample> {

@@ -99,5 +99,5 @@ async fn measured(
     parameters: Parameters,
 ) -> Answer {
     let job = job(&state, &path, &parameters).await?;
-    samples::here(&state, &job)
+    Ok(samples::here(&state, &job))
 }

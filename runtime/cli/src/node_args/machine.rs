@@ -11,7 +11,7 @@ use serde::Deserialize;
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MachineArgs {
     /// A device file that every job may use, a directory of them, or a name that ends with *,
-    /// such as /dev/fuse; may be repeated [/dev/infiniband/uverbs* and rdma_cm always are]
+    /// such as /dev/fuse; may be repeated [`/dev/infiniband/uverbs*` and `rdma_cm` always are]
     #[arg(long, value_name = "PATH")]
     pub allow_device: Vec<PathBuf>,
     /// How many processors are kept free of jobs [default: 0]

@@ -219,7 +219,7 @@ mod tests {
         let nodes: Vec<NodeSeries> = read(&json!([
             {"node": "gpu1", "samples": samples},
             {"node": "gpu2", "samples": [], "error": "node gpu2 cannot be reached"},
-            {"node": "cpu1", "samples": [{"at": "2026-11-27T10:00:00Z", "memoryBytes": 1048576}]}]))
+            {"node": "cpu1", "samples": [{"at": "2026-11-27T10:00:00Z", "memoryBytes": 1_048_576}]}]))
         .unwrap();
         insta::assert_snapshot!(job_samples("train", &nodes, Style::Plain));
         insta::assert_snapshot!(job_samples("train", &[], Style::Plain));

@@ -15,9 +15,12 @@ fn two_islands() -> Vec<Vec<GpuDistance>> {
 
 fn machine(count: usize, way: impl Fn(usize, usize) -> GpuDistance) -> Vec<Vec<GpuDistance>> {
     let row = |one: usize| {
-        let way = |other| match one == other {
-            true => GpuDistance::Same,
-            false => way(one.min(other), one.max(other)),
+        let way = |other| {
+            if one == other {
+                GpuDistance::Same
+            } else {
+                way(one.min(other), one.max(other))
+            }
         };
         (0..count).map(way).collect()
     };
@@ -52,8 +55,8 @@ fn jobs_keep_to_an_island_and_break_up_the_smaller_rest() {
 fn all_nvlink_comes_before_any_pcie_even_if_that_would_be_shorter_in_sum() {
     // 0–1–2 have one link each; 3–4–5 have many between two and a switch to the third.
     let machine = machine(6, |one, other| match (one, other) {
-        (0, 1) | (0, 2) | (1, 2) => GpuDistance::NvLink(1),
-        (3, 4) | (3, 5) => GpuDistance::NvLink(18),
+        (0, 1 | 2) | (1, 2) => GpuDistance::NvLink(1),
+        (3, 4 | 5) => GpuDistance::NvLink(18),
         (4, 5) => GpuDistance::PcieSwitch,
         _ => GpuDistance::System,
     });

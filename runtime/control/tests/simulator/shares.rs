@@ -60,7 +60,7 @@ pub(crate) struct Shares {
 impl Shares {
     /// One second later.
     pub(crate) fn after_step(&mut self, site: &Site) {
-        let each = decay(1.0, site.half_life());
+        let each = decay(1.0, Site::half_life());
         for truth in self.of.values_mut() {
             truth.used *= each;
         }
@@ -136,7 +136,7 @@ fn decay(seconds: f64, half_life: SignedDuration) -> f64 {
 
 /// What every leader can know: the sums, the runs that ended, and those that last.
 fn counted(site: &Site, workspace: &str) -> f64 {
-    let (now, half_life) = (site.time(), site.half_life());
+    let (now, half_life) = (site.time(), Site::half_life());
     let prefix = format!("{}lab/{workspace}", key::SHARES);
     let stored = site.store.ledger.list(&prefix).filter(|item| {
         let rest = &item.key[prefix.len()..];

@@ -123,7 +123,7 @@ impl Site {
     }
 
     /// After how long the use of nodes counts half.
-    pub(crate) fn half_life(&self) -> SignedDuration {
+    pub(crate) fn half_life() -> SignedDuration {
         Config::default().usage_half_life
     }
 

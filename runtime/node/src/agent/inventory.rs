@@ -238,17 +238,17 @@ fn devices(config: &NodeConfig, layout: &CgroupLayout) -> Capability {
         DeviceControl::Filter => (true, "a filter at its cgroup".to_owned()),
         DeviceControl::Missing(reason) => (false, reason.clone()),
     };
-    let mut note = match in_force {
-        true => format!("a job opens only what it was given, by {how}"),
-        false => format!(
+    let mut note = if in_force {
+        format!("a job opens only what it was given, by {how}")
+    } else {
+        format!(
             "a job's /dev has only what it was given, but the kernel does not keep it to that: {how}"
-        ),
+        )
     };
     for path in config.devices.without_effect() {
-        note.push_str(&format!(
-            "; --allow-device {}: no such device",
-            path.display()
-        ));
+        note.push_str("; --allow-device ");
+        note.push_str(&path.to_string_lossy());
+        note.push_str(": no such device");
     }
     Capability {
         name: "devices".into(),

@@ -592,7 +592,6 @@ impl Task {
             gpus,
             read_bytes: usage.read_bytes,
             written_bytes: usage.written_bytes,
-            ..Account::default()
         }
     }
 

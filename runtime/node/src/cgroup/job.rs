@@ -170,12 +170,11 @@ fn needed(hierarchy: &V1Hierarchy, layout: &CgroupLayout, limits: &Limits) -> bo
         .controllers
         .iter()
         .any(|controller| match controller {
-            Controller::Memory => true,
+            // Those of io are for the account of each job.
+            Controller::Memory | Controller::Io => true,
             Controller::Cpu | Controller::Pids | Controller::Cpuset => {
                 limits.asked().any(|(asked, _)| asked == *controller)
             }
-            // For the account of each job.
-            Controller::Io => true,
             Controller::Devices => {
                 limits.devices.is_some() && layout.device_control == DeviceControl::Controller
             }

@@ -225,7 +225,7 @@ fn v1_keeps_a_job_to_its_devices_processors_and_part_of_the_disks() {
     // What makes the kernel count: each disk has been given the limit "none".
     let limit = machine.read("/sys/fs/cgroup/blkio/lote/blkio.throttle.read_bps_device");
     assert!(
-        limit.is_empty() || limit.contains(":") && limit.ends_with(" 0"),
+        limit.is_empty() || limit.contains(':') && limit.ends_with(" 0"),
         "{limit}"
     );
 }

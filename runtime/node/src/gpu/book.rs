@@ -427,7 +427,7 @@ impl Book {
     pub(super) fn begin(
         &mut self,
         hold: u64,
-        earlier: Vec<Meter>,
+        earlier: &[Meter],
         groups: Vec<PathBuf>,
         now: Timestamp,
     ) {

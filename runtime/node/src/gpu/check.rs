@@ -89,7 +89,7 @@ mod tests {
             .unwrap();
         let error = run("echo bad copy >&2; exit 3", "GPU-1").await.unwrap_err();
         assert!(
-            error.contains("3") && error.ends_with(": bad copy"),
+            error.contains('3') && error.ends_with(": bad copy"),
             "{error}"
         );
     }

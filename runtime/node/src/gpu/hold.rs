@@ -87,7 +87,7 @@ impl GpuHold {
         let earlier = earlier.unwrap_or_default();
         self.gpus
             .book()
-            .begin(self.id, earlier, groups, Timestamp::now());
+            .begin(self.id, &earlier, groups, Timestamp::now());
         if self.has_gpus {
             self.measure().await;
             self.write(&file).await;
@@ -251,7 +251,10 @@ impl GpuHold {
         let deadline = Instant::now() + SETTLE_MAX;
         let mut steps = SETTLE_STEPS_MS.into_iter().map(Duration::from_millis);
         let mut step = Duration::ZERO;
-        while self.has_gpus {
+        if !self.has_gpus {
+            return;
+        }
+        loop {
             let readings = self.read(|driver, place| driver.occupancy(place)).await;
             let found = readings.iter().filter_map(|(uuid, reading)| {
                 // One that does not answer has a condition of its own.

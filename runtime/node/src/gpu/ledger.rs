@@ -85,9 +85,10 @@ impl Cause {
             Self::Xid(number) if xid::lookup(number).severity == Severity::Note => {
                 Ends::After(NOTE_LASTS)
             }
-            // Also when it answers again, if it was seen not to.
-            Self::FellOffBus | Self::ResetRequired => Ends::AtReset,
-            Self::Xid(_) | Self::CheckFailed => Ends::AtReset,
+            // The first two also when it answers again, if it was seen not to.
+            Self::FellOffBus | Self::ResetRequired | Self::Xid(_) | Self::CheckFailed => {
+                Ends::AtReset
+            }
             Self::NvLinkErrors => Ends::After(NOTE_LASTS),
             Self::Heat | Self::PowerBrake => Ends::After(THROTTLE_LASTS),
             _ => Ends::WithCause,

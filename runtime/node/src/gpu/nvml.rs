@@ -152,7 +152,7 @@ impl Driver for NvmlDriver {
         let rows = told(device.field_values_for(&rows))?.unwrap_or_default();
         let mut rows = rows
             .into_iter()
-            .map(|field| is_set(field.ok()?.value.ok()?));
+            .map(|field| is_set(&field.ok()?.value.ok()?));
         let mut row = || rows.next().flatten();
         Ok(HealthReading {
             ecc_uncorrected: ecc_errors(&device, MemoryError::Uncorrected)?,
@@ -321,11 +321,11 @@ fn ecc_errors(device: &Device<'_>, kind: MemoryError) -> Result<Option<u64>, Dri
     told(device.total_ecc_errors(kind, EccCounter::Volatile))
 }
 
-fn is_set(value: SampleValue) -> Option<bool> {
+fn is_set(value: &SampleValue) -> Option<bool> {
     match value {
-        SampleValue::U32(number) => Some(number != 0),
-        SampleValue::U64(number) => Some(number != 0),
-        SampleValue::I64(number) => Some(number != 0),
+        SampleValue::U32(number) => Some(*number != 0),
+        SampleValue::U64(number) => Some(*number != 0),
+        SampleValue::I64(number) => Some(*number != 0),
         SampleValue::F64(_) => None,
     }
 }

@@ -204,7 +204,11 @@ async fn an_error_of_a_gpu_fails_the_job_that_has_it_and_no_other() {
     );
     assert!(well.failed.borrow().is_none());
     let view = node.gpus.view().borrow().clone();
-    let blocked: Vec<bool> = view.gpus.iter().map(|gpu| gpu.is_schedulable()).collect();
+    let blocked: Vec<bool> = view
+        .gpus
+        .iter()
+        .map(lote_model::gpu::Gpu::is_schedulable)
+        .collect();
     assert_eq!(blocked, [true, false, true, true]);
 }
 

@@ -83,6 +83,7 @@ const fn broken(sentence: &'static str, advice: &'static str) -> Xid {
 }
 
 /// Looks an error up; one that is in no catalogue is a note.
+#[expect(clippy::too_many_lines, reason = "a table, one line for each")]
 pub(super) const fn lookup(number: u64) -> Xid {
     match number {
         8 => application("the GPU stopped working on what it was given"),

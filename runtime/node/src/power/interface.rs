@@ -61,7 +61,7 @@ pub(super) fn broadcast_addresses() -> Vec<Ipv4Addr> {
         .filter(is_up)
         .filter_map(|it| it.broadcast.as_ref());
     let mut found: Vec<Ipv4Addr> = broadcasts
-        .filter_map(|it| it.as_sockaddr_in().map(|it| it.ip()))
+        .filter_map(|it| it.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
         .collect();
     found.sort_unstable();
     found.dedup();
