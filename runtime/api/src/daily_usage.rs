@@ -40,7 +40,7 @@ pub(crate) struct Period {
 impl Period {
     fn of(parameters: &Parameters, today: Date) -> Result<Self, Problem> {
         let day = |name: &str| -> Result<Option<Date>, Problem> {
-            let given = parameters.get(name).filter(|text| !text.is_empty());
+            let given = parameters.get(name);
             given.map(|text| parse_day(name, text)).transpose()
         };
         let last = day("to")?.unwrap_or(today);
@@ -171,6 +171,7 @@ mod tests {
         assert_eq!(period("to=2026-01-01"), Ok((first, last)));
         assert_eq!(period("from=2026-11-28"), Err("from".into()));
         for bad in [
+            "from=",
             "from=yesterday",
             "from=2026-11-27T10:00:00",
             "from=20261127",
