@@ -13,7 +13,7 @@
 //! can have come back. The record is written first, and what it says is done after that, again by
 //! every new leader: so it does not matter at which moment one leader follows another. Which
 //! daemon was told is in the record, so that a machine that somebody switched on by hand is
-//! simply there.
+//! simply there, and one that falls silent after it was given up (`on`) is `off` after all.
 //!
 //! Never switched off are machines of which a cluster or a job has something, the one whose daemon
 //! leads, those that say so of themselves ([`always_on`](lote_model::node::NodeRecord::always_on)),

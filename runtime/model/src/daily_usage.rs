@@ -87,44 +87,26 @@ impl RunUsage {
     /// ended it counts as a run. Never empty.
     pub fn by_day(&self) -> BTreeMap<Date, DailyUsage> {
         let day_of = |time: Timestamp| time.to_zoned(TimeZone::UTC).date();
-        let (first, last) = (day_of(self.since.min(self.until)), day_of(self.until));
+        let start_of = |day: Date| day.to_zoned(TimeZone::UTC).map(|start| start.timestamp());
+        let (mut day, last) = (day_of(self.since.min(self.until)), day_of(self.until));
         let whole = seconds(self.since, self.until);
         let mut days = BTreeMap::new();
-        let mut day = first;
-        while day < last {
-            let Some(next) = day.checked_add(1.day()).ok() else {
-                break;
-            };
-            let Ok(end) = next.to_zoned(TimeZone::UTC) else {
-                break;
-            };
-            let begin = day.to_zoned(TimeZone::UTC).map(|begin| begin.timestamp());
-            let begin = begin.map_or(self.since, |begin| begin.max(self.since));
-            let part = seconds(begin, end.timestamp()) / whole;
-            let amounts = self.amounts.times(part);
-            days.insert(
-                day,
-                DailyUsage {
-                    runs_ended: 0,
-                    amounts,
-                },
-            );
-            day = next;
-        }
-        let begin = last.to_zoned(TimeZone::UTC).map(|begin| begin.timestamp());
-        let begin = begin.map_or(self.since, |begin| begin.max(self.since));
-        let part = if whole > 0.0 {
-            seconds(begin, self.until) / whole
-        } else {
-            1.0
-        };
-        days.insert(
-            last,
-            DailyUsage {
-                runs_ended: 1,
+        loop {
+            let begin = start_of(day).map_or(self.since, |start| start.max(self.since));
+            let next = day.checked_add(1.day()).ok().filter(|_| day < last);
+            let end = next.and_then(|next| start_of(next).ok());
+            let time = seconds(begin, end.unwrap_or(self.until));
+            let part = if whole > 0.0 { time / whole } else { 1.0 };
+            let usage = DailyUsage {
+                runs_ended: u64::from(end.is_none()),
                 amounts: self.amounts.times(part),
-            },
-        );
+            };
+            days.insert(day, usage);
+            match next.filter(|_| end.is_some()) {
+                Some(next) => day = next,
+                None => break,
+            }
+        }
         days
     }
 }

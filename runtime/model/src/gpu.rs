@@ -36,10 +36,7 @@ pub struct Gpu {
 impl Gpu {
     /// Whether a job may get it.
     pub fn is_schedulable(&self) -> bool {
-        !self
-            .conditions
-            .iter()
-            .any(|condition| condition.blocks_jobs)
+        !Condition::any_blocks(&self.conditions)
     }
 }
 

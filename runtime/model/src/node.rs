@@ -107,10 +107,14 @@ pub struct Condition {
 impl NodeRecord {
     /// Whether nothing keeps jobs away from it.
     pub fn is_schedulable(&self) -> bool {
-        !self
-            .conditions
-            .iter()
-            .any(|condition| condition.blocks_jobs)
+        !Condition::any_blocks(&self.conditions)
+    }
+}
+
+impl Condition {
+    /// Whether one of them keeps jobs away from what they are about.
+    pub fn any_blocks(conditions: &[Self]) -> bool {
+        conditions.iter().any(|condition| condition.blocks_jobs)
     }
 }
 

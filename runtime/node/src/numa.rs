@@ -1,7 +1,7 @@
 //! Which processors and which memory are near each other, and which of them a job is kept to.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lote_model::gpu::NumaNode;
 
@@ -49,7 +49,7 @@ impl Topology {
         let kept: BTreeSet<u32> = cpus.iter().copied().take(reserved as usize).collect();
         cpus.retain(|cpu| !kept.contains(cpu));
         Ok(Self {
-            nodes: nodes(&sysfs.join("devices/system/node")),
+            nodes: nodes(sysfs),
             reserved: kept,
             cpus,
             mems: allowed(status, "Mems_allowed_list:"),
@@ -113,33 +113,35 @@ fn part(bytes: u64, (share, whole): (u64, u64)) -> u64 {
     u64::try_from(product).unwrap_or(u64::MAX)
 }
 
-fn nodes(directory: &Path) -> Vec<Node> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
+/// The machine's NUMA nodes and their directories, ascending; `sysfs` is `/sys`.
+pub(crate) fn directories(sysfs: &Path) -> Vec<(u32, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(sysfs.join("devices/system/node")) else {
         return Vec::new();
     };
-    let mut nodes: Vec<Node> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let id = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix("node")?
-                .parse()
-                .ok()?;
-            let read = |name: &str| std::fs::read_to_string(entry.path().join(name));
-            Some(Node {
-                id,
-                cpus: parse_list(&read("cpulist").ok()?),
-                memory_bytes: total_memory(&read("meminfo").unwrap_or_default()),
-            })
-        })
-        .collect();
-    nodes.sort_by_key(|node| node.id);
-    nodes
+    let node = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        let id = name.to_str()?.strip_prefix("node")?.parse().ok()?;
+        Some((id, entry.path()))
+    };
+    let mut found: Vec<_> = entries.flatten().filter_map(node).collect();
+    found.sort_unstable();
+    found
 }
 
-/// From `Node 0 MemTotal:       65806384 kB`.
-fn total_memory(meminfo: &str) -> u64 {
+fn nodes(sysfs: &Path) -> Vec<Node> {
+    let node = |(id, directory): (u32, PathBuf)| {
+        let read = |name: &str| std::fs::read_to_string(directory.join(name));
+        Some(Node {
+            id,
+            cpus: parse_list(&read("cpulist").ok()?),
+            memory_bytes: total_memory(&read("meminfo").unwrap_or_default()),
+        })
+    };
+    directories(sysfs).into_iter().filter_map(node).collect()
+}
+
+/// All memory, from the text of `/proc/meminfo` or of a NUMA node's: `Node 0 MemTotal:       65806384 kB`.
+pub(crate) fn total_memory(meminfo: &str) -> u64 {
     let kib = meminfo.lines().find_map(|line| {
         let (_, rest) = line.split_once("MemTotal:")?;
         rest.split_whitespace().next()?.parse::<u64>().ok()

@@ -18,8 +18,8 @@ use lote_model::allocation::Allocation;
 use lote_model::key;
 use lote_model::node::NodeRecord;
 use lote_store::{ListRequest, get_json, list_json};
-use prometheus::core::{Atomic, Collector, GenericCounterVec, GenericGaugeVec};
-use prometheus::{CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
+use prometheus::core::Collector;
+use prometheus::{Counter, CounterVec, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 
 pub(crate) use requests::RequestMeter;
 
@@ -44,7 +44,7 @@ impl Page {
         help: &str,
         labels: &[&str],
     ) -> Result<GaugeVec, prometheus::Error> {
-        let gauge: GaugeVec = GenericGaugeVec::new(Opts::new(name, help), labels)?;
+        let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
         self.add(&gauge)?;
         Ok(gauge)
     }
@@ -55,7 +55,7 @@ impl Page {
         help: &str,
         labels: &[&str],
     ) -> Result<CounterVec, prometheus::Error> {
-        let counter: CounterVec = GenericCounterVec::new(Opts::new(name, help), labels)?;
+        let counter = CounterVec::new(Opts::new(name, help), labels)?;
         self.add(&counter)?;
         Ok(counter)
     }
@@ -71,7 +71,7 @@ fn number(count: u64) -> f64 {
 }
 
 /// Sets a counter that somebody else counts. One that has no more than that yet.
-fn count_up<P: Atomic<T = f64>>(counter: &prometheus::core::GenericCounter<P>, value: f64) {
+fn count_up(counter: &Counter, value: f64) {
     counter.inc_by(value.max(0.0));
 }
 

@@ -6,7 +6,7 @@ use lote_model::job::ErrorRecord;
 use lote_model::quantity::format_bytes;
 use lote_model::state::ExecutionState;
 
-use super::sample::watt_hours;
+use super::sample::{short, watt_hours};
 use super::{names, time};
 use crate::answer::{File, Job, JobMembers, last_part};
 use crate::output::{Cell, Colour, Details, Style, Table, day_and_time, seconds, span_between};
@@ -204,7 +204,7 @@ fn used(members: &JobMembers) -> Option<String> {
 
 /// `gpu1 H100 GPU-8f1c…: 93.1 % (at most 100 %), memory 40g (at most 61g), 0.4 kWh, held back 12 s`
 fn used_of_gpu(gpu: &GpuAccount) -> String {
-    let uuid: String = gpu.uuid.chars().take(12).collect();
+    let uuid = short(&gpu.uuid);
     let mut parts = Vec::new();
     if let Some(mean) = gpu.utilization_mean {
         let peak = gpu.utilization_peak.unwrap_or_default();

@@ -85,7 +85,7 @@ pub fn job_samples(job: &str, nodes: &[NodeSeries], style: Style) -> String {
 }
 
 /// Enough of a UUID to tell GPUs apart, as drivers accept it.
-fn short(uuid: &str) -> String {
+pub(super) fn short(uuid: &str) -> String {
     uuid.chars().take(12).collect()
 }
 

@@ -44,9 +44,9 @@ fn follow_up(pass: &mut Pass<'_>) {
             _ if has_come_back || (is_there && is_own(pass.snapshot, name)) => {
                 forget(pass, node, record);
             }
-            PowerState::Off if is_there => wait_for_silence(pass, node, record, power),
+            PowerState::Off if is_there => wait_for(pass, node, record, power, PowerOrder::Off),
             PowerState::On if is_there => {}
-            PowerState::Starting => wait_for_return(pass, node, record, power),
+            PowerState::Starting => wait_for(pass, node, record, power, PowerOrder::On),
             // It failed, or seemed to, and the daemon that was told is gone nevertheless.
             PowerState::On if record.started_at == power.told_daemon_of && is_nobodys(node) => {
                 let power = NodePower {
@@ -66,55 +66,42 @@ fn is_nobodys(node: &NodeState) -> bool {
     node.cluster.is_none() && node.holds.is_empty()
 }
 
-fn wait_for_silence(
+/// Waits until a machine that was told to go off is silent, or one that was told to come is there.
+fn wait_for(
     pass: &mut Pass<'_>,
     node: &NodeState,
     record: &Arc<NodeRecord>,
     power: &NodePower,
+    order: PowerOrder,
 ) {
     let Some(policy) = &pass.snapshot.config().power else {
         return;
     };
-    let why = || {
-        let minutes = policy.off_within.as_secs().div_euclid(60).max(1);
-        format!(
-            "it was told to switch off and was still there {minutes} min later: see the log of its daemon"
-        )
+    let (word, within, otherwise) = match order {
+        PowerOrder::Off => ("off", policy.off_within, PowerState::On),
+        PowerOrder::On => ("on", policy.on_within, PowerState::Off),
     };
-    match progress(pass, node, policy.off_within) {
-        Progress::Untried => repeat(pass, node, record, power, PowerOrder::Off),
+    match progress(pass, node, within) {
+        Progress::Untried => repeat(pass, node, record, power, order),
         Progress::Waits => {}
         Progress::Failed(failure) => {
-            let error = failure.unwrap_or_else(why);
-            tracing::warn!(node = %record.name, error, "a machine cannot be switched off");
-            give_up(pass, node, record, power, PowerState::On, error);
+            let error = failure.unwrap_or_else(|| overdue(order, within));
+            tracing::warn!(node = %record.name, error, "a machine cannot be switched {word}");
+            give_up(pass, node, record, power, otherwise, error);
         }
     }
 }
 
-fn wait_for_return(
-    pass: &mut Pass<'_>,
-    node: &NodeState,
-    record: &Arc<NodeRecord>,
-    power: &NodePower,
-) {
-    let Some(policy) = &pass.snapshot.config().power else {
-        return;
-    };
-    let why = || {
-        let minutes = policy.on_within.as_secs().div_euclid(60).max(1);
-        format!(
+/// That an order had no effect.
+fn overdue(order: PowerOrder, within: jiff::SignedDuration) -> String {
+    let minutes = within.as_secs().div_euclid(60).max(1);
+    match order {
+        PowerOrder::Off => format!(
+            "it was told to switch off and was still there {minutes} min later: see the log of its daemon"
+        ),
+        PowerOrder::On => format!(
             "it was switched on and has not come back within {minutes} min: look at its console"
-        )
-    };
-    match progress(pass, node, policy.on_within) {
-        Progress::Untried => repeat(pass, node, record, power, PowerOrder::On),
-        Progress::Waits => {}
-        Progress::Failed(failure) => {
-            let error = failure.unwrap_or_else(why);
-            tracing::warn!(node = %record.name, error, "a machine cannot be switched on");
-            give_up(pass, node, record, power, PowerState::Off, error);
-        }
+        ),
     }
 }
 

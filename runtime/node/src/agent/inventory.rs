@@ -7,7 +7,7 @@ use lote_model::node::{Capability, Condition, NodeRecord};
 use super::{Isolation, NodeConfig};
 use crate::cgroup::{CgroupLayout, Controller, DeviceControl};
 use crate::gpu::View;
-use crate::numa::{NoProcessorLeft, Topology};
+use crate::numa::{NoProcessorLeft, Topology, total_memory};
 
 /// Ports leased to jobs: below the range that the kernel hands out by itself
 /// (32768 and up), above the well-known services.
@@ -28,7 +28,7 @@ pub(super) fn describe(
     topology: &Topology,
     gpus: &View,
 ) -> Result<NodeRecord, NothingLeft> {
-    let whole_memory = machine_memory(&read("/proc/meminfo"));
+    let whole_memory = total_memory(&read("/proc/meminfo"));
     let memory_bytes = job_memory(whole_memory, config.reserved.memory_bytes)?;
     let now = Timestamp::now();
     let size = config.size.clone();
@@ -133,17 +133,6 @@ fn read(path: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
-}
-
-/// All memory, from the text of `/proc/meminfo`.
-fn machine_memory(meminfo: &str) -> u64 {
-    meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|kib| kib.parse::<u64>().ok())
-        .unwrap_or(0)
-        * 1024
 }
 
 /// Memory for jobs: all but what the operator keeps back, or a twentieth, and then never more
@@ -282,10 +271,10 @@ mod tests {
     #[test]
     fn memory_for_jobs_leaves_some_for_the_system() {
         assert_eq!(
-            machine_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
+            total_memory("MemTotal:       2097152 kB\nMemFree: 1 kB\n"),
             2 << 30
         );
-        assert_eq!(machine_memory(""), 0);
+        assert_eq!(total_memory(""), 0);
         let usual = |total| job_memory(total, None).unwrap();
         assert_eq!(usual(2 << 30), (2 << 30) - (2 << 30) / 20);
         assert_eq!(usual(1 << 40), (1 << 40) - (4 << 30));

@@ -41,6 +41,7 @@ pub use job::{JobCgroup, list};
 pub use layout::{CgroupLayout, Controller, DeviceControl, LayoutSource, LayoutSummary};
 pub use limits::{Cpuset, Limits};
 pub use usage::CgroupUsage;
+pub(crate) use usage::current as current_usage;
 
 /// Working with cgroups failed.
 #[derive(Debug, thiserror::Error)]

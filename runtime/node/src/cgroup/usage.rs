@@ -1,6 +1,6 @@
 //! What a job used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,29 @@ impl CgroupUsage {
     }
 }
 
+/// Processor time in seconds and memory in bytes that a job's cgroup uses at the moment, as far as
+/// the kernel counts them there. It has one directory per hierarchy.
+pub(crate) fn current(directories: &[PathBuf]) -> (Option<f64>, Option<u64>) {
+    let text = |directory: &Path, file: &str| read(&directory.join(file)).ok().flatten();
+    let cpu = |directory: &PathBuf| {
+        if let Some(nanoseconds) = number(&text(directory, "cpuacct.usage").unwrap_or_default()) {
+            return Some(seconds(nanoseconds, 1e9));
+        }
+        let used = keyed(&text(directory, "cpu.stat")?, "usage_usec")?;
+        Some(seconds(used, 1e6))
+    };
+    let memory = |directory: &PathBuf| {
+        let files = ["memory.current", "memory.usage_in_bytes"];
+        files
+            .iter()
+            .find_map(|file| number(&text(directory, file)?))
+    };
+    (
+        directories.iter().find_map(cpu),
+        directories.iter().find_map(memory),
+    )
+}
+
 /// The account of disk transfers on v1 that does not depend on the disks' scheduler.
 const IO_SERVICE_BYTES: &str = "blkio.throttle.io_service_bytes_recursive";
 
@@ -128,4 +151,40 @@ fn sum(directory: &Path, file: &str, key: &str) -> Result<u64, CgroupError> {
 )]
 fn seconds(ticks: u64, ticks_per_second: f64) -> f64 {
     ticks as f64 / ticks_per_second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_kinds_of_hierarchies_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let group = |name: &str, files: &[(&str, &str)]| {
+            let directory = root.path().join(name);
+            std::fs::create_dir(&directory).unwrap();
+            for (file, text) in files {
+                std::fs::write(directory.join(file), text).unwrap();
+            }
+            directory
+        };
+        let unified = group(
+            "unified",
+            &[
+                ("cpu.stat", "usage_usec 2500000\nuser_usec 1\n"),
+                ("memory.current", "4096\n"),
+            ],
+        );
+        let cpu = group(
+            "cpu",
+            &[
+                ("cpuacct.usage", "1500000000\n"),
+                ("cpu.stat", "nr_periods 0\n"),
+            ],
+        );
+        let memory = group("memory", &[("memory.usage_in_bytes", "8192\n")]);
+        assert_eq!(current(&[unified]), (Some(2.5), Some(4096)));
+        assert_eq!(current(&[memory, cpu]), (Some(1.5), Some(8192)));
+        assert_eq!(current(&[]), (None, None));
+    }
 }

@@ -248,12 +248,12 @@ impl GpuHold {
     /// Waits until the GPUs are free of what the job had there. One that does not become so is
     /// kept from jobs.
     pub(crate) async fn settle(&self) {
-        let deadline = Instant::now() + SETTLE_MAX;
-        let mut steps = SETTLE_STEPS_MS.into_iter().map(Duration::from_millis);
-        let mut step = Duration::ZERO;
         if !self.has_gpus {
             return;
         }
+        let deadline = Instant::now() + SETTLE_MAX;
+        let mut steps = SETTLE_STEPS_MS.into_iter().map(Duration::from_millis);
+        let mut step = Duration::ZERO;
         loop {
             let readings = self.read(|driver, place| driver.occupancy(place)).await;
             let found = readings.iter().filter_map(|(uuid, reading)| {

@@ -14,7 +14,6 @@
 //! * `meter` — what a job does with a GPU, added up; pure.
 //! * `memory` — what GPUs there were when the daemon last looked.
 //! * `ring` — a job's samples of the last hour; pure.
-//! * `groups` — what a job's control group uses at the moment.
 //! * `book` — all that is known, and what it means for jobs and for the node's record; pure.
 //! * `monitor` — asks the driver, round by round.
 //! * `hold` — a job's side: its GPUs from the allocation to the end.
@@ -27,7 +26,6 @@ mod book;
 mod check;
 mod driver;
 mod events;
-mod groups;
 mod health;
 mod hold;
 mod ledger;

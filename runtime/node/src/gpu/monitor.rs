@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::book::{Answer, DriverState};
 use super::driver::{Driver, DriverError, GpuEvent, MachineReading, Place};
 use super::worker::Unanswered;
-use super::{Gpus, events, groups};
+use super::{Gpus, events};
+use crate::cgroup;
 
 /// A round.
 const ROUND: Duration = Duration::from_secs(1);
@@ -249,7 +250,7 @@ impl Monitor<'_> {
         }
         let read = tokio::task::spawn_blocking(move || {
             let jobs = jobs.into_iter();
-            let usage = jobs.map(|(hold, directories)| (hold, groups::usage(&directories)));
+            let usage = jobs.map(|(hold, directories)| (hold, cgroup::current_usage(&directories)));
             usage.collect::<Vec<_>>()
         });
         let now = Timestamp::now();

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::numa;
+
 /// The kernel's files about devices, or a stand-in of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sysfs(PathBuf);
@@ -19,7 +21,7 @@ impl Sysfs {
         let text = std::fs::read_to_string(device.join("numa_node")).ok()?;
         // -1 where the firmware does not tell.
         let node = text.trim().parse().ok()?;
-        self.has_numa_nodes().then_some(node)
+        (numa::directories(&self.0).len() > 1).then_some(node)
     }
 
     /// Whether a device on the PCI bus is another driver's, such as one that hands it to a virtual
@@ -31,20 +33,6 @@ impl Sysfs {
         let driver = self.0.join("bus/pci/devices").join(bus_id).join("driver");
         let driver = std::fs::read_link(driver).ok();
         driver.is_some_and(|driver| driver.file_name().is_some_and(|name| name != "nvidia"))
-    }
-
-    fn has_numa_nodes(&self) -> bool {
-        let nodes = std::fs::read_dir(self.0.join("devices/system/node"));
-        let names = nodes
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.file_name());
-        let is_node = |name: &std::ffi::OsString| {
-            let number = name.to_str().and_then(|name| name.strip_prefix("node"));
-            number.is_some_and(|number| number.parse::<u32>().is_ok())
-        };
-        names.filter(is_node).nth(1).is_some()
     }
 }
 

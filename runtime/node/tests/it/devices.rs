@@ -13,7 +13,7 @@ use lote_node::isolation::MountPlan;
 use lote_node::launch::ProcessSpec;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::host::{Host, TestJob};
+use crate::host::{TestJob, on_host};
 use crate::support::{
     Place, Test, cgroup_test, directory, in_place, named, root_test, until, usable_layout,
 };
@@ -299,18 +299,6 @@ fn replaced(layout: &CgroupLayout) {
         };
         assert_eq!(place.output(&spec).await, "opened\n");
         cgroup.remove().await.unwrap();
-    });
-}
-
-fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let limit = std::time::Duration::from_mins(1);
-        let ended = tokio::time::timeout(limit, test(Host::new(None))).await;
-        ended.expect("the test hangs");
     });
 }
 

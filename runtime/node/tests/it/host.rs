@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase, GangMember, Grant, NodePlan};
@@ -337,4 +338,17 @@ fn path() -> JobPath {
         workspace: name("w"),
     };
     JobPath::new(&workspace.child(name("e")), name("j"))
+}
+
+/// Runs a test of jobs on a host of its own, which may take a minute.
+pub(crate) fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let limit = Duration::from_mins(1);
+        let ended = tokio::time::timeout(limit, test(Host::new(None))).await;
+        ended.expect("the test hangs");
+    });
 }

@@ -9,7 +9,7 @@ use lote_node::agent::Reserved;
 use lote_node::cgroup::{CgroupLayout, CgroupUsage, JobCgroup, Limits};
 use lote_node::launch::{ExitRecord, ProcessSpec, Supervised};
 
-use crate::host::{Host, TestJob};
+use crate::host::{TestJob, on_host};
 use crate::support::{Place, Test, cgroup_test, in_place, until, usable_layout};
 
 pub const TESTS: &[Test] = &[
@@ -197,18 +197,6 @@ fn throttled() {
             "{usage:?} in {elapsed} s"
         );
         cgroup.remove().await.unwrap();
-    });
-}
-
-fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let limit = Duration::from_mins(1);
-        let ended = tokio::time::timeout(limit, test(Host::new(None))).await;
-        ended.expect("the test hangs");
     });
 }
 

@@ -39,6 +39,21 @@ fn assert_others_are_given_out(client: &Client, experiment: &str, uuid: &str) {
     assert_eq!(client.wait_for_end(&path)["executionState"], "succeeded");
 }
 
+/// Starts a job that says what is to become of it when its GPU fails. Its path, and the ids of its
+/// GPUs.
+fn start_victim(
+    client: &Client,
+    experiment: &str,
+    gpus: usize,
+    on_node_loss: &str,
+) -> (String, Vec<String>) {
+    let mut job = using_job(gpus, 1000.0);
+    job["lote"]["onNodeLoss"] = json!(on_node_loss);
+    let path = client.submit(experiment, "victim", &job);
+    let given = wait_for_given(client, &path, gpus);
+    (path, given)
+}
+
 #[test]
 fn a_gpu_that_falls_off_the_bus_fails_its_job_and_no_other() {
     if !crate::is_root_or_skip("a_gpu_that_falls_off_the_bus_fails_its_job_and_no_other") {
@@ -47,10 +62,7 @@ fn a_gpu_that_falls_off_the_bus_fails_its_job_and_no_other() {
     let machine = GpuMachine::two_sockets();
     let daemon = machine.start(&[]);
     let (client, node, experiment) = ask(&daemon);
-    let mut job = using_job(2, 1000.0);
-    job["lote"]["onNodeLoss"] = json!("fail");
-    let path = client.submit(&experiment, "victim", &job);
-    let given = wait_for_given(&client, &path, 2);
+    let (path, given) = start_victim(&client, &experiment, 2, "fail");
     let (other, _) = start_using(&client, &experiment, "other", 1);
     let victim = numbers(&node, &given)[0];
     machine.write(&with(&format!(
@@ -83,10 +95,8 @@ fn a_job_may_go_on_elsewhere_when_its_gpu_fails() {
     let machine = GpuMachine::two_sockets();
     let daemon = machine.start(&[]);
     let (client, node, experiment) = ask(&daemon);
-    let mut job = using_job(1, 1000.0);
-    job["lote"]["onNodeLoss"] = json!("requeue");
-    let path = client.submit(&experiment, "victim", &job);
-    let first = numbers(&node, &wait_for_given(&client, &path, 1))[0];
+    let (path, given) = start_victim(&client, &experiment, 1, "requeue");
+    let first = numbers(&node, &given)[0];
     machine.write(&with(&format!(
         "[[event]]\nid = 1\ngpu = {first}\nxid = 48"
     )));
@@ -159,10 +169,8 @@ fn an_error_of_the_memory_during_a_job_fails_it() {
     let machine = GpuMachine::two_sockets();
     let daemon = machine.start(&[]);
     let (client, node, experiment) = ask(&daemon);
-    let mut job = using_job(1, 1000.0);
-    job["lote"]["onNodeLoss"] = json!("fail");
-    let path = client.submit(&experiment, "j", &job);
-    let own = numbers(&node, &wait_for_given(&client, &path, 1))[0];
+    let (path, given) = start_victim(&client, &experiment, 1, "fail");
+    let own = numbers(&node, &given)[0];
     machine.write(&with(&format!(
         "[[event]]\nid = 1\ngpu = {own}\nkind = \"double_bit_ecc\""
     )));
@@ -246,10 +254,7 @@ fn a_gpu_that_vanishes_fails_its_job_and_stays_in_the_list() {
     let machine = GpuMachine::two_sockets();
     let daemon = machine.start(&[]);
     let (client, node, experiment) = ask(&daemon);
-    let mut job = using_job(1, 1000.0);
-    job["lote"]["onNodeLoss"] = json!("fail");
-    let path = client.submit(&experiment, "victim", &job);
-    let given = wait_for_given(&client, &path, 1);
+    let (path, given) = start_victim(&client, &experiment, 1, "fail");
     let victim = numbers(&node, &given)[0];
     let (other, others) = start_using(&client, &experiment, "other", 4);
     machine.write(&with(&format!("[change.{victim}]\nstate = \"gone\"")));
