@@ -142,6 +142,7 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
         plugin: launch.plugin.clone(),
         launch: share_of(&launch.plan, rank),
         primaries_elsewhere: has_primaries_elsewhere(&launch.plan, rank),
+        mounts: lote_model::planned_mount::PlannedMounts::default(),
         user_variables: properties.environment_variables.clone(),
         secret_variables: properties
             .secrets

@@ -8,6 +8,7 @@ use crate::id::{JobUid, NodeName, UnixId};
 use crate::job::{InputDirectory, OutputDirectory};
 use crate::path::JobPath;
 use crate::plan::{AllocatedGpu, FinishStep, LaunchPlan, Variable};
+use crate::planned_mount::PlannedMounts;
 
 /// One node's part of a job: `allocations/{node}/{job uid}`. It exists from the
 /// grant until the node has cleaned up and the leader has seen that.
@@ -101,6 +102,9 @@ pub struct NodePlan {
     /// Whether primary processes run on other nodes; if not, this node's
     /// primaries decide the end of the job.
     pub primaries_elsewhere: bool,
+    /// What is mounted before anything else is done.
+    #[serde(default, skip_serializing_if = "PlannedMounts::is_empty")]
+    pub mounts: PlannedMounts,
     /// Variables the user gave.
     pub user_variables: Vec<Variable>,
     /// The names of its variables with secret values, in the order of the request. The

@@ -424,6 +424,7 @@ mod tests {
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: true,
+            mounts: crate::planned_mount::PlannedMounts::default(),
             user_variables: vec![
                 Variable::new("WHERE", "$AZ_BATCHAI_INPUT_DATA/x"),
                 Variable::new("SECRET", "pa$$word$HOME"),

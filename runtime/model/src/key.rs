@@ -6,7 +6,7 @@
 use jiff::civil::Date;
 
 use crate::access::token::TokenId;
-use crate::id::{ClusterUid, JobUid, NodeName};
+use crate::id::{ClusterUid, FileServerUid, JobUid, NodeName};
 use crate::name::GroupName;
 use crate::path::{ChildPath, JobPath, WorkspacePath};
 
@@ -39,6 +39,10 @@ pub const DAILY_USAGE: &str = "status/usage/";
 pub const ALLOCATIONS: &str = "allocations/";
 /// The node plans of each attempt of each job, written by the leader.
 pub const PLANS: &str = "plans/";
+/// What each node is to export, written by the leader.
+pub const EXPORTS: &str = "exports/";
+/// What has become of each export, written by its node.
+pub const EXPORTED: &str = "exported/";
 /// What each node is, written by that node.
 pub const NODES: &str = "nodes/";
 /// A lease of each living node, written by that node.
@@ -218,6 +222,26 @@ pub fn plans_of_attempt(job: &JobUid, attempt: u32) -> String {
 /// The prefix of all node plans of a job.
 pub fn plans_of(job: &JobUid) -> String {
     format!("{PLANS}{job}/")
+}
+
+/// `exports/{node}/{file server uid}`
+pub fn export(node: &NodeName, file_server: &FileServerUid) -> String {
+    format!("{}{file_server}", exports_of(node))
+}
+
+/// The prefix of all that a node is to export.
+pub fn exports_of(node: &NodeName) -> String {
+    format!("{EXPORTS}{node}/")
+}
+
+/// `exported/{node}/{file server uid}`
+pub fn exported(node: &NodeName, file_server: &FileServerUid) -> String {
+    format!("{}{file_server}", exported_of(node))
+}
+
+/// The prefix of all reports of a node about its exports.
+pub fn exported_of(node: &NodeName) -> String {
+    format!("{EXPORTED}{node}/")
 }
 
 /// `nodes/{node}`

@@ -13,6 +13,8 @@
 //! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
+//! * [`export`] — what a node exports for a file server, and what has become of it.
+//! * [`planned_mount`] — what a node mounts for a job.
 //! * [`leader`] — who decides.
 //! * [`membership`] — which cluster it is, and how a machine joins.
 //! * [`fencing`] — by when a node that is cut off has ended its jobs.
@@ -42,6 +44,7 @@ pub mod daily_usage;
 pub mod duration;
 pub mod environment;
 pub mod expand;
+pub mod export;
 pub mod fair_share;
 pub mod fencing;
 pub mod file_server;
@@ -63,6 +66,7 @@ pub mod node_setup;
 pub mod path;
 pub mod plan;
 pub mod plan_check;
+pub mod planned_mount;
 pub mod problem;
 pub mod quantity;
 pub mod quota;

@@ -302,6 +302,7 @@ fn about(
         plugin,
         launch: LaunchPlan::default(),
         primaries_elsewhere: false,
+        mounts: lote_model::planned_mount::PlannedMounts::default(),
         user_variables: properties.environment_variables,
         secret_variables: properties
             .secrets

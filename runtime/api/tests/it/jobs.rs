@@ -303,6 +303,7 @@ fn the_stored_plan_is_put_together() {
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: false,
+            mounts: lote_model::planned_mount::PlannedMounts::default(),
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,

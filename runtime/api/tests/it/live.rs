@@ -354,6 +354,7 @@ pub(crate) fn two_processes(record: &JobRecord) -> NodePlan {
             ..LaunchPlan::default()
         },
         primaries_elsewhere: false,
+        mounts: lote_model::planned_mount::PlannedMounts::default(),
         user_variables: vec![],
         secret_variables: vec![],
         master_port: None,

@@ -327,6 +327,7 @@ pub(super) mod tests {
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: false,
+            mounts: lote_model::planned_mount::PlannedMounts::default(),
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
