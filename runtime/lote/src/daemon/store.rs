@@ -63,6 +63,11 @@ pub(crate) enum StoreStartError {
         "--peer-listen is for machines that share a store: give --store etcd, or join a cluster"
     )]
     NoPeers,
+    #[error(
+        "--power and the options with it are for machines that share a store: nobody could switch \
+         this one on again; leave them out, give --store etcd, or join a cluster"
+    )]
+    NoPower,
 }
 
 /// Puts together what the options say and what the data directory has joined.
@@ -83,6 +88,7 @@ pub(super) fn place(
     };
     match place {
         Place::Embedded if settings.peer_listen.is_some() => Err(StoreStartError::NoPeers),
+        Place::Embedded if settings.power.is_some() => Err(StoreStartError::NoPower),
         place => Ok(place),
     }
 }
@@ -299,6 +305,16 @@ mod tests {
         let alone = settings("peer-listen = '127.0.0.1:1'");
         assert!(matches!(place(&alone, None), Err(StoreStartError::NoPeers)));
         assert!(place(&alone, Some(&joined)).is_ok());
+    }
+
+    #[test]
+    fn a_machine_that_is_alone_is_not_switched_off() {
+        let settings = settings("[power]\ndriver = 'wake-on-lan'");
+        assert!(matches!(
+            place(&settings, None),
+            Err(StoreStartError::NoPower)
+        ));
+        assert!(place(&settings, Some(&membership(None))).is_ok());
     }
 
     #[test]
