@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::client::Client;
-use crate::{PATIENCE, processes, wait_for};
+use crate::{PATIENCE, mounts, processes, wait_for};
 
 /// A daemon under test. Dropping it ends it and everything it started.
 #[derive(Debug)]
@@ -275,6 +275,8 @@ impl Drop for Daemon {
         self.child.kill().ok();
         self.child.wait().ok();
         processes::kill_all_mentioning(&marker);
+        // What was mounted for jobs as well, or the folder cannot go.
+        mounts::remove_below(self.folder.path());
         if std::thread::panicking() {
             eprintln!("--- log of the daemon ---\n{}", self.log());
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use lote_tests::processes;
+use lote_tests::{mounts, processes};
 
 use crate::control_group::ControlGroup;
 use crate::network::{Namespace, Network};
@@ -101,5 +101,13 @@ impl Host {
     /// The power goes: every process ends at once. The disk stays.
     pub fn power_off(&self) {
         self.group.kill();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What served these mounts may be on the host itself.
+        self.power_off();
+        mounts::remove_below(&self.folder);
     }
 }

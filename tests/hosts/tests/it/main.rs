@@ -13,3 +13,4 @@ mod placement;
 mod power;
 mod restarts;
 mod soak;
+mod storage;
