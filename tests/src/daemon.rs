@@ -85,7 +85,11 @@ impl Daemon {
         }
         let port = free_port();
         let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-        let (arguments, wrapper) = (owned(arguments), owned(wrapper));
+        let (mut arguments, wrapper) = (owned(arguments), owned(wrapper));
+        // Several daemons serve files here at once.
+        for option in ["--nfs-port", "--nfs-mount-port"] {
+            arguments.extend([option.to_owned(), free_port().to_string()]);
+        }
         let listen = format!("{host}:{port}");
         let child = spawn(folder.path(), &listen, &arguments, &wrapper);
         let mut daemon = Self {

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use nix::mount::{MntFlags, umount2};
+use std::process::Command;
 
 /// Mount points below a folder, the innermost last.
 pub fn below(folder: &Path) -> Vec<PathBuf> {
@@ -20,6 +19,6 @@ pub fn below(folder: &Path) -> Vec<PathBuf> {
 /// Unmounts all of it, also what does not answer any more.
 pub fn remove_below(folder: &Path) {
     for point in below(folder).iter().rev() {
-        umount2(point, MntFlags::MNT_DETACH).ok();
+        Command::new("umount").arg("-l").arg(point).status().ok();
     }
 }

@@ -11,15 +11,14 @@ const PARAMETERS = {
 
 run(async (api) => {
   await furnish(api, 0);
-  // No node serves NFS yet: the operation says so, and the resource does.
-  await assert.rejects(() => api.fileServers.create(GROUP, WORKSPACE, "nfs", PARAMETERS),
-    (error) => JSON.stringify(error.body || error.message).includes("FileServerNotSupported"));
-  const server = await api.fileServers.get(GROUP, WORKSPACE, "nfs");
+  const server = await api.fileServers.create(GROUP, WORKSPACE, "nfs", PARAMETERS);
   assert.strictEqual(server.id, `${PREFIX}/fileservers/nfs`);
-  assert.strictEqual(server.provisioningState, "failed");
+  assert.strictEqual(server.provisioningState, "succeeded");
+  assert.strictEqual(server.mountSettings.fileServerInternalIP, "127.0.0.1");
+  assert.ok(server.mountSettings.mountPoint.startsWith("/"));
   assert.strictEqual(server.dataDisks.cachingType, "none");
   assert.strictEqual(server.sshConfiguration.userAccountSettings.adminUserPassword, undefined);
-  ok("a file server that cannot be served fails with a reason and is kept");
+  ok("a file server is created, and says where it is mounted from");
 
   const { items } = await all(
     api.fileServers.listByWorkspace(GROUP, WORKSPACE, { fileServersListByWorkspaceOptions: { maxResults: 1 } }),

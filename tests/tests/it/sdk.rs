@@ -1,6 +1,8 @@
 //! The unmodified Batch AI clients for Python and JavaScript against a live
 //! daemon, over plain HTTP. Each script has a theme and a daemon of its own.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use lote_tests::daemon::Daemon;
@@ -70,6 +72,32 @@ fn the_python_sdk_trains_and_reads_the_result() {
     let stdout = run(&mut python, "python/first_job.py", &daemon, &[demo]);
     assert!(stdout.contains("state succeeded"), "{stdout}");
     assert!(stdout.contains("accuracy 0.9"), "{stdout}");
+}
+
+#[test]
+fn the_python_sdk_trains_on_file_servers_and_shares() {
+    let Some(mut python) = python("the_python_sdk_trains_on_file_servers_and_shares") else {
+        return;
+    };
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/train_digits.py");
+    // Not below /tmp or /var/tmp, of which jobs have their own.
+    let site = tempfile::Builder::new()
+        .prefix("lote-shares-")
+        .tempdir_in("/srv")
+        .expect("a folder");
+    fs::set_permissions(site.path(), Permissions::from_mode(0o711)).expect("its mode");
+    let (table, shares) = (site.path().join("table.toml"), site.path().join("shares"));
+    let line = format!(
+        "'recipes/*' = {{ directory = '{}/{{share}}', create = true, owner = 'job' }}\n",
+        shares.display()
+    );
+    fs::write(&table, line).expect("the operator's table");
+    fs::set_permissions(&table, Permissions::from_mode(0o600)).expect("its mode");
+    fs::create_dir(&shares).expect("a folder for shares");
+    let daemon = Daemon::start(&["--storage-table", &table.display().to_string()]);
+    let shares = shares.display().to_string();
+    let stdout = run(&mut python, "python/storage.py", &daemon, &[demo, &shares]);
+    assert_eq!(stdout.matches("ok: ").count(), 3, "{stdout}");
 }
 
 /// One test for each script, so that the summary counts them.
