@@ -42,7 +42,7 @@ def succeeded(client, name):
 
 def accuracy(client, name):
     assert "metrics.json" in [file.name for file in output_files(client, name, "MODEL")]
-    return json.loads(read_file(client, name, "metrics.json", "MODEL"))[-1]["accuracy"]
+    return json.loads(read_file(client, name, "metrics.json", "MODEL"))["accuracy"]
 
 
 def on_a_file_server(client, cluster, script):
