@@ -18,6 +18,6 @@ mod credentials;
 mod door;
 mod operations;
 
-pub(crate) use client::{Errand, LogErrand, ask, is_unreachable, passed_on};
+pub(crate) use client::{Errand, LogErrand, ask, ask_with, is_unreachable, passed_on};
 pub use credentials::{PeerCredentials, PeerCredentialsError};
 pub use door::serve as serve_peers;
