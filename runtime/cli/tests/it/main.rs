@@ -7,6 +7,7 @@
 )]
 
 mod errors;
+mod file_stub;
 mod file_servers;
 mod following;
 mod nodes;
@@ -14,3 +15,4 @@ mod requests;
 mod stub;
 mod terminal;
 mod tokens;
+mod transfer;
