@@ -11,8 +11,8 @@ use crate::jobs::{create, events as job_events, logs, plan, samples};
 use crate::state::ApiState;
 use crate::{
     catalogue, clusters, daily_usage, events, experiments, export, file_servers, groups, jobs,
-    join, meta, metrics, neighbours, nodes, openapi, operation, remote_login, server_files, tokens, usages,
-    workspaces,
+    join, meta, metrics, neighbours, nodes, openapi, operation, remote_login, server_files, tokens,
+    usages, workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.

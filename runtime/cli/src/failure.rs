@@ -165,7 +165,9 @@ impl Failure {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } | Self::Damaged(_) => true,
-            Self::Refused { status, problem, .. } => {
+            Self::Refused {
+                status, problem, ..
+            } => {
                 let on_its_way = ["ContentDigestMismatch", "IncompleteBody", "RequestTimeout"];
                 matches!(status, 429 | 502..=504) || on_its_way.contains(&problem.code.as_str())
             }

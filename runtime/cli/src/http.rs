@@ -80,7 +80,12 @@ pub struct Fetched {
 
 impl Fetched {
     fn of(response: Response<Body>) -> Self {
-        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
         let length = text("content-length").and_then(|text| text.parse().ok());
         let of_range = text("content-range").and_then(|text| text.rsplit_once('/')?.1.parse().ok());
@@ -236,12 +241,14 @@ impl Client {
     /// Sends bytes or nothing; whatever comes back comes within a time.
     fn exchange(&self, request: Builder, body: Option<&[u8]>) -> Result<Response<Body>, Failure> {
         let sent = match body {
-            Some(bytes) => request.body(bytes).map_err(ureq::Error::from).and_then(|request| {
-                self.agent.run(timed(&self.agent, request, PART_TIMEOUT))
-            }),
-            None => request.body(()).map_err(ureq::Error::from).and_then(|request| {
-                self.agent.run(timed(&self.agent, request, PART_TIMEOUT))
-            }),
+            Some(bytes) => request
+                .body(bytes)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(timed(&self.agent, request, PART_TIMEOUT))),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(timed(&self.agent, request, PART_TIMEOUT))),
         };
         sent.map_err(|error| unreachable(&self.url, error))
     }

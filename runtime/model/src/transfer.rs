@@ -152,15 +152,19 @@ mod tests {
     #[test]
     fn digests_have_two_notations() {
         let digest: Digest = std::array::from_fn(|at| u8::try_from(at * 7).unwrap());
-        assert_eq!(
-            parse_content_digest(&content_digest(&digest)),
-            Some(digest)
-        );
+        assert_eq!(parse_content_digest(&content_digest(&digest)), Some(digest));
         let among = format!("md5=:AAAA:, {}", content_digest(&digest));
         assert_eq!(parse_content_digest(&among), Some(digest));
         assert_eq!(parse_hex(&hex(&digest)), Some(digest));
         assert_eq!(parse_hex(&hex(&digest).to_uppercase()), Some(digest));
-        for bad in ["", "sha-256", "sha-256=", "sha-256=:AAAA:", "sha-256=:!:", "sha-512=:AA==:"] {
+        for bad in [
+            "",
+            "sha-256",
+            "sha-256=",
+            "sha-256=:AAAA:",
+            "sha-256=:!:",
+            "sha-512=:AA==:",
+        ] {
             assert_eq!(parse_content_digest(bad), None, "{bad}");
         }
         for bad in ["", "00", &"g".repeat(64), &"ä".repeat(32)] {

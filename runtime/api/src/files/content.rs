@@ -100,7 +100,8 @@ fn sum(file: File, first: u64, count: u64) -> io::Result<(File, Digest)> {
     let mut piece = vec![0; PIECE_BYTES];
     let (mut offset, end) = (first, first + count);
     while offset < end {
-        let at_most = usize::try_from(end - offset).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES));
+        let at_most =
+            usize::try_from(end - offset).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES));
         let read = file.read_at(&mut piece[..at_most], offset)?;
         if read == 0 {
             break;

@@ -134,7 +134,11 @@ impl Errand {
         let writes = method != Method::GET && method != Method::HEAD;
         Self {
             headers: sent(headers),
-            patience: if writes { WRITTEN_TIMEOUT } else { HEAD_TIMEOUT },
+            patience: if writes {
+                WRITTEN_TIMEOUT
+            } else {
+                HEAD_TIMEOUT
+            },
             ..Self::get(format!("/peer/v1/fileservers/{path}/{what}?{query}")).with_method(method)
         }
     }

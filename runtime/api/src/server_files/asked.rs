@@ -125,7 +125,10 @@ impl Asked {
         let path = to_write(path)?;
         let finish = finish(&self.parameters)?;
         let incoming = Incoming::of(&self.headers, self.body)?;
-        if incoming.announced().is_some_and(|length| length > CHUNK_BYTES) {
+        if incoming
+            .announced()
+            .is_some_and(|length| length > CHUNK_BYTES)
+        {
             return Err(incoming::too_long(CHUNK_BYTES));
         }
         let (owner, asked) = (directory.owner, path.clone());
@@ -176,7 +179,10 @@ impl Asked {
             Problem::invalid("offset", message)
         })?;
         let incoming = Incoming::of(&self.headers, self.body)?;
-        if incoming.announced().is_some_and(|length| length != chunk.length) {
+        if incoming
+            .announced()
+            .is_some_and(|length| length != chunk.length)
+        {
             return Err(wrong_length(chunk.length));
         }
         let path = upload.path.clone();
@@ -281,9 +287,8 @@ fn required_number(parameters: &Parameters, name: &str) -> Result<u64, Problem> 
 
 fn layout(parameters: &Parameters) -> Result<Layout, Problem> {
     let size = required_number(parameters, "size")?;
-    Layout::new(size).ok_or_else(|| {
-        Problem::invalid("size", format!("size must be at most {FILE_BYTES_MAX}"))
-    })
+    Layout::new(size)
+        .ok_or_else(|| Problem::invalid("size", format!("size must be at most {FILE_BYTES_MAX}")))
 }
 
 fn whole_digest(parameters: &Parameters) -> Result<Digest, Problem> {
@@ -302,12 +307,18 @@ fn finish(parameters: &Parameters) -> Result<Finish, Problem> {
             .ok()
             .filter(|mode| MODES.contains(mode))
             .ok_or_else(|| {
-                Problem::invalid("mode", "mode must be permissions in octal digits, such as 0644")
+                Problem::invalid(
+                    "mode",
+                    "mode must be permissions in octal digits, such as 0644",
+                )
             })?,
     };
     let modified = parameters.get("modified").map(str::parse::<Timestamp>);
     let modified = modified.transpose().map_err(|_| {
-        Problem::invalid("modified", "modified must be a time, such as 2026-11-27T10:00:00Z")
+        Problem::invalid(
+            "modified",
+            "modified must be a time, such as 2026-11-27T10:00:00Z",
+        )
     })?;
     Ok(Finish {
         overwrite: parameters.flag("overwrite")?,

@@ -43,7 +43,9 @@ impl Turn {
     pub(super) fn chunk(file: &File, index: u64) -> Result<Self, Fault> {
         let file = identity(file)?;
         let mut files = files();
-        let writers = files.entry(file).or_insert_with(|| Writers::Chunks(HashSet::new()));
+        let writers = files
+            .entry(file)
+            .or_insert_with(|| Writers::Chunks(HashSet::new()));
         match writers {
             Writers::Chunks(chunks) if chunks.insert(index) => Ok(Self {
                 file,

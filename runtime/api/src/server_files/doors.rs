@@ -89,7 +89,12 @@ pub(crate) async fn upload(
     parameters: Parameters,
     request: Request,
 ) -> Response {
-    enter(&state, path, asked(What::Upload(upload), parameters, request)).await
+    enter(
+        &state,
+        path,
+        asked(What::Upload(upload), parameters, request),
+    )
+    .await
 }
 
 /// From another daemon, but for uploads.
@@ -104,7 +109,12 @@ pub(crate) async fn peer(
         "content" => What::Content,
         "directories" => What::Directories,
         "links" => What::Links,
-        _ => return Err(ApiError::bad_request("InvalidUri", "there is nothing of that name")),
+        _ => {
+            return Err(ApiError::bad_request(
+                "InvalidUri",
+                "there is nothing of that name",
+            ));
+        }
     };
     here(&state, asked(what, parameters, request)).await
 }

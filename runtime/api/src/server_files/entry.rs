@@ -60,10 +60,7 @@ impl Kind {
 }
 
 /// What `name` in a directory is, links not followed.
-pub(super) fn look_at(
-    directory: &OwnedFd,
-    name: &std::ffi::OsStr,
-) -> nix::Result<Entry> {
+pub(super) fn look_at(directory: &OwnedFd, name: &std::ffi::OsStr) -> nix::Result<Entry> {
     let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let kind = Kind::of(&stat);
     let target = (kind == Kind::Link)

@@ -131,18 +131,21 @@ fn full(message: String) -> ApiError {
 fn of_the_system(error: &io::Error, path: &RelativePath) -> ApiError {
     use io::ErrorKind as Kind;
     let conflict = |code: &str, message: String| ApiError::conflict(code, message);
-    let forbidden = |code: &str, message: String| ApiError::new(StatusCode::FORBIDDEN, code, message);
+    let forbidden =
+        |code: &str, message: String| ApiError::new(StatusCode::FORBIDDEN, code, message);
     if is_escape(error) {
         let message = format!("'{path}' leads out of the file server, or around in it for ever");
         return forbidden("PathEscapesDirectory", message);
     }
     match error.kind() {
-        Kind::NotFound => {
-            ApiError::not_found("FileNotFound", format!("'{path}' is not on the file server"))
-        }
-        Kind::NotADirectory => {
-            conflict("NotADirectory", format!("'{path}', or a part of it, is no directory"))
-        }
+        Kind::NotFound => ApiError::not_found(
+            "FileNotFound",
+            format!("'{path}' is not on the file server"),
+        ),
+        Kind::NotADirectory => conflict(
+            "NotADirectory",
+            format!("'{path}', or a part of it, is no directory"),
+        ),
         Kind::IsADirectory => conflict("IsADirectory", format!("'{path}' is a directory")),
         Kind::AlreadyExists => conflict(
             "FileExists",

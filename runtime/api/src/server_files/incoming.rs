@@ -90,7 +90,10 @@ pub(super) async fn write(
 ) -> Result<u64, Broken> {
     let mut hasher = Sha256::new();
     let mut length = 0;
-    while let Some(piece) = next_piece(&mut incoming.body).await.map_err(Broken::Request)? {
+    while let Some(piece) = next_piece(&mut incoming.body)
+        .await
+        .map_err(Broken::Request)?
+    {
         length += piece.len() as u64;
         if length > length_max {
             return Err(Broken::Request(too_long(length_max)));
@@ -140,5 +143,9 @@ pub(super) fn too_long(length_max: u64) -> ApiError {
         "the request body is too long: at most {length_max} bytes are taken here; larger files \
          are sent in chunks"
     );
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message)
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestBodyTooLarge",
+        message,
+    )
 }

@@ -81,5 +81,9 @@ pub(super) async fn directory(
 /// 503, because it may well work a little later: the node goes on trying.
 fn not_serving(node: &NodeName, why: &str) -> ApiError {
     let message = format!("node {node} does not serve the file server at the moment: {why}");
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "FileServerNotServing", message)
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "FileServerNotServing",
+        message,
+    )
 }

@@ -61,7 +61,9 @@ async fn sweep(state: &ApiState) -> Result<(), StoreError> {
         let removed = blocking(move || remove(&directory, before, &|| stopping.is_cancelled()));
         match removed.await {
             Ok(0) => {}
-            Ok(count) => tracing::info!("removed {count} abandoned uploads from file server {name}"),
+            Ok(count) => {
+                tracing::info!("removed {count} abandoned uploads from file server {name}")
+            }
             Err(error) => tracing::warn!("file server {name} was not looked through: {error}"),
         }
     }
@@ -106,7 +108,9 @@ fn remove_in(
         match entry.file_type() {
             Some(Type::Directory) if text != "." && text != ".." => pending.push(below),
             Some(Type::File) if text.starts_with(INCOMPLETE) => {
-                let written = fs::File::from(open_to_ask(&root, &below)?).metadata()?.modified()?;
+                let written = fs::File::from(open_to_ask(&root, &below)?)
+                    .metadata()?
+                    .modified()?;
                 if written < SystemTime::from(before) {
                     unlinkat(&opened, name, UnlinkatFlags::NoRemoveDir)?;
                     removed += 1;

@@ -25,7 +25,12 @@ pub(super) struct Target {
 
 /// A path that can be written to: not the export itself, nor the name of an upload.
 pub(super) fn writable(path: RelativePath) -> Result<RelativePath, Fault> {
-    if path.is_root() || path.as_path().iter().any(|part| is_reserved(&part.to_string_lossy())) {
+    if path.is_root()
+        || path
+            .as_path()
+            .iter()
+            .any(|part| is_reserved(&part.to_string_lossy()))
+    {
         return Err(Fault::Name);
     }
     Ok(path)
@@ -61,7 +66,11 @@ impl Target {
 
     /// Whether something has the name, a link that leads nowhere included.
     pub(super) fn is_taken(&self) -> io::Result<bool> {
-        match fstatat(&self.parent, self.name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(
+            &self.parent,
+            self.name.as_c_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        ) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
             Err(error) => Err(error.into()),
@@ -80,7 +89,11 @@ impl Target {
             // This file system cannot rename without replacing; a second name is never one too many.
             Err(Errno::EINVAL | Errno::ENOSYS) if !overwrite => {
                 linkat(parent, from.as_c_str(), parent, name, AtFlags::empty())?;
-                Ok(unlinkat(parent, from.as_c_str(), UnlinkatFlags::NoRemoveDir)?)
+                Ok(unlinkat(
+                    parent,
+                    from.as_c_str(),
+                    UnlinkatFlags::NoRemoveDir,
+                )?)
             }
             renamed => Ok(renamed?),
         }

@@ -157,10 +157,20 @@ mod tests {
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
         link(&directory, &path("new/latest"), "../a/b", true).unwrap();
         assert!(made.is_dir());
-        for out in ["../../outside/kept", "/etc/passwd", "../a/out/kept", "nowhere"] {
-            assert!(link(&directory, &path("new/bad"), out, true).is_err(), "{out}");
+        for out in [
+            "../../outside/kept",
+            "/etc/passwd",
+            "../a/out/kept",
+            "nowhere",
+        ] {
+            assert!(
+                link(&directory, &path("new/bad"), out, true).is_err(),
+                "{out}"
+            );
         }
-        let left: Vec<_> = fs::read_dir(folder.path().join("export/new")).unwrap().collect();
+        let left: Vec<_> = fs::read_dir(folder.path().join("export/new"))
+            .unwrap()
+            .collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }
 }

@@ -167,7 +167,11 @@ impl Upload {
         let _identity = FsIdentity::assume(self.directory.owner)?;
         let removed = self.target().and_then(|target| {
             let name = target.incomplete(&self.name.0)?;
-            Ok(unlinkat(&target.parent, name.as_c_str(), UnlinkatFlags::NoRemoveDir)?)
+            Ok(unlinkat(
+                &target.parent,
+                name.as_c_str(),
+                UnlinkatFlags::NoRemoveDir,
+            )?)
         });
         match removed {
             Ok(()) => Ok(true),
@@ -308,7 +312,14 @@ mod tests {
         for good in ["01234567", "aB-3aB-3aB-3", &"x".repeat(64)] {
             assert!(UploadName::parse(good).is_some(), "{good}");
         }
-        for bad in ["", "0123456", "../0123456", "a.b.c.d.e", "0123/4567", &"x".repeat(65)] {
+        for bad in [
+            "",
+            "0123456",
+            "../0123456",
+            "a.b.c.d.e",
+            "0123/4567",
+            &"x".repeat(65),
+        ] {
             assert!(UploadName::parse(bad).is_none(), "{bad}");
         }
     }
@@ -319,11 +330,17 @@ mod tests {
         let (one, two) = ([1; 32], [2; 32]);
         let whole: Digest = Sha256::digest([one, two].concat()).into();
         assert!(check(layout, &[one, two], &whole).is_ok());
-        assert!(matches!(check(layout, &[two, one], &whole), Err(Fault::Whole)));
+        assert!(matches!(
+            check(layout, &[two, one], &whole),
+            Err(Fault::Whole)
+        ));
         let missing = check(layout, &[one, ABSENT], &whole);
         assert!(matches!(
             missing,
-            Err(Fault::Missing { count: 1, first: CHUNK_BYTES })
+            Err(Fault::Missing {
+                count: 1,
+                first: CHUNK_BYTES
+            })
         ));
     }
 }

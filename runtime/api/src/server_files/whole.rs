@@ -93,7 +93,11 @@ impl Drop for Draft {
             return;
         };
         let removed = FsIdentity::assume(self.owner).and_then(|_identity| {
-            Ok(unlinkat(&target.parent, self.name.as_c_str(), UnlinkatFlags::NoRemoveDir)?)
+            Ok(unlinkat(
+                &target.parent,
+                self.name.as_c_str(),
+                UnlinkatFlags::NoRemoveDir,
+            )?)
         });
         if let Err(error) = removed {
             tracing::debug!("a file that did not become complete is still there: {error}");

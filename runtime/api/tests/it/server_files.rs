@@ -139,7 +139,10 @@ fn list(daemon: &Daemon, path: &str) -> Vec<Value> {
 }
 
 fn names(listed: &[Value]) -> Vec<&str> {
-    listed.iter().map(|file| file["name"].as_str().unwrap()).collect()
+    listed
+        .iter()
+        .map(|file| file["name"].as_str().unwrap())
+        .collect()
 }
 
 /// A large file, and its way to a daemon in chunks.
@@ -181,7 +184,12 @@ impl Large {
 
     fn send_as(&self, daemon: &Daemon, offset: u64, bytes: &[u8], digest: &str) -> Reply {
         let more = format!("&size={}&offset={offset}", self.bytes.len());
-        daemon.request("PUT", &self.url(&more), &[("content-digest", digest)], bytes)
+        daemon.request(
+            "PUT",
+            &self.url(&more),
+            &[("content-digest", digest)],
+            bytes,
+        )
     }
 
     fn whole(&self) -> Digest {
@@ -198,7 +206,9 @@ impl Large {
         let progress = daemon.get(&self.url("")).expect(200);
         assert_eq!(progress["size"], self.bytes.len());
         let chunks = progress["chunks"].as_array().unwrap().iter();
-        chunks.map(|chunk| chunk["offset"].as_u64().unwrap()).collect()
+        chunks
+            .map(|chunk| chunk["offset"].as_u64().unwrap())
+            .collect()
     }
 }
 
@@ -210,22 +220,43 @@ fn small_files_are_written_listed_and_read() {
         assert_eq!(write(&daemon, path, more, path.as_bytes()).status, 204);
     }
     assert_eq!(write(&daemon, "empty", "&overwrite=true", b"").status, 204);
-    daemon.put(&url("directories", "/nothing/in it", ""), &json!(null)).expect(204);
+    daemon
+        .put(&url("directories", "/nothing/in it", ""), &json!(null))
+        .expect(204);
     assert_eq!(names(&list(&daemon, "/")), ["a", "empty", "nothing", "ünï"]);
     assert_eq!(names(&list(&daemon, "nothing/in it")), [""; 0]);
     let script = &list(&daemon, "a/b/c")[0];
     assert_eq!(
-        (&script["type"], &script["size"], &script["mode"], &script["modified"]),
-        (&json!("file"), &json!(15), &json!("0755"), &json!("2020-01-02T03:04:05.678Z"))
+        (
+            &script["type"],
+            &script["size"],
+            &script["mode"],
+            &script["modified"]
+        ),
+        (
+            &json!("file"),
+            &json!(15),
+            &json!("0755"),
+            &json!("2020-01-02T03:04:05.678Z")
+        )
     );
     let empty = read(&daemon, "empty");
     assert_eq!((empty.status, empty.bytes.len()), (200, 0));
     let whole = read(&daemon, "a/b/c/script.sh");
     assert_eq!((whole.status, whole.text()), (200, "a/b/c/script.sh"));
     assert_eq!(whole.header("etag"), script["etag"].as_str().unwrap());
-    assert_eq!(whole.header("content-digest"), content_digest(&sum(b"a/b/c/script.sh")));
-    assert_eq!(read(&daemon, "ünï/cödé 文件.txt").bytes, "ünï/cödé 文件.txt".as_bytes());
-    assert_eq!(fs::read(folder.join("ünï/cödé 文件.txt")).unwrap().len(), 24);
+    assert_eq!(
+        whole.header("content-digest"),
+        content_digest(&sum(b"a/b/c/script.sh"))
+    );
+    assert_eq!(
+        read(&daemon, "ünï/cödé 文件.txt").bytes,
+        "ünï/cödé 文件.txt".as_bytes()
+    );
+    assert_eq!(
+        fs::read(folder.join("ünï/cödé 文件.txt")).unwrap().len(),
+        24
+    );
     let itself = daemon.get(&url("files", "a/b", "&itself=true")).expect(200);
     assert_eq!(itself["value"][0]["type"], "directory");
     let root = daemon.get(&url("files", "/", "&itself=true")).expect(200);
@@ -265,22 +296,37 @@ fn nothing_is_replaced_unasked_or_half() {
     write(&daemon, "f", "", b"old");
     write(&daemon, "f", "", b"new").expect_error(409, "FileExists");
     let wrong = [("content-digest", content_digest(&sum(b"other")))];
-    let headers: Vec<(&str, &str)> = wrong.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let headers: Vec<(&str, &str)> = wrong
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let target = url("content", "f", "&overwrite=true");
     let reply = daemon.request("PUT", &target, &headers, b"new");
     reply.expect_error(400, "ContentDigestMismatch");
-    daemon.request("PUT", &target, &[], b"new").expect_error(400, "InvalidContentDigest");
+    daemon
+        .request("PUT", &target, &[], b"new")
+        .expect_error(400, "InvalidContentDigest");
     let long = vec![0; CHUNK_BYTES as usize + 1];
     write(&daemon, "long", "", &long).expect_error(413, "RequestBodyTooLarge");
-    daemon.put(&url("directories", "d", ""), &json!(null)).expect(204);
+    daemon
+        .put(&url("directories", "d", ""), &json!(null))
+        .expect(204);
     write(&daemon, "d", "&overwrite=true", b"x").expect_error(409, "IsADirectory");
     write(&daemon, "f/x", "", b"x").expect_error(409, "NotADirectory");
     assert_eq!(fs::read(folder.join("f")).unwrap(), b"old");
-    let left: BTreeSet<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: BTreeSet<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["d", "f"].map(Into::into).into());
     assert_eq!(write(&daemon, "f", "&overwrite=true", b"new").status, 204);
     assert_eq!(fs::read(folder.join("f")).unwrap(), b"new");
-    for (more, target) in [("&mode=9", "mode"), ("&mode=1777", "mode"), ("&modified=now", "modified"), ("&overwrite=1", "overwrite")] {
+    for (more, target) in [
+        ("&mode=9", "mode"),
+        ("&mode=1777", "mode"),
+        ("&modified=now", "modified"),
+        ("&overwrite=1", "overwrite"),
+    ] {
         let error = write(&daemon, "g", more, b"").expect(400)["error"].clone();
         assert_eq!(error["target"], target);
     }
@@ -290,13 +336,17 @@ fn nothing_is_replaced_unasked_or_half() {
 fn an_upload_is_gone_on_with_after_a_restart() {
     let (mut daemon, folder) = serving();
     let large = Large::new("models/large.bin", "upload-one", 0);
-    daemon.get(&large.url("")).expect_error(404, "UploadNotFound");
+    daemon
+        .get(&large.url(""))
+        .expect_error(404, "UploadNotFound");
     assert_eq!(large.send(&daemon, 2).status, 204);
     assert_eq!(large.send(&daemon, 0).status, 204);
     daemon.restart();
     assert_eq!(large.received(&daemon), [0, 2 * CHUNK_BYTES]);
     assert_eq!(list(&daemon, "models").len(), 0, "nothing half is visible");
-    large.complete(&daemon, "").expect_error(409, "UploadIncomplete");
+    large
+        .complete(&daemon, "")
+        .expect_error(409, "UploadIncomplete");
     // A damaged chunk does not count, and takes away what was there before.
     let (offset, bytes) = large.chunk(0);
     let mut damaged = bytes.to_vec();
@@ -312,21 +362,30 @@ fn an_upload_is_gone_on_with_after_a_restart() {
         assert_eq!(large.send(&daemon, index).status, 204);
     }
     let wrong = format!("&size={}&sha256={}", large.bytes.len(), "0".repeat(64));
-    daemon.post(&large.url(&wrong)).expect_error(409, "UploadDigestMismatch");
+    daemon
+        .post(&large.url(&wrong))
+        .expect_error(409, "UploadDigestMismatch");
     let other_size = format!("&size=5&sha256={}", "0".repeat(64));
-    daemon.post(&large.url(&other_size)).expect_error(409, "UploadDiffers");
+    daemon
+        .post(&large.url(&other_size))
+        .expect_error(409, "UploadDiffers");
     assert_eq!(large.complete(&daemon, "&mode=640").status, 204);
     let file = folder.join("models/large.bin");
     assert_eq!(fs::read(&file).unwrap(), large.bytes);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640);
     assert_eq!(fs::read_dir(folder.join("models")).unwrap().count(), 1);
-    large.complete(&daemon, "").expect_error(404, "UploadNotFound");
+    large
+        .complete(&daemon, "")
+        .expect_error(404, "UploadNotFound");
 }
 
 #[test]
 fn two_uploads_to_one_name_do_not_mix() {
     let (daemon, folder) = serving();
-    let (one, two) = (Large::new("f", "upload-one", 1), Large::new("f", "upload-two", 2));
+    let (one, two) = (
+        Large::new("f", "upload-one", 1),
+        Large::new("f", "upload-two", 2),
+    );
     for index in 0..3 {
         assert_eq!(one.send(&daemon, index).status, 204);
         assert_eq!(two.send(&daemon, index).status, 204);
@@ -355,25 +414,39 @@ fn no_path_leads_out() {
     for path in ["..", "../outside/secret", "a/../../outside/secret", "x\0y"] {
         read(&daemon, path).expect_error(400, "InvalidPath");
         write(&daemon, path, "", b"x").expect_error(400, "InvalidPath");
-        daemon.get(&url("files", path, "")).expect_error(400, "InvalidPath");
-        daemon.delete(&url("files", path, "&recursive=true")).expect_error(400, "InvalidPath");
+        daemon
+            .get(&url("files", path, ""))
+            .expect_error(400, "InvalidPath");
+        daemon
+            .delete(&url("files", path, "&recursive=true"))
+            .expect_error(400, "InvalidPath");
     }
     for path in ["out/secret", "absolute"] {
         read(&daemon, path).expect_error(403, "PathEscapesDirectory");
     }
-    daemon.get(&url("files", "out", "")).expect_error(403, "PathEscapesDirectory");
+    daemon
+        .get(&url("files", "out", ""))
+        .expect_error(403, "PathEscapesDirectory");
     for path in ["out/new", "out/deep/new"] {
         write(&daemon, path, "", b"x").expect_error(403, "PathEscapesDirectory");
-        daemon.put(&url("directories", path, ""), &json!(null)).expect_error(403, "PathEscapesDirectory");
+        daemon
+            .put(&url("directories", path, ""), &json!(null))
+            .expect_error(403, "PathEscapesDirectory");
     }
-    daemon.delete(&url("files", "out/secret", "")).expect_error(403, "PathEscapesDirectory");
+    daemon
+        .delete(&url("files", "out/secret", ""))
+        .expect_error(403, "PathEscapesDirectory");
     let large = Large::new("out/large", "upload-one", 0);
-    large.send(&daemon, 0).expect_error(403, "PathEscapesDirectory");
+    large
+        .send(&daemon, 0)
+        .expect_error(403, "PathEscapesDirectory");
     // A leading slash is the file server's own.
     read(&daemon, "/etc/passwd").expect_error(404, "FileNotFound");
     for target in ["../outside", "/etc/passwd", "out/secret"] {
         let link = url("links", "new", &format!("&target={}", escaped(target)));
-        daemon.put(&link, &json!(null)).expect_error(403, "PathEscapesDirectory");
+        daemon
+            .put(&link, &json!(null))
+            .expect_error(403, "PathEscapesDirectory");
     }
     for reserved in ["/", ".lote-upload-x", "a/.lote-upload-x/b"] {
         write(&daemon, reserved, "", b"x").expect_error(400, "InvalidPath");
@@ -382,7 +455,10 @@ fn no_path_leads_out() {
     assert_eq!(write(&daemon, "out", "&overwrite=true", b"x").status, 204);
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
-    let kinds: Vec<Value> = list(&daemon, "/").iter().map(|file| file["type"].clone()).collect();
+    let kinds: Vec<Value> = list(&daemon, "/")
+        .iter()
+        .map(|file| file["type"].clone())
+        .collect();
     assert_eq!(kinds, ["link", "file"]);
 }
 
@@ -423,13 +499,22 @@ fn links_inside_are_made_and_followed() {
     write(&daemon, "a/b/f", "", b"x");
     let link = url("links", "latest", &format!("&target={}", escaped("a/b")));
     daemon.put(&link, &json!(null)).expect(204);
-    daemon.put(&link, &json!(null)).expect_error(409, "FileExists");
-    daemon.put(&format!("{link}&overwrite=true"), &json!(null)).expect(204);
+    daemon
+        .put(&link, &json!(null))
+        .expect_error(409, "FileExists");
+    daemon
+        .put(&format!("{link}&overwrite=true"), &json!(null))
+        .expect(204);
     assert_eq!(read(&daemon, "latest/f").text(), "x");
     assert_eq!(names(&list(&daemon, "latest")), ["f"]);
     let listed = list(&daemon, "/");
-    assert_eq!((&listed[1]["type"], &listed[1]["target"]), (&json!("link"), &json!("a/b")));
-    daemon.delete(&url("files", "latest", "&recursive=true")).expect(200);
+    assert_eq!(
+        (&listed[1]["type"], &listed[1]["target"]),
+        (&json!("link"), &json!("a/b"))
+    );
+    daemon
+        .delete(&url("files", "latest", "&recursive=true"))
+        .expect(200);
     assert!(folder.join("a/b/f").exists());
 }
 
@@ -441,10 +526,16 @@ fn files_and_directories_are_removed() {
     }
     daemon.delete(&url("files", "f", "")).expect(200);
     daemon.delete(&url("files", "f", "")).expect(204);
-    daemon.delete(&url("files", "d", "")).expect_error(409, "DirectoryNotEmpty");
-    daemon.delete(&url("files", "d", "&recursive=true")).expect(200);
+    daemon
+        .delete(&url("files", "d", ""))
+        .expect_error(409, "DirectoryNotEmpty");
+    daemon
+        .delete(&url("files", "d", "&recursive=true"))
+        .expect(200);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
-    daemon.delete(&url("files", "/", "&recursive=true")).expect_error(400, "InvalidPath");
+    daemon
+        .delete(&url("files", "/", "&recursive=true"))
+        .expect_error(400, "InvalidPath");
 }
 
 #[test]
@@ -469,7 +560,9 @@ impl Tmpfs {
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
             .arg(path)
             .status();
-        mount.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
+        mount
+            .is_ok_and(|status| status.success())
+            .then(|| Self(path.to_owned()))
     }
 }
 
@@ -502,7 +595,10 @@ fn a_full_disk_leaves_nothing_half() {
     // Known before anything is sent.
     let second = Large::new("large", "upload-two", 0);
     let error = second.send(&daemon, 0).expect_error(507, "FileServerFull");
-    assert!(error["message"].as_str().unwrap().contains("MiB are free"), "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains("MiB are free"),
+        "{error}"
+    );
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
 }
 
@@ -510,25 +606,35 @@ fn a_full_disk_leaves_nothing_half() {
 fn a_file_server_without_a_place_says_so() {
     let daemon = Daemon::start();
     daemon.furnish();
-    daemon.get(&url("files", "/", "")).expect_error(404, "FileServerNotFound");
+    daemon
+        .get(&url("files", "/", ""))
+        .expect_error(404, "FileServerNotFound");
     let folder = daemon.folder.path().join("export");
     fs::create_dir(&folder).unwrap();
     serve(&daemon, NODE, &folder);
     let (node, uid) = (NodeName::new(NODE), uid(&daemon));
     let failed = lote_model::job::ErrorRecord::new("ServerFailed", "the server has ended");
     report(&daemon, &node, &uid, ExportState::Failed(failed));
-    let error = daemon.get(&url("files", "/", "")).expect_error(503, "FileServerNotServing");
+    let error = daemon
+        .get(&url("files", "/", ""))
+        .expect_error(503, "FileServerNotServing");
     assert!(error["message"].as_str().unwrap().contains("has ended"));
     let mut export: Export = daemon.read(&key::export(&node, &uid)).unwrap();
     export.phase = ExportPhase::Withdraw { erase: false };
     daemon.write(&key::export(&node, &uid), &export);
-    daemon.get(&url("files", "/", "")).expect_error(409, "FileServerBeingDeleted");
+    daemon
+        .get(&url("files", "/", ""))
+        .expect_error(409, "FileServerBeingDeleted");
     let mut status: FileServerStatus = daemon.read(&key::file_server_status(&path())).unwrap();
     status.node = None;
     daemon.write(&key::file_server_status(&path()), &status);
-    daemon.get(&url("files", "/", "")).expect_error(409, "FileServerNotReady");
+    daemon
+        .get(&url("files", "/", ""))
+        .expect_error(409, "FileServerNotReady");
     daemon.delete(SERVER).expect(202);
-    daemon.get(&url("files", "/", "")).expect_error(409, "FileServerBeingDeleted");
+    daemon
+        .get(&url("files", "/", ""))
+        .expect_error(409, "FileServerBeingDeleted");
 }
 
 #[test]
@@ -570,7 +676,10 @@ fn abandoned_uploads_are_removed() {
     let new = folder.join("d/.lote-upload-goes-on");
     let ago = |days: i64| daemon.now() - jiff::SignedDuration::from_hours(24 * days);
     for (path, time) in [(&old, ago(8)), (&new, ago(6))] {
-        fs::File::create(path).unwrap().set_modified(time.into()).unwrap();
+        fs::File::create(path)
+            .unwrap()
+            .set_modified(time.into())
+            .unwrap();
     }
     daemon.restart();
     wait_until("the upload is gone", || !old.exists());
@@ -584,7 +693,9 @@ fn writing_is_not_for_readers_nor_for_other_workspaces() {
     let body = json!({"properties": {"vmSize": "cpu",
         "sshConfiguration": {"userAccountSettings": {"adminUserName": "ops"}},
         "dataDisks": {"diskSizeInGB": 1, "diskCount": 1, "storageAccountType": "Standard_LRS"}}});
-    guarded.send(Some(&guarded.root), "PUT", SERVER, &body).expect(202);
+    guarded
+        .send(Some(&guarded.root), "PUT", SERVER, &body)
+        .expect(202);
     let status = FileServerStatus {
         uid: uid(&guarded.daemon),
         state: ProvisioningState::Succeeded,
@@ -593,7 +704,9 @@ fn writing_is_not_for_readers_nor_for_other_workspaces() {
         mount_settings: None,
         node: Some(NodeName::new(NODE)),
     };
-    guarded.daemon.write(&key::file_server_status(&path()), &status);
+    guarded
+        .daemon
+        .write(&key::file_server_status(&path()), &status);
     export(&guarded.daemon, NODE, folder.path());
     fs::write(folder.path().join("f"), "x").unwrap();
     let scoped = |role: &str, workspace: &str| {
@@ -601,19 +714,37 @@ fn writing_is_not_for_readers_nor_for_other_workspaces() {
     };
     let (reader, other) = (scoped("reader", "ws"), scoped("admin", "other"));
     let file = url("files", "f", "");
-    guarded.send(Some(&reader), "GET", &url("content", "f", ""), &Value::Null).bytes.as_slice()
-        .eq(b"x").then_some(()).unwrap();
+    guarded
+        .send(Some(&reader), "GET", &url("content", "f", ""), &Value::Null)
+        .bytes
+        .as_slice()
+        .eq(b"x")
+        .then_some(())
+        .unwrap();
     guarded.expect_refused(Some(&reader), "DELETE", &file, &Value::Null, 403);
-    guarded.expect_refused(Some(&reader), "PUT", &url("content", "g", ""), &json!("x"), 403);
+    guarded.expect_refused(
+        Some(&reader),
+        "PUT",
+        &url("content", "g", ""),
+        &json!("x"),
+        403,
+    );
     for method in ["GET", "DELETE"] {
         guarded.expect_refused(Some(&other), method, &file, &Value::Null, 403);
     }
     let elsewhere = file.replace("/ws/", "/other/");
-    guarded.send(Some(&other), "GET", &elsewhere, &Value::Null).expect_error(404, "FileServerNotFound");
-    guarded.send(Some(&guarded.root), "DELETE", &file, &Value::Null).expect(200);
+    guarded
+        .send(Some(&other), "GET", &elsewhere, &Value::Null)
+        .expect_error(404, "FileServerNotFound");
+    guarded
+        .send(Some(&guarded.root), "DELETE", &file, &Value::Null)
+        .expect(200);
     let audit = guarded.audit();
     let line = audit.last().unwrap();
-    assert_eq!((&line["file"], &line["permission"]), (&json!("f"), &json!("workspaces/fileservers/files/write")));
+    assert_eq!(
+        (&line["file"], &line["permission"]),
+        (&json!("f"), &json!("workspaces/fileservers/files/write"))
+    );
 }
 
 /// Two daemons, of which the second serves the file server.
@@ -636,7 +767,9 @@ fn another_daemon_passes_everything_on() {
     let part = daemon.request("GET", &target, &[("range", "bytes=2-4")], b"");
     assert_eq!((part.status, part.text()), (206, "234"));
     assert_eq!(part.header("content-digest"), content_digest(&sum(b"234")));
-    let same = pair.two.request("GET", &target, &[("range", "bytes=2-4")], b"");
+    let same = pair
+        .two
+        .request("GET", &target, &[("range", "bytes=2-4")], b"");
     assert_eq!(part.header("etag"), same.header("etag"));
     let none = daemon.request("GET", &target, &[("range", "bytes=10-")], b"");
     none.expect_error(416, "InvalidRange");
@@ -654,7 +787,9 @@ fn another_daemon_passes_everything_on() {
     assert_eq!(large.complete(daemon, "").status, 204);
     assert_eq!(fs::read(folder.join("large")).unwrap(), large.bytes);
     assert_eq!(read(daemon, "large").bytes, large.bytes);
-    daemon.put(&url("directories", "d", ""), &json!(null)).expect(204);
+    daemon
+        .put(&url("directories", "d", ""), &json!(null))
+        .expect(204);
     let link = url("links", "l", "&target=large");
     daemon.put(&link, &json!(null)).expect(204);
     daemon.delete(&url("files", "d", "")).expect(200);
@@ -679,7 +814,8 @@ fn a_peer_serves_what_it_exports_itself() {
     fs::write(folder.join("f"), "x").unwrap();
     let node = NodeName::new("two");
     let record: Export = pair.one.read(&key::export(&node, &uid(&pair.one))).unwrap();
-    pair.one.commit(lote_store::Transaction::new().delete(key::export(&node, &record.uid)));
+    pair.one
+        .commit(lote_store::Transaction::new().delete(key::export(&node, &record.uid)));
     read(&pair.one, "f").expect_error(409, "FileServerNotHere");
     pair.one.write(&key::export(&node, &record.uid), &record);
     assert_eq!(read(&pair.one, "f").text(), "x");

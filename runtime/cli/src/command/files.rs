@@ -32,7 +32,11 @@ pub(super) fn run(context: &Context<'_>, args: FilesArgs) -> Outcome {
             let wanted = Wanted {
                 job: &job,
                 place: &place,
-                files: if files.is_empty() { vec![String::new()] } else { files },
+                files: if files.is_empty() {
+                    vec![String::new()]
+                } else {
+                    files
+                },
             };
             match (to, wanted.files.as_slice()) {
                 (Some(to), [file]) if to == Path::new("-") => to_output(context, &wanted, file),
@@ -66,8 +70,7 @@ fn to_output(context: &Context<'_>, wanted: &Wanted<'_>, file: &str) -> Outcome 
     let (below, name) = split(&wanted.place.path, file);
     let action = format!("fetch '{file}' of job '{}'", wanted.job.job);
     let files = wanted.list(context, &below)?;
-    let link = link(&files, name)
-        .ok_or_else(|| missing(file, wanted.job, wanted.place, &files))?;
+    let link = link(&files, name).ok_or_else(|| missing(file, wanted.job, wanted.place, &files))?;
     let mut stream = context.client.stream(&action, link, "*/*")?;
     copy_out(context, &mut stream).map_err(|source| Failure::Broken {
         action: action.clone(),
@@ -95,7 +98,14 @@ fn get(context: &Context<'_>, wanted: &Wanted<'_>, to: Option<PathBuf>, parallel
         parallel: parallel.into(),
         overwrite: true,
     };
-    let outcome = fetch(&context.client, found, Vec::new(), options, true, context.console);
+    let outcome = fetch(
+        &context.client,
+        found,
+        Vec::new(),
+        options,
+        true,
+        context.console,
+    );
     if let Some(target) = one.as_ref().filter(|_| outcome.failures.is_empty()) {
         let length = std::fs::metadata(target).map_or(0, |metadata| metadata.len());
         let (target, length) = (target.display(), format_bytes(length));
@@ -113,7 +123,9 @@ impl Wanted<'_> {
         let values = context
             .client
             .list_by_post(&action, &format!("{url}&linkexpiryinminutes=600"))?;
-        let files = values.iter().map(|value| context.client.understood(&action, value));
+        let files = values
+            .iter()
+            .map(|value| context.client.understood(&action, value));
         files.collect()
     }
 

@@ -59,10 +59,7 @@ pub(super) fn remove(context: &Context<'_>, name: &str, path: &str, recursive: b
 }
 
 /// The sources, and where they go: `default` if there is only one path.
-fn sources_and_target(
-    mut paths: Vec<PathBuf>,
-    default: &str,
-) -> (Vec<PathBuf>, PathBuf) {
+fn sources_and_target(mut paths: Vec<PathBuf>, default: &str) -> (Vec<PathBuf>, PathBuf) {
     match paths.len() {
         0 | 1 => (paths, PathBuf::from(default)),
         _ => {
@@ -90,9 +87,8 @@ pub(super) fn put(
     let (sources, target) = sources_and_target(paths, "/");
     let target = text(&target)?;
     let there = normal(target);
-    let into = sources.len() > 1
-        || names_a_directory(target)
-        || retried(|| remote.is_directory(&there))?;
+    let into =
+        sources.len() > 1 || names_a_directory(target) || retried(|| remote.is_directory(&there))?;
     let mut found = Found::default();
     for source in &sources {
         let to = if into {
@@ -131,9 +127,8 @@ pub(super) fn get(
 ) -> Outcome {
     let remote = server(context, name)?;
     let (sources, target) = sources_and_target(paths, ".");
-    let into = sources.len() > 1
-        || target.is_dir()
-        || target.as_os_str().to_string_lossy().ends_with('/');
+    let into =
+        sources.len() > 1 || target.is_dir() || target.as_os_str().to_string_lossy().ends_with('/');
     let mut wanted = Wanted::default();
     for source in &sources {
         let from = normal(text(source)?);
@@ -150,7 +145,14 @@ pub(super) fn get(
     }
     let one = wanted.files.len() == 1 && wanted.is_one_file();
     let (files, left_out) = (wanted.files, wanted.left_out);
-    let mut outcome = fetch(&context.client, files, left_out, how.into(), false, context.console);
+    let mut outcome = fetch(
+        &context.client,
+        files,
+        left_out,
+        how.into(),
+        false,
+        context.console,
+    );
     for (path, target) in wanted.links {
         if let Err(failure) = make_link(&path, &target, how.overwrite) {
             outcome.failures.push((path.display().to_string(), failure));
@@ -176,9 +178,8 @@ impl Wanted {
     /// Adds a file, or a directory with all that is in it.
     fn add(&mut self, remote: &Remote<'_>, from: &str, to: &Path) -> Result<(), Failure> {
         let there = retried(|| remote.look_at(from))?;
-        let there = there.ok_or_else(|| {
-            Failure::NoSuchFile(format!("'{from}' is not on the file server"))
-        })?;
+        let there = there
+            .ok_or_else(|| Failure::NoSuchFile(format!("'{from}' is not on the file server")))?;
         match there.kind {
             ServerFileKind::Directory => self.add_directory(remote, from, to, "."),
             // One that is asked for is followed.
@@ -218,7 +219,10 @@ impl Wanted {
         for found in retried(|| remote.files(from))? {
             let (there, here) = (below(from, &found.name), to.join(&found.name));
             if found.name_is_not_utf8 || !is_plain_name(&found.name) {
-                self.leave_out(&there, "has a name that is not UTF-8, so it cannot be asked for");
+                self.leave_out(
+                    &there,
+                    "has a name that is not UTF-8, so it cannot be asked for",
+                );
                 continue;
             }
             match (found.kind, &found.target) {
@@ -293,7 +297,8 @@ pub(super) fn conclude(
     one: bool,
 ) -> Outcome {
     let mut failures = outcome.failures;
-    if one && failures.len() == 1
+    if one
+        && failures.len() == 1
         && let Some((_, failure)) = failures.pop()
     {
         return Err(failure);
@@ -302,15 +307,28 @@ pub(super) fn conclude(
     for (_, failure) in &failures {
         context.console.error(&failure::render(failure, style));
     }
-    context.say(&summary(verb, outcome.files, outcome.bytes, outcome.seconds, outcome.unchanged));
+    context.say(&summary(
+        verb,
+        outcome.files,
+        outcome.bytes,
+        outcome.seconds,
+        outcome.unchanged,
+    ));
     match failures.as_slice() {
         [] => Ok(exit::SUCCESS),
         failures => {
-            context.say(&format!("{} could not be {verb}; see above", failures.len()));
+            context.say(&format!(
+                "{} could not be {verb}; see above",
+                failures.len()
+            ));
             let away = failures
                 .iter()
                 .any(|(_, failure)| failure.exit_code() == exit::UNREACHABLE);
-            Ok(if away { exit::UNREACHABLE } else { exit::FAILURE })
+            Ok(if away {
+                exit::UNREACHABLE
+            } else {
+                exit::FAILURE
+            })
         }
     }
 }

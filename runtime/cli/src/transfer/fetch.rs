@@ -90,7 +90,9 @@ pub fn fetch(
         fetcher.report.failed(&name, failure);
     }
     let tasks = files.into_iter().map(Task::File);
-    Queue::work_off(tasks, options.parallel, |task, queue| fetcher.work(task, queue));
+    Queue::work_off(tasks, options.parallel, |task, queue| {
+        fetcher.work(task, queue)
+    });
     fetcher.report.into_outcome()
 }
 
@@ -155,7 +157,9 @@ impl Fetcher<'_> {
             self.finish(&download)?;
         }
         let chunks = missing.into_iter();
-        Ok(chunks.map(|chunk| Task::Chunk(download.clone(), chunk)).collect())
+        Ok(chunks
+            .map(|chunk| Task::Chunk(download.clone(), chunk))
+            .collect())
     }
 
     /// Whether the file is here as it is there.
@@ -219,9 +223,12 @@ impl Fetcher<'_> {
     fn fetch_chunk(&self, download: &Download, chunk: Chunk) -> Result<Vec<u8>, Failure> {
         let remote = &download.remote;
         let range = (chunk.offset, chunk.offset + chunk.length - 1);
-        let fetched =
-            self.client
-                .fetch(&action(remote), &remote.url, Some(range), Some(&download.etag))?;
+        let fetched = self.client.fetch(
+            &action(remote),
+            &remote.url,
+            Some(range),
+            Some(&download.etag),
+        )?;
         if !fetched.is_part || fetched.etag.as_ref() != Some(&download.etag) {
             return Err(Failure::Changed(remote.name.clone()));
         }
@@ -229,7 +236,12 @@ impl Fetcher<'_> {
     }
 
     /// What arrives, if it is so long and has the digest that came with it.
-    fn checked(&self, remote: &RemoteFile, fetched: Fetched, length: u64) -> Result<Vec<u8>, Failure> {
+    fn checked(
+        &self,
+        remote: &RemoteFile,
+        fetched: Fetched,
+        length: u64,
+    ) -> Result<Vec<u8>, Failure> {
         let mut bytes = Vec::new();
         let digest = fetched.digest;
         let read = fetched.body.take(length + 1).read_to_end(&mut bytes);
@@ -245,7 +257,9 @@ impl Fetcher<'_> {
     /// A small file, or one that cannot be gone on with.
     fn in_one_piece(&self, remote: &RemoteFile, part: &Part) -> Result<(), Failure> {
         let size = retried(|| {
-            let fetched = self.client.fetch(&action(remote), &remote.url, None, None)?;
+            let fetched = self
+                .client
+                .fetch(&action(remote), &remote.url, None, None)?;
             let target = part.begin_again()?;
             match fetched.length {
                 Some(length) if length <= CHUNK_BYTES => {
@@ -263,7 +277,12 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    fn streamed(&self, remote: &RemoteFile, mut fetched: Fetched, target: &fs::File) -> Result<u64, Failure> {
+    fn streamed(
+        &self,
+        remote: &RemoteFile,
+        mut fetched: Fetched,
+        target: &fs::File,
+    ) -> Result<u64, Failure> {
         let mut target = target;
         let size = write_from_start(&mut target, &mut fetched.body)
             .map_err(|source| self.broken(remote, source))?;

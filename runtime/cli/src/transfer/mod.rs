@@ -120,7 +120,11 @@ impl<'a> Report<'a> {
 }
 
 fn concerns_all(failure: &Failure) -> bool {
-    let of_all = ["AuthorizationFailed", "FileServerFull", "FileServerNotFound"];
+    let of_all = [
+        "AuthorizationFailed",
+        "FileServerFull",
+        "FileServerNotFound",
+    ];
     match failure {
         Failure::Unreachable { .. } | Failure::Untrusted { .. } => true,
         Failure::Refused { status: 401, .. } => true,

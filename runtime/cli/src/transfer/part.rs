@@ -40,7 +40,12 @@ impl Part {
         path.push(".part");
         let path = PathBuf::from(path);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(MODE);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE);
         let file = options.open(&path).map_err(failed(&path))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -63,7 +68,10 @@ impl Part {
     /// are there already, of the same state and undamaged, stay; the others come back.
     pub fn missing(&self, layout: Layout, etag: &str) -> Result<Vec<Chunk>, Failure> {
         let found = self.found(layout, etag).map_err(failed(&self.path))?;
-        Ok(layout.chunks().filter(|chunk| !found.contains(chunk)).collect())
+        Ok(layout
+            .chunks()
+            .filter(|chunk| !found.contains(chunk))
+            .collect())
     }
 
     fn found(&self, layout: Layout, etag: &str) -> io::Result<Vec<Chunk>> {

@@ -3,7 +3,9 @@
 /// A path on a file server, brought into one form: no `/` at its ends, `.` for the
 /// file server itself.
 pub fn remote(text: &str) -> String {
-    let parts = text.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let parts = text
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".");
     let parts: Vec<&str> = parts.collect();
     if parts.is_empty() {
         ".".to_owned()
@@ -45,7 +47,10 @@ pub fn stays_inside(directory: &str, target: &str) -> bool {
         .split('/')
         .filter(|part| *part != ".")
         .count();
-    for part in target.split('/').filter(|part| !part.is_empty() && *part != ".") {
+    for part in target
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+    {
         depth = match (part, depth) {
             ("..", 0) => return false,
             ("..", _) => depth - 1,
@@ -61,10 +66,19 @@ mod tests {
 
     #[test]
     fn paths_have_one_form() {
-        for (text, form) in [("/", "."), ("", "."), ("/a//b/", "a/b"), ("./a/.", "a"), ("a b", "a b")] {
+        for (text, form) in [
+            ("/", "."),
+            ("", "."),
+            ("/a//b/", "a/b"),
+            ("./a/.", "a"),
+            ("a b", "a b"),
+        ] {
             assert_eq!(remote(text), form, "{text}");
         }
-        assert_eq!((below(".", "a"), below("a/b", "c")), ("a".into(), "a/b/c".into()));
+        assert_eq!(
+            (below(".", "a"), below("a/b", "c")),
+            ("a".into(), "a/b/c".into())
+        );
         assert_eq!((split("a"), split("a/b/c")), ((".", "a"), ("a/b", "c")));
         assert!(names_a_directory("a/") && names_a_directory("/") && !names_a_directory("a/b"));
     }
@@ -81,7 +95,11 @@ mod tests {
             ("a", "/a", false),
             ("a", "", false),
         ] {
-            assert_eq!(stays_inside(directory, target), inside, "{directory} {target}");
+            assert_eq!(
+                stays_inside(directory, target),
+                inside,
+                "{directory} {target}"
+            );
         }
     }
 

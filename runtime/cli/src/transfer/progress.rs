@@ -60,7 +60,8 @@ impl<'a> Progress<'a> {
     pub fn file_done(&self, name: &str, size: u64) {
         if self.names && !self.console.is_live() {
             let size = format_bytes(size);
-            self.console.error(&format!("{} {name} ({size})\n", self.verb));
+            self.console
+                .error(&format!("{} {name} ({size})\n", self.verb));
         }
     }
 

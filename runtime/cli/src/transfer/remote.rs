@@ -66,7 +66,9 @@ impl<'a> Remote<'a> {
     pub fn files(&self, path: &str) -> Result<Vec<ServerFile>, Failure> {
         let action = format!("list '{path}'");
         let values = self.list(path)?;
-        let files = values.iter().map(|value| self.client.understood(&action, value));
+        let files = values
+            .iter()
+            .map(|value| self.client.understood(&action, value));
         files.collect()
     }
 
@@ -78,7 +80,9 @@ impl<'a> Remote<'a> {
             Err(failure) if is_nothing(&failure) => Ok(None),
             values => {
                 let values = values?;
-                let first = values.first().map(|value| self.client.understood(&action, value));
+                let first = values
+                    .first()
+                    .map(|value| self.client.understood(&action, value));
                 first.transpose()
             }
         }

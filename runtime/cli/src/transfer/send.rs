@@ -71,7 +71,9 @@ pub fn send(
         retried(|| remote.make_directory(directory))?;
     }
     let tasks = found.files.into_iter().map(Task::File);
-    Queue::work_off(tasks, options.parallel, |task, queue| sender.work(task, queue));
+    Queue::work_off(tasks, options.parallel, |task, queue| {
+        sender.work(task, queue)
+    });
     for link in &found.links {
         let made = retried(|| remote.make_link(&link.remote, &link.target, options.overwrite));
         match made {
@@ -148,7 +150,9 @@ impl Sender<'_> {
             failed: AtomicBool::new(false),
         });
         let chunks = layout.chunks();
-        Ok(chunks.map(|chunk| Task::Chunk(upload.clone(), chunk)).collect())
+        Ok(chunks
+            .map(|chunk| Task::Chunk(upload.clone(), chunk))
+            .collect())
     }
 
     fn small(&self, local: &LocalFile, file: &File) -> Result<(), Failure> {
@@ -157,7 +161,9 @@ impl Sender<'_> {
         let digest = sum(&bytes);
         let mut tried_before = false;
         retried(|| {
-            let written = self.remote.write(local, self.options.overwrite, &digest, &bytes);
+            let written = self
+                .remote
+                .write(local, self.options.overwrite, &digest, &bytes);
             match written {
                 // An earlier try may have been answered by nobody and yet succeeded.
                 Err(failure)
@@ -212,7 +218,10 @@ impl Sender<'_> {
             })?;
             self.report.progress.add(chunk.length);
         }
-        let mut digests = upload.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut digests = upload
+            .digests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let place = usize::try_from(chunk.index).ok();
         if let Some(place) = place.and_then(|index| digests.get_mut(index)) {
             *place = digest;
@@ -223,7 +232,10 @@ impl Sender<'_> {
     fn complete(&self, upload: &Upload) -> Result<(), Failure> {
         let local = &upload.local;
         unchanged(local, &upload.file)?;
-        let digests = upload.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let digests = upload
+            .digests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let whole: Digest = Sha256::digest(digests.concat()).into();
         debug_assert_eq!(digests.len() as u64, upload.layout.count());
         drop(digests);
@@ -272,7 +284,9 @@ fn upload_name(local: &LocalFile) -> io::Result<String> {
         text("/etc/machine-id"),
         text("/proc/sys/kernel/hostname"),
         std::fs::metadata("/proc/self")?.uid().to_string(),
-        std::fs::canonicalize(&local.path)?.to_string_lossy().into_owned(),
+        std::fs::canonicalize(&local.path)?
+            .to_string_lossy()
+            .into_owned(),
         local.stamp.size.to_string(),
         local.stamp.modified.to_string(),
         local.remote.clone(),

@@ -104,7 +104,11 @@ impl FileStub {
 
     pub(crate) fn count(&self, kind: &str) -> usize {
         let state = self.state();
-        state.seen.iter().filter(|seen| seen.starts_with(kind)).count()
+        state
+            .seen
+            .iter()
+            .filter(|seen| seen.starts_with(kind))
+            .count()
     }
 }
 
@@ -116,7 +120,11 @@ fn serve(mut connection: &TcpStream, state: &Mutex<State>) {
     let about = request.query.get("path").cloned().unwrap_or_default();
     guard.seen.push(format!("{} {about}", request.kind));
     if let Some((kind, after)) = guard.hang {
-        let earlier = guard.seen.iter().filter(|seen| seen.starts_with(kind)).count();
+        let earlier = guard
+            .seen
+            .iter()
+            .filter(|seen| seen.starts_with(kind))
+            .count();
         if request.kind == kind && earlier > after {
             drop(guard);
             // For as long as the other side lives.
@@ -186,18 +194,27 @@ fn read(connection: &TcpStream) -> Option<Request> {
         };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    let length = headers.get("content-length").map_or(0, |text| text.parse().unwrap());
+    let length = headers
+        .get("content-length")
+        .map_or(0, |text| text.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let rest = path.split("/fileservers/nfs/").nth(1)?;
     let (what, upload) = rest.split_once('/').unwrap_or((rest, ""));
-    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+    let decoded = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8()
+            .unwrap()
+            .into_owned()
+    };
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     Some(Request {
         kind: format!("{method} {what}"),
         upload: upload.to_owned(),
-        query: pairs.map(|(name, value)| (decoded(name), decoded(value))).collect(),
+        query: pairs
+            .map(|(name, value)| (decoded(name), decoded(value)))
+            .collect(),
         headers,
         body,
     })
@@ -255,16 +272,24 @@ impl State {
                     let chunks = chunks.iter().map(|(offset, bytes)| {
                         json!({"offset": offset, "length": bytes.len(), "sha256": hex(&sum(bytes))})
                     });
-                    told(&json!({"size": size, "chunkBytes": 8 << 20, "chunks": chunks.collect::<Vec<_>>()}))
+                    told(
+                        &json!({"size": size, "chunkBytes": 8 << 20, "chunks": chunks.collect::<Vec<_>>()}),
+                    )
                 }
             },
             "PUT uploads" => {
-                let digest = request.headers.get("content-digest").and_then(|text| parse_content_digest(text));
+                let digest = request
+                    .headers
+                    .get("content-digest")
+                    .and_then(|text| parse_content_digest(text));
                 if digest != Some(sum(&request.body)) {
                     return refusal(400, "ContentDigestMismatch");
                 }
                 let (size, offset) = (get("size").parse().unwrap(), get("offset").parse().unwrap());
-                let upload = self.uploads.entry(request.upload).or_insert((size, BTreeMap::new()));
+                let upload = self
+                    .uploads
+                    .entry(request.upload)
+                    .or_insert((size, BTreeMap::new()));
                 upload.1.insert(offset, request.body);
                 done()
             }
@@ -306,8 +331,10 @@ impl State {
     fn entry(&self, path: &str) -> Option<Value> {
         let name = path.rsplit('/').next()?;
         if let Some(file) = self.files.get(path) {
-            return Some(json!({"name": name, "type": "file", "size": file.bytes.len(),
-                "modified": file.modified, "mode": file.mode, "etag": etag(file)}));
+            return Some(
+                json!({"name": name, "type": "file", "size": file.bytes.len(),
+                "modified": file.modified, "mode": file.mode, "etag": etag(file)}),
+            );
         }
         let other = |kind: &str| json!({"name": name, "type": kind, "modified": "2020-01-01T00:00:00Z", "mode": "0755"});
         if let Some(target) = self.links.get(path) {
@@ -323,7 +350,10 @@ impl State {
     }
 
     fn all(&self) -> impl Iterator<Item = &String> {
-        self.files.keys().chain(&self.directories).chain(self.links.keys())
+        self.files
+            .keys()
+            .chain(&self.directories)
+            .chain(self.links.keys())
     }
 
     fn itself(&self, path: &str) -> Answer {
@@ -340,7 +370,11 @@ impl State {
         if found["type"] == "file" {
             return refusal(409, "NotADirectory");
         }
-        let prefix = if path == "." { String::new() } else { format!("{path}/") };
+        let prefix = if path == "." {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
         let names: BTreeSet<String> = self
             .all()
             .filter_map(|one| one.strip_prefix(&prefix))
@@ -354,18 +388,27 @@ impl State {
         let Some(file) = self.files.get(path) else {
             return refusal(404, "FileNotFound");
         };
-        let same = headers.get("if-range").is_none_or(|wanted| *wanted == etag(file));
+        let same = headers
+            .get("if-range")
+            .is_none_or(|wanted| *wanted == etag(file));
         let range = headers.get("range").filter(|_| same);
         let (status, bytes, range) = match range {
             None => (200, file.bytes.clone(), None),
             Some(range) => {
-                let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+                let (first, last) = range
+                    .strip_prefix("bytes=")
+                    .unwrap()
+                    .split_once('-')
+                    .unwrap();
                 let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
                 let described = format!("bytes {first}-{last}/{}", file.bytes.len());
                 (206, file.bytes[first..=last].to_vec(), Some(described))
             }
         };
-        let mut headers = vec![("etag", etag(file)), ("content-digest", content_digest(&sum(&bytes)))];
+        let mut headers = vec![
+            ("etag", etag(file)),
+            ("content-digest", content_digest(&sum(&bytes))),
+        ];
         headers.extend(range.map(|range| ("content-range", range)));
         Answer {
             status,

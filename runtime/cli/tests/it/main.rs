@@ -7,8 +7,8 @@
 )]
 
 mod errors;
-mod file_stub;
 mod file_servers;
+mod file_stub;
 mod following;
 mod nodes;
 mod requests;

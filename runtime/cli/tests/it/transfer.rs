@@ -13,7 +13,9 @@ use crate::terminal::{Run, Terminal};
 
 fn large() -> Vec<u8> {
     let size = usize::try_from(4 * CHUNK_BYTES + 77).unwrap();
-    (0..size).map(|at| u8::try_from(at % 253).unwrap()).collect()
+    (0..size)
+        .map(|at| u8::try_from(at % 253).unwrap())
+        .collect()
 }
 
 fn run(stub: &FileStub, line: &str) -> Run {
@@ -36,28 +38,54 @@ fn a_tree_goes_there_and_comes_back() {
     fs::write(top.join("run.sh"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(top.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     symlink("ünï/文件", top.join("latest")).unwrap();
-    let sent = run(&stub, &format!("file-server put nfs -r {} sets", top.display()));
+    let sent = run(
+        &stub,
+        &format!("file-server put nfs -r {} sets", top.display()),
+    );
     assert_eq!(sent.code, 0, "{}", sent.err);
     assert!(sent.err.contains("sent 4 files"), "{}", sent.err);
     assert_eq!(stub.state().files["sets/large"].bytes, large());
     assert_eq!(stub.state().files["sets/run.sh"].mode, "0755");
-    assert!(stub.state().directories.contains("sets/ünï/empty_directory"));
+    assert!(
+        stub.state()
+            .directories
+            .contains("sets/ünï/empty_directory")
+    );
     let back = folder.path().join("back");
-    let fetched = run(&stub, &format!("file-server get nfs sets {} --parallel 3", back.display()));
+    let fetched = run(
+        &stub,
+        &format!("file-server get nfs sets {} --parallel 3", back.display()),
+    );
     assert_eq!(fetched.code, 0, "{}", fetched.err);
     assert_eq!(fs::read(back.join("large")).unwrap(), large());
     assert_eq!(fs::read_to_string(back.join("latest")).unwrap(), "content");
     assert!(back.join("latest").is_symlink() && back.join("ünï/empty_directory").is_dir());
     assert_eq!(fs::read(back.join("nothing")).unwrap(), b"");
-    let mode = fs::metadata(back.join("run.sh")).unwrap().permissions().mode();
+    let mode = fs::metadata(back.join("run.sh"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o100, 0o100);
     // The same once more: nothing is moved.
     let before = stub.count("PUT content") + stub.count("PUT uploads");
-    let line = format!("file-server put nfs {}/large {}/nothing sets", top.display(), top.display());
+    let line = format!(
+        "file-server put nfs {}/large {}/nothing sets",
+        top.display(),
+        top.display()
+    );
     let again = run(&stub, &line);
     assert!(again.err.contains("2 there already"), "{}", again.err);
-    assert_eq!(stub.count("PUT content") + stub.count("PUT uploads"), before);
-    let again = run(&stub, &format!("file-server get nfs sets/large sets/nothing {}", back.display()));
+    assert_eq!(
+        stub.count("PUT content") + stub.count("PUT uploads"),
+        before
+    );
+    let again = run(
+        &stub,
+        &format!(
+            "file-server get nfs sets/large sets/nothing {}",
+            back.display()
+        ),
+    );
     assert_eq!(again.code, 0, "{}", again.err);
     assert!(again.err.contains("2 there already"), "{}", again.err);
 }
@@ -81,10 +109,16 @@ fn things_go_where_cp_would_put_them() {
     assert_eq!(there, ["d/e/g", "d/f", "f", "new"]);
     let to = folder.path().join("to");
     fs::create_dir(&to).unwrap();
-    assert_eq!(run(&stub, &format!("file-server get nfs d {}", to.display())).code, 0);
+    assert_eq!(
+        run(&stub, &format!("file-server get nfs d {}", to.display())).code,
+        0
+    );
     assert!(to.join("d/e/g").is_file());
     let all = folder.path().join("all");
-    assert_eq!(run(&stub, &format!("file-server get nfs / {}", all.display())).code, 0);
+    assert_eq!(
+        run(&stub, &format!("file-server get nfs / {}", all.display())).code,
+        0
+    );
     assert!(all.join("new").is_file() && all.join("d/f").is_file());
     let missing = run(&stub, &format!("file-server get nfs none {}", to.display()));
     assert_eq!(missing.code, 3, "{}", missing.err);
@@ -103,10 +137,21 @@ fn nothing_is_replaced_unasked() {
     assert_eq!(get.code, 1);
     assert!(get.err.contains("--overwrite"), "{}", get.err);
     assert_eq!(fs::read(&file).unwrap(), b"here");
-    let put = run(&stub, &format!("file-server put --overwrite nfs {} f", file.display()));
-    assert_eq!((put.code, stub.state().files["f"].bytes.as_slice()), (0, &b"here"[..]), "{}", put.err);
+    let put = run(
+        &stub,
+        &format!("file-server put --overwrite nfs {} f", file.display()),
+    );
+    assert_eq!(
+        (put.code, stub.state().files["f"].bytes.as_slice()),
+        (0, &b"here"[..]),
+        "{}",
+        put.err
+    );
     stub.put("f", b"there again");
-    let get = run(&stub, &format!("file-server get --overwrite nfs f {}", file.display()));
+    let get = run(
+        &stub,
+        &format!("file-server get --overwrite nfs f {}", file.display()),
+    );
     assert_eq!(get.code, 0, "{}", get.err);
     assert_eq!(fs::read(&file).unwrap(), b"there again");
 }
@@ -157,7 +202,10 @@ fn a_full_file_server_ends_it_all() {
     let file = folder.path().join("f");
     fs::write(&file, large()).unwrap();
     stub.state().faults = vec![Fault::Full("PUT uploads")];
-    let put = run(&stub, &format!("file-server put nfs --parallel 1 {} f", file.display()));
+    let put = run(
+        &stub,
+        &format!("file-server put nfs --parallel 1 {} f", file.display()),
+    );
     assert_eq!(put.code, 1);
     assert!(put.err.contains("FileServerFull"), "{}", put.err);
     assert_eq!(stub.count("DELETE uploads"), 1, "it makes room");
@@ -177,9 +225,16 @@ fn what_cannot_be_moved_is_told() {
     assert!(stub.state().files.contains_key("top/f"), "the others are");
     stub.state().links.insert("top/up".into(), "../../x".into());
     let back = folder.path().join("back");
-    let get = run(&stub, &format!("file-server get nfs top {}", back.display()));
+    let get = run(
+        &stub,
+        &format!("file-server get nfs top {}", back.display()),
+    );
     assert_eq!(get.code, 1);
-    assert!(get.err.contains("leads out of what is fetched"), "{}", get.err);
+    assert!(
+        get.err.contains("leads out of what is fetched"),
+        "{}",
+        get.err
+    );
     assert!(back.join("f").is_file() && !back.join("up").is_symlink());
 }
 
@@ -192,7 +247,10 @@ fn directories_are_listed_and_things_removed() {
     assert_eq!(run(&stub, "file-server ls nfs a").out, "d/\nf\nl@\n");
     assert_eq!(run(&stub, "file-server ls nfs a/f").out, "f\n");
     let long = run(&stub, "file-server ls nfs -l a").out;
-    assert!(long.contains("0644  5 B") && long.contains("l@ -> f"), "{long}");
+    assert!(
+        long.contains("0644  5 B") && long.contains("l@ -> f"),
+        "{long}"
+    );
     let json = run(&stub, "file-server ls nfs a -o json").out;
     assert!(json.contains("\"etag\""), "{json}");
     let removed = run(&stub, "file-server rm nfs a/f");
@@ -211,9 +269,16 @@ fn progress_is_one_line_on_a_terminal() {
         ..Terminal::new()
     };
     let back = folder.path().join("back");
-    let get = terminal.run(&stub.url, &format!("file-server get nfs f {}", back.display()));
+    let get = terminal.run(
+        &stub.url,
+        &format!("file-server get nfs f {}", back.display()),
+    );
     assert_eq!(get.code, 0, "{}", get.err);
-    assert!(get.err.contains(" MiB of 32.0 MiB") && get.err.contains("/s"), "{}", get.err);
+    assert!(
+        get.err.contains(" MiB of 32.0 MiB") && get.err.contains("/s"),
+        "{}",
+        get.err
+    );
 }
 
 const LINE: &str = "LOTE_TEST_LINE";

@@ -91,7 +91,10 @@ fn list() -> Described {
         "Lists a directory of a file server",
     )
     .parameter(path())
-    .parameter(flag("itself", "Tell what this is, rather than what is in it."))
+    .parameter(flag(
+        "itself",
+        "Tell what this is, rather than what is in it.",
+    ))
     .lists::<LoteServerFileList>()
 }
 
@@ -145,7 +148,11 @@ fn finish(described: Described) -> Described {
             "Its permissions in octal digits.",
             text().default(Some(json!("0644"))),
         ))
-        .parameter(query("modified", "When it was last written; now without.", text()))
+        .parameter(query(
+            "modified",
+            "When it was last written; now without.",
+            text(),
+        ))
 }
 
 fn path() -> Parameter {
