@@ -74,22 +74,22 @@ impl Asked {
     pub(super) async fn carry_out(self, directory: Directory) -> Answer {
         let path = self.path()?;
         let reads = [Method::GET, Method::HEAD].contains(&self.method);
-        match (&self.what, reads, &self.method) {
-            (What::Files, true, _) => self.list(directory, path).await,
-            (What::Files, false, _) => self.remove(directory, path).await,
-            (What::Content, true, _) => self.read(directory, path).await,
-            (What::Content, false, _) => self.write(directory, path).await,
-            (What::Directories, _, _) => make(directory, path).await,
-            (What::Links, _, _) => self.link(directory, path).await,
-            (What::Upload(name), _, method) => {
-                let name = UploadName::parse(name).ok_or_else(bad_upload_name)?;
+        match (self.what.clone(), reads) {
+            (What::Files, true) => self.list(directory, path).await,
+            (What::Files, false) => self.remove(directory, path).await,
+            (What::Content, true) => self.read(directory, path).await,
+            (What::Content, false) => self.write(directory, path).await,
+            (What::Directories, _) => make(directory, path).await,
+            (What::Links, _) => self.link(directory, path).await,
+            (What::Upload(name), _) => {
+                let name = UploadName::parse(&name).ok_or_else(bad_upload_name)?;
                 let path = to_write(path)?;
                 let upload = Upload {
                     directory,
                     path,
                     name,
                 };
-                match *method {
+                match self.method {
                     Method::PUT => self.take_chunk(upload).await,
                     Method::POST => self.complete(upload).await,
                     Method::DELETE => give_up(upload).await,

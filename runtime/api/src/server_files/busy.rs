@@ -46,13 +46,17 @@ impl Turn {
         let writers = files
             .entry(file)
             .or_insert_with(|| Writers::Chunks(HashSet::new()));
-        match writers {
-            Writers::Chunks(chunks) if chunks.insert(index) => Ok(Self {
-                file,
-                chunk: Some(index),
-            }),
-            _ => Err(Fault::Busy),
+        let is_free = match writers {
+            Writers::Chunks(chunks) => chunks.insert(index),
+            Writers::Completion => false,
+        };
+        if !is_free {
+            return Err(Fault::Busy);
         }
+        Ok(Self {
+            file,
+            chunk: Some(index),
+        })
     }
 
     /// To complete the file, unless somebody is there.

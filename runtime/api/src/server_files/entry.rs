@@ -50,11 +50,16 @@ pub(super) enum Kind {
 
 impl Kind {
     fn of(stat: &FileStat) -> Self {
-        match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-            SFlag::S_IFREG => Self::File,
-            SFlag::S_IFDIR => Self::Directory,
-            SFlag::S_IFLNK => Self::Link,
-            _ => Self::Other,
+        let kind = stat.st_mode & SFlag::S_IFMT.bits();
+        let is = |flag: SFlag| kind == flag.bits();
+        if is(SFlag::S_IFREG) {
+            Self::File
+        } else if is(SFlag::S_IFDIR) {
+            Self::Directory
+        } else if is(SFlag::S_IFLNK) {
+            Self::Link
+        } else {
+            Self::Other
         }
     }
 }

@@ -62,7 +62,7 @@ async fn sweep(state: &ApiState) -> Result<(), StoreError> {
         match removed.await {
             Ok(0) => {}
             Ok(count) => {
-                tracing::info!("removed {count} abandoned uploads from file server {name}")
+                tracing::info!("removed {count} abandoned uploads from file server {name}");
             }
             Err(error) => tracing::warn!("file server {name} was not looked through: {error}"),
         }

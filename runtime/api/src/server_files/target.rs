@@ -40,6 +40,11 @@ fn is_reserved(part: &str) -> bool {
     part.starts_with(INCOMPLETE)
 }
 
+/// How a file is called until it is complete.
+pub(super) fn incomplete(upload: &str) -> io::Result<CString> {
+    Ok(CString::new(format!("{INCOMPLETE}{upload}"))?)
+}
+
 impl Target {
     /// The name in a directory that must be there. Blocks; the caller has taken on
     /// the identity.
@@ -57,11 +62,6 @@ impl Target {
     fn of(parent: OwnedFd, name: &str) -> io::Result<Self> {
         let name = CString::new(name)?;
         Ok(Self { parent, name })
-    }
-
-    /// The name of an upload beside it.
-    pub(super) fn incomplete(&self, upload: &str) -> io::Result<CString> {
-        Ok(CString::new(format!("{INCOMPLETE}{upload}"))?)
     }
 
     /// Whether something has the name, a link that leads nowhere included.

@@ -10,7 +10,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::target::Target;
+use super::target::{Target, incomplete};
 use crate::files::Directory;
 use crate::files::beneath::{make_directories, open_root, open_to_ask};
 use crate::files::identity::FsIdentity;
@@ -37,7 +37,7 @@ pub(super) fn link(
     let _identity = FsIdentity::assume(directory.owner)?;
     let target = Target::make_way(directory, path)?;
     // Under another name first, where it can be tried, and then moved at one stroke.
-    let trial = target.incomplete(&uuid::Uuid::new_v4().to_string())?;
+    let trial = incomplete(&uuid::Uuid::new_v4().to_string())?;
     symlinkat(to, &target.parent, trial.as_c_str())?;
     let trial_path = path
         .parent()

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::busy::Turn;
 use super::fault::Fault;
-use super::target::Target;
+use super::target::{Target, incomplete};
 use super::whole::Finish;
 use crate::files::Directory;
 use crate::files::identity::FsIdentity;
@@ -166,7 +166,7 @@ impl Upload {
     pub(super) fn give_up(&self) -> Result<bool, Fault> {
         let _identity = FsIdentity::assume(self.directory.owner)?;
         let removed = self.target().and_then(|target| {
-            let name = target.incomplete(&self.name.0)?;
+            let name = incomplete(&self.name.0)?;
             Ok(unlinkat(
                 &target.parent,
                 name.as_c_str(),
@@ -212,7 +212,7 @@ impl Upload {
 
 impl Incomplete {
     fn open(target: Target, name: &UploadName, more: OFlag) -> io::Result<Self> {
-        let name = target.incomplete(&name.0)?;
+        let name = incomplete(&name.0)?;
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | more;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = File::from(openat(&target.parent, name.as_c_str(), flags, mode)?);

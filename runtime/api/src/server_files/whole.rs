@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::fault::Fault;
-use super::target::Target;
+use super::target::{Target, incomplete};
 use crate::files::Directory;
 use crate::files::identity::FsIdentity;
 use crate::files::relative::RelativePath;
@@ -59,7 +59,7 @@ impl Draft {
         if !overwrite && target.is_taken()? {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
         }
-        let name = target.incomplete(&uuid::Uuid::new_v4().to_string())?;
+        let name = incomplete(&uuid::Uuid::new_v4().to_string())?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         let file = openat(&target.parent, name.as_c_str(), flags, mode)?;

@@ -169,7 +169,8 @@ impl Large {
 
     fn chunk(&self, index: u64) -> (u64, &[u8]) {
         let chunk = self.layout().chunk(index).unwrap();
-        let (first, length) = (chunk.offset as usize, chunk.length as usize);
+        let number = |number: u64| usize::try_from(number).unwrap();
+        let (first, length) = (number(chunk.offset), number(chunk.length));
         (chunk.offset, &self.bytes[first..first + length])
     }
 
@@ -306,7 +307,7 @@ fn nothing_is_replaced_unasked_or_half() {
     daemon
         .request("PUT", &target, &[], b"new")
         .expect_error(400, "InvalidContentDigest");
-    let long = vec![0; CHUNK_BYTES as usize + 1];
+    let long = vec![0; (8 << 20) + 1];
     write(&daemon, "long", "", &long).expect_error(413, "RequestBodyTooLarge");
     daemon
         .put(&url("directories", "d", ""), &json!(null))

@@ -1,5 +1,6 @@
 //! `lote file-server ls|put|get|rm`, and what became of files that were moved.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Context, Outcome};
@@ -110,13 +111,12 @@ fn last_name(path: &Path) -> Result<String, Failure> {
         path: path.to_owned(),
         source,
     };
-    match path.file_name() {
-        Some(name) => text(Path::new(name)).map(str::to_owned),
-        None => {
-            let whole = path.canonicalize().map_err(failed)?;
-            text(Path::new(whole.file_name().unwrap_or_default())).map(str::to_owned)
-        }
+    if let Some(name) = path.file_name() {
+        return text(Path::new(name)).map(str::to_owned);
     }
+    let whole = path.canonicalize().map_err(failed)?;
+    let name = whole.file_name().unwrap_or_default();
+    text(Path::new(name)).map(str::to_owned)
 }
 
 pub(super) fn get(
@@ -349,7 +349,8 @@ fn summary(verb: &str, files: u64, bytes: u64, seconds: f64, unchanged: u64) -> 
         format_bytes(rate)
     );
     if unchanged > 0 {
-        text.push_str(&format!("; {unchanged} there already"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; {unchanged} there already");
     }
     text
 }

@@ -91,7 +91,7 @@ pub fn fetch(
     }
     let tasks = files.into_iter().map(Task::File);
     Queue::work_off(tasks, options.parallel, |task, queue| {
-        fetcher.work(task, queue)
+        fetcher.work(task, queue);
     });
     fetcher.report.into_outcome()
 }
@@ -123,20 +123,18 @@ impl Fetcher<'_> {
             fs::create_dir_all(parent).map_err(write_failed(parent))?;
         }
         let part = Part::open(&remote.target)?;
-        if !remote.size.is_some_and(|size| size > CHUNK_BYTES) {
+        if remote.size.is_none_or(|size| size <= CHUNK_BYTES) {
             self.in_one_piece(&remote, &part)?;
             return Ok(Vec::new());
         }
-        let (size, etag) = match (remote.size, &remote.etag) {
-            (Some(size), Some(etag)) => (size, etag.clone()),
-            _ => match self.state_of(&remote)? {
-                Some(state) => state,
-                // Without a validator parts of different states could be mixed.
-                None => {
-                    self.in_one_piece(&remote, &part)?;
-                    return Ok(Vec::new());
-                }
-            },
+        let state = match (remote.size, &remote.etag) {
+            (Some(size), Some(etag)) => Some((size, etag.clone())),
+            _ => self.state_of(&remote)?,
+        };
+        let Some((size, etag)) = state else {
+            // Without a validator parts of different states could be mixed.
+            self.in_one_piece(&remote, &part)?;
+            return Ok(Vec::new());
         };
         let layout = Layout::new(size).ok_or_else(|| Failure::Untransferable {
             path: remote.name.clone(),

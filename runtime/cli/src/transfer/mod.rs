@@ -126,8 +126,9 @@ fn concerns_all(failure: &Failure) -> bool {
         "FileServerNotFound",
     ];
     match failure {
-        Failure::Unreachable { .. } | Failure::Untrusted { .. } => true,
-        Failure::Refused { status: 401, .. } => true,
+        Failure::Unreachable { .. }
+        | Failure::Untrusted { .. }
+        | Failure::Refused { status: 401, .. } => true,
         _ => failure.code().is_some_and(|code| of_all.contains(&code)),
     }
 }

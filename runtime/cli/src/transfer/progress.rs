@@ -1,6 +1,7 @@
 //! How far it is: a line that is written over on a terminal, a line for each file
 //! elsewhere.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -124,7 +125,8 @@ pub fn line(moved: u64, there: u64, total: u64, elapsed: f64) -> String {
     );
     if rate > 0.0 && total > done {
         let left = seconds((total - done) as f64 / rate);
-        text.push_str(&format!("  {left} left"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "  {left} left");
     }
     text
 }

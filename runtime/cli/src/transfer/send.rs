@@ -72,7 +72,7 @@ pub fn send(
     }
     let tasks = found.files.into_iter().map(Task::File);
     Queue::work_off(tasks, options.parallel, |task, queue| {
-        sender.work(task, queue)
+        sender.work(task, queue);
     });
     for link in &found.links {
         let made = retried(|| remote.make_link(&link.remote, &link.target, options.overwrite));

@@ -11,7 +11,8 @@ pub(crate) struct LoteServerFile {
     /// Set when the name is not UTF-8. It is shown with marks in place of what cannot be read, and nothing can be done with it by this interface.
     name_is_not_utf8: Option<bool>,
     /// What it is.
-    r#type: LoteServerFileType,
+    #[schema(rename = "type")]
+    kind: LoteServerFileType,
     /// The length of a file in bytes.
     size: Option<i64>,
     /// When it was last written.
