@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -256,7 +258,7 @@ fn small_files_are_written_listed_and_read() {
     );
     assert_eq!(
         fs::read(folder.join("ünï/cödé 文件.txt")).unwrap().len(),
-        24
+        23
     );
     let itself = daemon.get(&url("files", "a/b", "&itself=true")).expect(200);
     assert_eq!(itself["value"][0]["type"], "directory");
@@ -822,4 +824,73 @@ fn a_peer_serves_what_it_exports_itself() {
     assert_eq!(read(&pair.one, "f").text(), "x");
     pair.two.stop();
     read(&pair.one, "f").expect_error(502, "NodeUnreachable");
+}
+
+#[test]
+fn a_chunk_that_breaks_off_does_not_count() {
+    let (daemon, folder) = serving();
+    let large = Large::new("f", "upload-one", 0);
+    assert_eq!(large.send(&daemon, 0).status, 204);
+    for already_there in [true, false] {
+        let mut connection = TcpStream::connect(daemon.address).unwrap();
+        let (offset, bytes) = large.chunk(u64::from(!already_there));
+        let head = format!(
+            "PUT {}&size={}&offset={offset} HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\
+             content-digest: {}\r\n\r\n",
+            large.url(""),
+            large.bytes.len(),
+            bytes.len(),
+            content_digest(&sum(bytes))
+        );
+        connection.write_all(head.as_bytes()).unwrap();
+        connection.write_all(&bytes[..bytes.len() / 2]).unwrap();
+        let incomplete = folder.join(".lote-upload-upload-one");
+        wait_until("half of it is written", || {
+            let mut there = vec![0; 9];
+            let at = offset + bytes.len() as u64 / 2 - 9;
+            let file = fs::File::open(&incomplete);
+            let read = file.and_then(|file| file.read_exact_at(&mut there, at));
+            read.is_ok() && there == bytes[bytes.len() / 2 - 9..bytes.len() / 2]
+        });
+        drop(connection);
+    }
+    // Until the daemon has noticed, the chunks are being written.
+    wait_until("both are free again", || {
+        [0, 1]
+            .iter()
+            .all(|index| large.send(&daemon, *index).status == 204)
+    });
+    assert_eq!(large.send(&daemon, 2).status, 204);
+    assert_eq!(large.complete(&daemon, "").status, 204);
+    assert_eq!(fs::read(folder.join("f")).unwrap(), large.bytes);
+}
+
+#[test]
+fn a_client_and_its_successor_do_not_disturb_each_other() {
+    let (daemon, folder) = serving();
+    let large = Large::new("f", "upload-one", 9);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            for index in 0..3 {
+                let (daemon, large) = (&daemon, &large);
+                scope.spawn(move || {
+                    let reply = large.send(daemon, index);
+                    assert!([204, 503].contains(&reply.status), "{}", reply.text());
+                });
+            }
+        }
+    });
+    for index in 0..3 {
+        assert_eq!(large.send(&daemon, index).status, 204);
+    }
+    let done: Vec<u16> = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| large.complete(&daemon, "").status));
+        both.map(|one| one.join().unwrap()).into()
+    });
+    assert_eq!(
+        done.iter().filter(|status| **status == 204).count(),
+        1,
+        "{done:?}"
+    );
+    assert_eq!(fs::read(folder.join("f")).unwrap(), large.bytes);
 }

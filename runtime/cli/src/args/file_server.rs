@@ -35,7 +35,7 @@ pub enum FileServerCommand {
     Put {
         /// The file server
         name: String,
-        /// What to send, and last where to, as with cp; to the top if it is one path
+        /// What to send, and last where to; to the top if it is one path
         #[arg(value_name = "LOCAL... REMOTE", required = true)]
         paths: Vec<PathBuf>,
         /// How
@@ -46,7 +46,7 @@ pub enum FileServerCommand {
     Get {
         /// The file server
         name: String,
-        /// What to fetch, and last where to, as with cp; to here if it is one path
+        /// What to fetch, and last where to; to here if it is one path
         #[arg(value_name = "REMOTE... LOCAL", required = true)]
         paths: Vec<PathBuf>,
         /// How

@@ -146,10 +146,11 @@ impl Wanted<'_> {
         let files = self.list(context, &below)?;
         let entry = files.iter().find(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| missing(file, self.job, self.place, &files))?;
-        let target = if into { to.join(name) } else { to.to_owned() };
         if entry.file_type == "directory" {
-            return self.directory(context, &format!("{below}/{name}"), &target, found);
+            // Into the target, whether that is there yet or not.
+            return self.directory(context, &format!("{below}/{name}"), &to.join(name), found);
         }
+        let target = if into { to.join(name) } else { to.to_owned() };
         found.extend(remote_file(entry, file, target));
         Ok(())
     }

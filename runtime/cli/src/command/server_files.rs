@@ -70,6 +70,11 @@ fn sources_and_target(mut paths: Vec<PathBuf>, default: &str) -> (Vec<PathBuf>, 
     }
 }
 
+/// Whether a path means what is in a directory rather than the directory.
+fn is_contents(path: &str) -> bool {
+    normal(path) == "." || path.ends_with("/.")
+}
+
 /// A path as text: what goes to the daemon must be UTF-8.
 fn text(path: &Path) -> Result<&str, Failure> {
     path.to_str().ok_or_else(|| Failure::Untransferable {
@@ -92,7 +97,10 @@ pub(super) fn put(
         sources.len() > 1 || names_a_directory(target) || retried(|| remote.is_directory(&there))?;
     let mut found = Found::default();
     for source in &sources {
-        let to = if into {
+        let is_directory = source.is_dir();
+        let to = if is_directory && is_contents(&source.to_string_lossy()) {
+            there.clone()
+        } else if is_directory || into {
             below(&there, &last_name(source)?)
         } else {
             there.clone()
@@ -131,14 +139,7 @@ pub(super) fn get(
         sources.len() > 1 || target.is_dir() || target.as_os_str().to_string_lossy().ends_with('/');
     let mut wanted = Wanted::default();
     for source in &sources {
-        let from = normal(text(source)?);
-        let to = match split(&from).1 {
-            // All of the file server goes into the directory itself.
-            "." => target.clone(),
-            last if into => target.join(last),
-            _ => target.clone(),
-        };
-        wanted.add(&remote, &from, &to)?;
+        wanted.add(&remote, text(source)?, &target, into)?;
     }
     for directory in &wanted.directories {
         std::fs::create_dir_all(directory).map_err(write_failed(directory))?;
@@ -175,36 +176,49 @@ impl Wanted {
         self.directories.is_empty() && self.links.is_empty() && self.left_out.is_empty()
     }
 
-    /// Adds a file, or a directory with all that is in it.
-    fn add(&mut self, remote: &Remote<'_>, from: &str, to: &Path) -> Result<(), Failure> {
-        let there = retried(|| remote.look_at(from))?;
+    /// Adds a file, or a directory with all that is in it. A directory always goes
+    /// into the target, whether that is there yet or not: so the same command can be
+    /// given again.
+    fn add(
+        &mut self,
+        remote: &Remote<'_>,
+        source: &str,
+        target: &Path,
+        into: bool,
+    ) -> Result<(), Failure> {
+        let from = normal(source);
+        let there = retried(|| remote.look_at(&from))?;
         let there = there
             .ok_or_else(|| Failure::NoSuchFile(format!("'{from}' is not on the file server")))?;
-        match there.kind {
-            ServerFileKind::Directory => self.add_directory(remote, from, to, "."),
-            // One that is asked for is followed.
-            ServerFileKind::Link if retried(|| remote.is_directory(from))? => {
-                self.add_directory(remote, from, to, ".")
-            }
-            ServerFileKind::Link => {
-                self.files.push(RemoteFile {
-                    size: None,
-                    etag: None,
-                    modified: None,
-                    mode: None,
-                    ..file(remote, from, to, &there)
-                });
-                Ok(())
-            }
-            ServerFileKind::File => {
-                self.files.push(file(remote, from, to, &there));
-                Ok(())
-            }
-            ServerFileKind::Other => {
-                self.leave_out(from, "is neither a file nor a directory");
-                Ok(())
-            }
+        let last = split(&from).1;
+        // A link that is asked for is followed.
+        let is_directory = there.kind == ServerFileKind::Directory
+            || there.kind == ServerFileKind::Link && retried(|| remote.is_directory(&from))?;
+        if is_directory {
+            let to = if is_contents(source) {
+                target.to_owned()
+            } else {
+                target.join(last)
+            };
+            return self.add_directory(remote, &from, &to, ".");
         }
+        let to = if into {
+            target.join(last)
+        } else {
+            target.to_owned()
+        };
+        match there.kind {
+            ServerFileKind::File => self.files.push(file(remote, &from, &to, &there)),
+            ServerFileKind::Link => self.files.push(RemoteFile {
+                size: None,
+                etag: None,
+                modified: None,
+                mode: None,
+                ..file(remote, &from, &to, &there)
+            }),
+            _ => self.leave_out(&from, "is neither a file nor a directory"),
+        }
+        Ok(())
     }
 
     /// `inside` is the path below the directory that was asked for.
@@ -366,6 +380,8 @@ mod tests {
         assert_eq!((sources, target), (paths(&["a", "b"]), "c".into()));
         let (sources, target) = sources_and_target(paths(&["a"]), "/");
         assert_eq!((sources, target), (paths(&["a"]), "/".into()));
+        assert!(is_contents("a/.") && is_contents("/") && is_contents("."));
+        assert!(!is_contents("a/") && !is_contents("a") && !is_contents(".."));
     }
 
     #[test]

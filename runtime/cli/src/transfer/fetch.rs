@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use lote_model::transfer::{CHUNK_BYTES, Chunk, Layout};
+use lote_model::transfer::{CHUNK_BYTES, Chunk, Digest, Layout};
 
 use super::part::{Finish, Part};
 use super::progress::Progress;
@@ -169,7 +169,10 @@ impl Fetcher<'_> {
             .size
             .zip(remote.modified)
             .map(|(size, modified)| Stamp { size, modified });
-        if metadata.is_file() && wanted.is_some() && stamp(&metadata) == wanted {
+        let is_same = wanted
+            .zip(stamp(&metadata))
+            .is_some_and(|(wanted, here)| wanted.is_same(here));
+        if metadata.is_file() && is_same {
             return Ok(true);
         }
         if self.options.overwrite && !metadata.is_dir() {
@@ -189,12 +192,14 @@ impl Fetcher<'_> {
         if *download.given_up() {
             return;
         }
-        let fetched = retried(|| self.fetch_chunk(download, chunk)).and_then(|bytes| {
+        let fetched = retried(|| self.fetch_chunk(download, chunk)).and_then(|(bytes, digest)| {
             let given_up = download.given_up();
             if *given_up {
                 return Ok(());
             }
-            download.part.write(download.layout, chunk, &bytes)?;
+            download
+                .part
+                .write(download.layout, chunk, &bytes, &digest)?;
             drop(given_up);
             self.report.progress.add(chunk.length);
             if download.left.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -218,7 +223,7 @@ impl Fetcher<'_> {
         }
     }
 
-    fn fetch_chunk(&self, download: &Download, chunk: Chunk) -> Result<Vec<u8>, Failure> {
+    fn fetch_chunk(&self, download: &Download, chunk: Chunk) -> Result<(Vec<u8>, Digest), Failure> {
         let remote = &download.remote;
         let range = (chunk.offset, chunk.offset + chunk.length - 1);
         let fetched = self.client.fetch(
@@ -233,20 +238,21 @@ impl Fetcher<'_> {
         self.checked(remote, fetched, chunk.length)
     }
 
-    /// What arrives, if it is so long and has the digest that came with it.
+    /// What arrives and its digest, if it is so long and has the digest that came with it.
     fn checked(
         &self,
         remote: &RemoteFile,
         fetched: Fetched,
         length: u64,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<(Vec<u8>, Digest), Failure> {
         let mut bytes = Vec::new();
-        let digest = fetched.digest;
+        let sent = fetched.digest;
         let read = fetched.body.take(length + 1).read_to_end(&mut bytes);
         read.map_err(|source| self.broken(remote, source))?;
-        let right = digest.is_none_or(|digest| digest == sum(&bytes));
+        let digest = sum(&bytes);
+        let right = sent.is_none_or(|sent| sent == digest);
         if right && bytes.len() as u64 == length {
-            Ok(bytes)
+            Ok((bytes, digest))
         } else {
             Err(Failure::Damaged(remote.name.clone()))
         }
@@ -261,7 +267,7 @@ impl Fetcher<'_> {
             let target = part.begin_again()?;
             match fetched.length {
                 Some(length) if length <= CHUNK_BYTES => {
-                    let bytes = self.checked(remote, fetched, length)?;
+                    let (bytes, _) = self.checked(remote, fetched, length)?;
                     let mut target = target;
                     write_from_start(&mut target, &mut bytes.as_slice())
                         .map_err(write_failed(&remote.target))

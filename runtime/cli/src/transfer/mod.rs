@@ -1,7 +1,7 @@
 //! Files to and from the daemon: in chunks, several at once, each checked by its
 //! digest, and gone on with where they were broken off.
 //!
-//! * [`scan`] — what a local directory holds; [`place`] — where things go to.
+//! * [`scan`] — what a local directory holds; [`place`] — paths, and whether links stay inside.
 //! * [`remote`] — a file server's files.
 //! * [`send`], [`fetch`] — one direction each; [`part`] — a file that is not complete yet.
 //! * [`queue`] — several workers over what is to be done.
@@ -46,6 +46,17 @@ pub struct Stamp {
     pub size: u64,
     /// When it was last written.
     pub modified: Timestamp,
+}
+
+impl Stamp {
+    /// Whether both can be those of one file: not every file system keeps parts of a
+    /// second.
+    pub fn is_same(self, other: Self) -> bool {
+        let whole = |stamp: Self| stamp.modified.subsec_nanosecond() == 0;
+        let near = self.modified.as_second() == other.modified.as_second()
+            && (whole(self) || whole(other));
+        self.size == other.size && (self.modified == other.modified || near)
+    }
 }
 
 /// What became of several files.
@@ -135,4 +146,23 @@ fn concerns_all(failure: &Failure) -> bool {
 
 fn sum(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_may_lack_parts_of_a_second() {
+        let stamp = |size: u64, time: &str| Stamp {
+            size,
+            modified: time.parse().unwrap(),
+        };
+        let one = stamp(1, "2026-11-27T10:00:00.5Z");
+        assert!(one.is_same(one));
+        assert!(one.is_same(stamp(1, "2026-11-27T10:00:00Z")));
+        assert!(!one.is_same(stamp(1, "2026-11-27T10:00:00.25Z")));
+        assert!(!one.is_same(stamp(1, "2026-11-27T10:00:01Z")));
+        assert!(!one.is_same(stamp(2, "2026-11-27T10:00:00.5Z")));
+    }
 }

@@ -115,14 +115,17 @@ impl Part {
         Ok(sum(&bytes) == digest)
     }
 
-    /// Writes a chunk.
-    pub fn write(&self, layout: Layout, chunk: Chunk, bytes: &[u8]) -> Result<(), Failure> {
+    /// Writes a chunk, and behind the data its digest.
+    pub fn write(
+        &self,
+        layout: Layout,
+        chunk: Chunk,
+        bytes: &[u8],
+        digest: &Digest,
+    ) -> Result<(), Failure> {
         self.file
             .write_all_at(bytes, chunk.offset)
-            .and_then(|()| {
-                self.file
-                    .write_all_at(&sum(bytes), layout.digest_offset(chunk))
-            })
+            .and_then(|()| self.file.write_all_at(digest, layout.digest_offset(chunk)))
             .map_err(failed(&self.path))
     }
 
@@ -176,14 +179,14 @@ mod tests {
         let part = Part::open(&target).unwrap();
         assert!(Part::open(&target).is_err(), "it is taken");
         assert_eq!(part.missing(layout, "\"a\"").unwrap(), chunks);
-        part.write(layout, chunks[1], b"xyz").unwrap();
+        part.write(layout, chunks[1], b"xyz", &sum(b"xyz")).unwrap();
         drop(part);
         let part = Part::open(&target).unwrap();
         assert_eq!(part.missing(layout, "\"a\"").unwrap(), chunks[..1]);
         // Damaged meanwhile.
         part.file.write_all_at(b"!", chunks[1].offset).unwrap();
         assert_eq!(part.missing(layout, "\"a\"").unwrap(), chunks);
-        part.write(layout, chunks[1], b"xyz").unwrap();
+        part.write(layout, chunks[1], b"xyz", &sum(b"xyz")).unwrap();
         assert_eq!(part.missing(layout, "\"b\"").unwrap(), chunks);
         assert_eq!(part.missing(layout, "\"b\"").unwrap(), chunks);
         part.keep(layout.size(), Finish::default()).unwrap();

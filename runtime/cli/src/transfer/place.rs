@@ -1,4 +1,4 @@
-//! Where things go to, as with `cp`; and whether links stay inside.
+//! Paths on a file server and below one of them, and whether links stay inside.
 
 /// A path on a file server, brought into one form: no `/` at its ends, `.` for the
 /// file server itself.

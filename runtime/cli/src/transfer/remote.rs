@@ -198,7 +198,8 @@ impl<'a> Remote<'a> {
     /// Whether the file server has the file as it is here.
     pub fn is_there(&self, file: &LocalFile) -> Result<bool, Failure> {
         let there = self.look_at(&file.remote)?;
-        Ok(there.and_then(|there| there.stamp()) == Some(file.stamp))
+        let there = there.and_then(|there| there.stamp());
+        Ok(there.is_some_and(|there| there.is_same(file.stamp)))
     }
 
     /// The stamps of what is in the way of a file.

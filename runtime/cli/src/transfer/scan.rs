@@ -60,7 +60,10 @@ impl Found {
 
     /// `inside` is the directory's path below the one that was asked for.
     fn add_directory(&mut self, path: &Path, remote: &str, inside: &str) -> Result<(), Failure> {
-        self.directories.push(remote.to_owned());
+        // The file server itself is there.
+        if remote != "." {
+            self.directories.push(remote.to_owned());
+        }
         let entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut entries = entries.map_err(|source| read_failed(path, source))?;
         entries.sort_by_key(fs::DirEntry::file_name);

@@ -120,7 +120,7 @@ impl Sender<'_> {
         let (directory, name) = split(&local.remote);
         let there = self.there.get(directory).and_then(|names| names.get(name));
         match there {
-            Some(Some(stamp)) if *stamp == local.stamp => {
+            Some(Some(stamp)) if stamp.is_same(local.stamp) => {
                 self.report.unchanged(local.stamp.size);
                 return Ok(Vec::new());
             }
@@ -197,8 +197,9 @@ impl Sender<'_> {
         });
         let Err(failure) = sent else { return };
         if !upload.failed.swap(true, Ordering::Relaxed) {
-            if failure.code() == Some("FileServerFull") {
-                // It would only keep others from what room there is.
+            let changed = matches!(failure, Failure::Changed(_));
+            if changed || failure.code() == Some("FileServerFull") {
+                // It would only take up room.
                 let _ = self.remote.give_up(&upload.local, &upload.name);
             }
             self.report.failed(&upload.local.remote, failure);

@@ -200,7 +200,12 @@ fn read(connection: &TcpStream) -> Option<Request> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let rest = path.split("/fileservers/nfs/").nth(1)?;
+    // A job's output is what is on the file server, by links of the same.
+    let rest = if path.ends_with("/listOutputFiles") {
+        "listOutputFiles"
+    } else {
+        path.split("/fileservers/nfs/").nth(1)?
+    };
     let (what, upload) = rest.split_once('/').unwrap_or((rest, ""));
     let decoded = |text: &str| {
         percent_encoding::percent_decode_str(text)
@@ -256,6 +261,7 @@ impl State {
         match request.kind.as_str() {
             "GET files" if get("itself") == "true" => self.itself(&path),
             "GET files" => self.list(&path),
+            "POST listOutputFiles" => self.output(&get("directory"), &request.headers["host"]),
             "GET content" => self.content(&path, &request.headers),
             "PUT content" => self.finish(&path, request.body.clone(), &request),
             "PUT directories" => {
@@ -382,6 +388,30 @@ impl State {
             .collect();
         let entries: Vec<Value> = names.iter().filter_map(|name| self.entry(name)).collect();
         told(&json!({"value": entries}))
+    }
+
+    fn output(&self, directory: &str, host: &str) -> Answer {
+        let directory = directory.trim_start_matches("./");
+        let listed = self.list(directory);
+        if listed.status != 200 {
+            return told(&json!({"value": []}));
+        }
+        let listed: Value = serde_json::from_slice(&listed.body).unwrap();
+        let values = listed["value"].as_array().unwrap().iter().map(|entry| {
+            let name = entry["name"].as_str().unwrap();
+            let path = if directory == "." {
+                name.to_owned()
+            } else {
+                format!("{directory}/{name}")
+            };
+            let url = format!("http://{host}/v1/x/fileservers/nfs/content?path={path}");
+            if entry["type"] == "directory" {
+                return json!({"name": name, "fileType": "directory"});
+            }
+            json!({"name": name, "fileType": "file", "downloadUrl": url, "properties":
+                {"lastModified": entry["modified"], "contentLength": entry["size"]}})
+        });
+        told(&json!({"value": values.collect::<Vec<_>>()}))
     }
 
     fn content(&self, path: &str, headers: &HashMap<String, String>) -> Answer {

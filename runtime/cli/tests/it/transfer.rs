@@ -40,7 +40,7 @@ fn a_tree_goes_there_and_comes_back() {
     symlink("ünï/文件", top.join("latest")).unwrap();
     let sent = run(
         &stub,
-        &format!("file-server put nfs -r {} sets", top.display()),
+        &format!("file-server put nfs -r {}/. sets", top.display()),
     );
     assert_eq!(sent.code, 0, "{}", sent.err);
     assert!(sent.err.contains("sent 4 files"), "{}", sent.err);
@@ -54,7 +54,7 @@ fn a_tree_goes_there_and_comes_back() {
     let back = folder.path().join("back");
     let fetched = run(
         &stub,
-        &format!("file-server get nfs sets {} --parallel 3", back.display()),
+        &format!("file-server get nfs sets/. {} --parallel 3", back.display()),
     );
     assert_eq!(fetched.code, 0, "{}", fetched.err);
     assert_eq!(fs::read(back.join("large")).unwrap(), large());
@@ -219,7 +219,7 @@ fn what_cannot_be_moved_is_told() {
     fs::create_dir(&top).unwrap();
     fs::write(top.join("f"), "x").unwrap();
     symlink("/etc/passwd", top.join("out")).unwrap();
-    let put = run(&stub, &format!("file-server put nfs {} top", top.display()));
+    let put = run(&stub, &format!("file-server put nfs {}", top.display()));
     assert_eq!(put.code, 1);
     assert!(put.err.contains("leads out of what is sent"), "{}", put.err);
     assert!(stub.state().files.contains_key("top/f"), "the others are");
@@ -227,7 +227,7 @@ fn what_cannot_be_moved_is_told() {
     let back = folder.path().join("back");
     let get = run(
         &stub,
-        &format!("file-server get nfs top {}", back.display()),
+        &format!("file-server get nfs top/. {}", back.display()),
     );
     assert_eq!(get.code, 1);
     assert!(
@@ -386,4 +386,50 @@ fn a_killed_download_of_a_changed_file_begins_anew() {
     assert_eq!(get.code, 0, "{}", get.err);
     assert_eq!(stub.count("GET content"), 5);
     assert_eq!(fs::read(&back).unwrap(), changed);
+}
+
+#[test]
+fn a_jobs_files_come_the_same_way() {
+    let (folder, stub) = prepared();
+    stub.put("stdout.txt", b"hello");
+    stub.put("model/deep/large", &large());
+    stub.put("model/empty", b"");
+    let back = folder.path().join("back");
+    stub.state().faults = vec![Fault::Damages("GET content")];
+    let line = format!("job files get j model stdout.txt -O {}", back.display());
+    let get = run(&stub, &line);
+    assert_eq!(get.code, 0, "{}", get.err);
+    assert_eq!(fs::read(back.join("model/deep/large")).unwrap(), large());
+    assert_eq!(fs::read(back.join("stdout.txt")).unwrap(), b"hello");
+    assert!(back.join("model/empty").is_file());
+    let again = run(&stub, &line);
+    assert!(again.err.contains("3 there already"), "{}", again.err);
+    // What has grown is fetched anew, without being asked for.
+    stub.put("stdout.txt", b"hello, world");
+    let get = run(&stub, &format!("job files get j -O {}", back.display()));
+    assert_eq!(get.code, 0, "{}", get.err);
+    assert_eq!(fs::read(back.join("stdout.txt")).unwrap(), b"hello, world");
+    // And so is one that grows meanwhile, as far as it goes. (The first answer is only asked
+    // for its head.)
+    stub.put("log", &large());
+    let log = back.join("log");
+    stub.state().faults = vec![Fault::Damages("GET content"), Fault::Changes("GET content")];
+    let get = run(&stub, &format!("job files get j log -O {}", log.display()));
+    assert_eq!(get.code, 0, "{}", get.err);
+    assert!(get.err.contains("wrote"), "{}", get.err);
+    assert_eq!(fs::read(&log).unwrap().len(), large().len() + 1);
+}
+
+#[test]
+fn a_killed_download_of_a_jobs_file_is_gone_on_with() {
+    let (folder, stub) = prepared();
+    stub.put("f", &large());
+    let back = folder.path().join("back");
+    let line = format!("job files get j f -O {}", back.display());
+    // One of the answers tells its state.
+    interrupted(&stub, "GET content", &line);
+    let get = run(&stub, &line);
+    assert_eq!(get.code, 0, "{}", get.err);
+    assert!((5..=6).contains(&stub.count("GET content")));
+    assert_eq!(fs::read(&back).unwrap(), large());
 }
