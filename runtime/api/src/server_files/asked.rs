@@ -12,11 +12,12 @@ use lote_model::transfer::{CHUNK_BYTES, Digest, FILE_BYTES_MAX, Layout, parse_he
 
 use super::fault::Fault;
 use super::incoming::{self, Broken, Incoming, Place};
-use super::target::writable;
+use super::target::{enter, writable};
 use super::upload::{Upload, UploadName};
 use super::whole::{Draft, Finish};
 use super::{listing, tree};
 use crate::error::{Answer, ApiError};
+use crate::files::beneath::open_file;
 use crate::files::relative::RelativePath;
 use crate::files::{Directory, blocking, content};
 use crate::page::PageRequest;
@@ -116,7 +117,7 @@ impl Asked {
 
     async fn read(self, directory: Directory, path: RelativePath) -> Answer {
         let asked = path.clone();
-        let opened = blocking(move || directory.open_file(&asked)).await;
+        let opened = blocking(move || open_file(&enter(&directory)?.root, &asked)).await;
         let file = opened.map_err(|error| Fault::Io(error).about(&path))?;
         content::send(file, path.file_name(), &self.method, &self.headers).await
     }

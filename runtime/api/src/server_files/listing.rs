@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::INCOMPLETE;
 use super::entry::{Entry, described_root, look_at};
+use super::target::enter;
 use crate::files::Directory;
-use crate::files::beneath::{open_directory, open_root};
-use crate::files::identity::FsIdentity;
+use crate::files::beneath::open_directory;
 use crate::files::relative::RelativePath;
 use crate::page::PageRequest;
 
@@ -34,8 +34,8 @@ pub(super) fn list(
     path: &RelativePath,
     page: &PageRequest,
 ) -> io::Result<Listed> {
-    let _identity = FsIdentity::assume(directory.owner)?;
-    let opened = open_directory(&open_root(&directory.path)?, path)?;
+    let export = enter(directory)?;
+    let opened = open_directory(&export.root, path)?;
     let (names, more) = first_names(names(opened.try_clone()?)?, page);
     let last = names.last_key_value().filter(|_| more);
     let last = last.map(|(shown, _)| shown.clone());
@@ -49,12 +49,11 @@ pub(super) fn list(
 
 /// Tells what one thing is. Blocks.
 pub(super) fn itself(directory: &Directory, path: &RelativePath) -> io::Result<Listed> {
-    let _identity = FsIdentity::assume(directory.owner)?;
-    let root = open_root(&directory.path)?;
+    let export = enter(directory)?;
     let entry = if path.is_root() {
-        described_root(&fstat(&root)?)
+        described_root(&fstat(&export.root)?)
     } else {
-        let parent = open_directory(&root, &path.parent())?;
+        let parent = open_directory(&export.root, &path.parent())?;
         look_at(&parent, OsStr::new(path.file_name()))?
     };
     Ok(Listed {

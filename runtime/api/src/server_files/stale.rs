@@ -16,8 +16,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::INCOMPLETE;
 use super::place;
-use crate::files::beneath::{open_directory, open_root, open_to_ask};
-use crate::files::identity::FsIdentity;
+use super::target::enter;
+use crate::files::beneath::{open_directory, open_to_ask};
 use crate::files::relative::RelativePath;
 use crate::files::{Directory, blocking};
 use crate::state::ApiState;
@@ -95,9 +95,8 @@ fn remove_in(
     before: Timestamp,
     pending: &mut Vec<RelativePath>,
 ) -> io::Result<usize> {
-    let _identity = FsIdentity::assume(directory.owner)?;
-    let root = open_root(&directory.path)?;
-    let opened = open_directory(&root, path)?;
+    let export = enter(directory)?;
+    let opened = open_directory(&export.root, path)?;
     let mut removed = 0;
     for entry in Dir::from_fd(opened.try_clone()?)?.into_iter().flatten() {
         let name = entry.file_name();
@@ -108,7 +107,7 @@ fn remove_in(
         match entry.file_type() {
             Some(Type::Directory) if text != "." && text != ".." => pending.push(below),
             Some(Type::File) if text.starts_with(INCOMPLETE) => {
-                let written = fs::File::from(open_to_ask(&root, &below)?)
+                let written = fs::File::from(open_to_ask(&export.root, &below)?)
                     .metadata()?
                     .modified()?;
                 if written < SystemTime::from(before) {

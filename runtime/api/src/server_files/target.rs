@@ -13,7 +13,26 @@ use super::INCOMPLETE;
 use super::fault::Fault;
 use crate::files::Directory;
 use crate::files::beneath::{make_directories, open_directory, open_root};
+use crate::files::identity::FsIdentity;
 use crate::files::relative::RelativePath;
+
+/// The exported directory, with the rights of the workspace's user on this thread for
+/// as long as it lives.
+pub(super) struct Entered {
+    pub(super) root: OwnedFd,
+    _identity: FsIdentity,
+}
+
+/// Opens the exported directory. The way there is the operator's and may be closed to
+/// users, so their rights count from there on.
+pub(super) fn enter(directory: &Directory) -> io::Result<Entered> {
+    let root = open_root(&directory.path)?;
+    let identity = FsIdentity::assume(directory.owner)?;
+    Ok(Entered {
+        root,
+        _identity: identity,
+    })
+}
 
 /// A name in an open directory beneath the export.
 pub(super) struct Target {
@@ -46,16 +65,15 @@ pub(super) fn incomplete(upload: &str) -> io::Result<CString> {
 }
 
 impl Target {
-    /// The name in a directory that must be there. Blocks; the caller has taken on
-    /// the identity.
-    pub(super) fn find(directory: &Directory, path: &RelativePath) -> io::Result<Self> {
-        let parent = open_directory(&open_root(&directory.path)?, &path.parent())?;
+    /// The name in a directory that must be there. Blocks.
+    pub(super) fn find(export: &Entered, path: &RelativePath) -> io::Result<Self> {
+        let parent = open_directory(&export.root, &path.parent())?;
         Self::of(parent, path.file_name())
     }
 
     /// The same; the directories on the way are made if they are not there.
-    pub(super) fn make_way(directory: &Directory, path: &RelativePath) -> io::Result<Self> {
-        let parent = make_directories(&open_root(&directory.path)?, &path.parent())?;
+    pub(super) fn make_way(export: &Entered, path: &RelativePath) -> io::Result<Self> {
+        let parent = make_directories(&export.root, &path.parent())?;
         Self::of(parent, path.file_name())
     }
 

@@ -10,10 +10,9 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
-use super::target::{Target, incomplete};
+use super::target::{Target, enter, incomplete};
 use crate::files::Directory;
-use crate::files::beneath::{make_directories, open_root, open_to_ask};
-use crate::files::identity::FsIdentity;
+use crate::files::beneath::{make_directories, open_to_ask};
 use crate::files::relative::RelativePath;
 
 /// How deep directories may lie in each other that are removed at once: each has a
@@ -22,8 +21,8 @@ const DEPTH_MAX: usize = 256;
 
 /// Makes a directory, and those on the way to it; one that is there will do.
 pub(super) fn make(directory: &Directory, path: &RelativePath) -> io::Result<()> {
-    let _identity = FsIdentity::assume(directory.owner)?;
-    make_directories(&open_root(&directory.path)?, path).map(drop)
+    let export = enter(directory)?;
+    make_directories(&export.root, path).map(drop)
 }
 
 /// Makes a link to `to`, which must lead to something beneath the export. With
@@ -34,8 +33,8 @@ pub(super) fn link(
     to: &str,
     overwrite: bool,
 ) -> io::Result<()> {
-    let _identity = FsIdentity::assume(directory.owner)?;
-    let target = Target::make_way(directory, path)?;
+    let export = enter(directory)?;
+    let target = Target::make_way(&export, path)?;
     // Under another name first, where it can be tried, and then moved at one stroke.
     let trial = incomplete(&uuid::Uuid::new_v4().to_string())?;
     symlinkat(to, &target.parent, trial.as_c_str())?;
@@ -43,9 +42,8 @@ pub(super) fn link(
         .parent()
         .join(&trial.to_string_lossy())
         .map_err(io::Error::other)?;
-    let placed = open_root(&directory.path)
-        .and_then(|root| open_to_ask(&root, &trial_path))
-        .and_then(|_| target.take(&trial, overwrite));
+    let placed =
+        open_to_ask(&export.root, &trial_path).and_then(|_| target.take(&trial, overwrite));
     if placed.is_err() {
         unlinkat(&target.parent, trial.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
     }
@@ -59,8 +57,8 @@ pub(super) fn remove(
     path: &RelativePath,
     recursive: bool,
 ) -> io::Result<bool> {
-    let _identity = FsIdentity::assume(directory.owner)?;
-    let target = match Target::find(directory, path) {
+    let export = enter(directory)?;
+    let target = match Target::find(&export, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         target => target?,
     };

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::busy::Turn;
 use super::fault::Fault;
-use super::target::{Target, incomplete};
+use super::target::{Entered, Target, enter, incomplete};
 use super::whole::Finish;
 use crate::files::Directory;
 use crate::files::identity::FsIdentity;
@@ -89,8 +89,8 @@ pub(super) struct Writer {
 impl Upload {
     /// Gets ready to take a chunk; the upload begins with the first. Blocks.
     pub(super) fn begin_chunk(&self, layout: Layout, chunk: Chunk) -> Result<Writer, Fault> {
-        let _identity = FsIdentity::assume(self.directory.owner)?;
-        let incomplete = self.open_or_begin(layout)?;
+        let export = enter(&self.directory)?;
+        let incomplete = self.open_or_begin(&export, layout)?;
         let turn = Turn::chunk(&incomplete.file, chunk.index)?;
         // It may have been completed before it was our turn, and then it is somebody's file.
         if !incomplete.has_its_name()? {
@@ -111,8 +111,8 @@ impl Upload {
 
     /// Which chunks are there. Blocks.
     pub(super) fn progress(&self) -> Result<Progress, Fault> {
-        let _identity = FsIdentity::assume(self.directory.owner)?;
-        let incomplete = self.open()?;
+        let export = enter(&self.directory)?;
+        let incomplete = self.open(&export)?;
         let length = incomplete.file.metadata()?.len();
         let layout = Layout::of_incomplete(length).ok_or(Fault::Size { begun_with: None })?;
         let digests = digests(&incomplete.file, layout)?;
@@ -140,8 +140,8 @@ impl Upload {
         whole: &Digest,
         finish: Finish,
     ) -> Result<(), Fault> {
-        let _identity = FsIdentity::assume(self.directory.owner)?;
-        let incomplete = self.open()?;
+        let export = enter(&self.directory)?;
+        let incomplete = self.open(&export)?;
         let _turn = Turn::completion(&incomplete.file)?;
         if !incomplete.has_its_name()? {
             return Err(Fault::NoUpload);
@@ -164,8 +164,8 @@ impl Upload {
 
     /// Removes it; whether there was one. Blocks.
     pub(super) fn give_up(&self) -> Result<bool, Fault> {
-        let _identity = FsIdentity::assume(self.directory.owner)?;
-        let removed = self.target().and_then(|target| {
+        let export = enter(&self.directory)?;
+        let removed = self.target(&export).and_then(|target| {
             let name = incomplete(&self.name.0)?;
             Ok(unlinkat(
                 &target.parent,
@@ -180,13 +180,13 @@ impl Upload {
         }
     }
 
-    fn target(&self) -> io::Result<Target> {
-        Target::find(&self.directory, &self.path)
+    fn target(&self, export: &Entered) -> io::Result<Target> {
+        Target::find(export, &self.path)
     }
 
-    fn open(&self) -> Result<Incomplete, Fault> {
+    fn open(&self, export: &Entered) -> Result<Incomplete, Fault> {
         let opened = self
-            .target()
+            .target(export)
             .and_then(|target| Incomplete::open(target, &self.name, OFlag::empty()));
         match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Fault::NoUpload),
@@ -194,12 +194,12 @@ impl Upload {
         }
     }
 
-    fn open_or_begin(&self, layout: Layout) -> Result<Incomplete, Fault> {
-        match self.open() {
+    fn open_or_begin(&self, export: &Entered, layout: Layout) -> Result<Incomplete, Fault> {
+        match self.open(export) {
             Err(Fault::NoUpload) => {}
             opened => return opened,
         }
-        let target = Target::make_way(&self.directory, &self.path)?;
+        let target = Target::make_way(export, &self.path)?;
         enough_room(&target.parent, layout.size())?;
         let incomplete = Incomplete::open(target, &self.name, OFlag::O_CREAT)?;
         // Another request may have been faster; it has set the same length.

@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::fault::Fault;
-use super::target::{Target, incomplete};
+use super::target::{Target, enter, incomplete};
 use crate::files::Directory;
 use crate::files::identity::FsIdentity;
 use crate::files::relative::RelativePath;
@@ -54,8 +54,8 @@ impl Draft {
         path: &RelativePath,
         overwrite: bool,
     ) -> Result<Self, Fault> {
-        let _identity = FsIdentity::assume(directory.owner)?;
-        let target = Target::make_way(directory, path)?;
+        let export = enter(directory)?;
+        let target = Target::make_way(&export, path)?;
         if !overwrite && target.is_taken()? {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
         }

@@ -157,7 +157,10 @@ struct Large {
 impl Large {
     fn new(path: &'static str, upload: &'static str, seed: u8) -> Self {
         let size = 2 * CHUNK_BYTES + 12_345;
-        let bytes = (0..size).map(|at| (at % 251) as u8 ^ seed).collect();
+        let pattern: Vec<u8> = (0..251).map(|at: u8| at ^ seed).collect();
+        let size = usize::try_from(size).unwrap();
+        let mut bytes = pattern.repeat(size / 251 + 1);
+        bytes.truncate(size);
         Self {
             bytes,
             path,
@@ -648,7 +651,8 @@ fn files_belong_to_the_workspaces_user() {
     }
     let daemon = Daemon::start_configured(|config| config.read_as_job_user = true);
     daemon.furnish();
-    fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The way to the export may be closed to users.
+    fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let folder = daemon.folder.path().join("export");
     fs::create_dir(&folder).unwrap();
     serve(&daemon, NODE, &folder);

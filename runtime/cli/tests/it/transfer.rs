@@ -13,9 +13,10 @@ use crate::terminal::{Run, Terminal};
 
 fn large() -> Vec<u8> {
     let size = usize::try_from(4 * CHUNK_BYTES + 77).unwrap();
-    (0..size)
-        .map(|at| u8::try_from(at % 253).unwrap())
-        .collect()
+    let pattern: Vec<u8> = (0..253).collect();
+    let mut bytes = pattern.repeat(size / 253 + 1);
+    bytes.truncate(size);
+    bytes
 }
 
 fn run(stub: &FileStub, line: &str) -> Run {
