@@ -1,6 +1,6 @@
 //! Files to a file server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -61,14 +61,14 @@ pub fn send(
     let sender = Sender {
         remote,
         options,
-        there: in_the_way(remote, &found.files)?,
+        there: in_the_way(remote, &found)?,
         report: Report::new(Progress::new(console, "sent", found.files.len(), total)),
     };
+    for directory in to_be_made(&found) {
+        retried(|| remote.make_directory(directory))?;
+    }
     for (name, failure) in found.left_out {
         sender.report.failed(&name, failure);
-    }
-    for directory in &found.directories {
-        retried(|| remote.make_directory(directory))?;
     }
     let tasks = found.files.into_iter().map(Task::File);
     Queue::work_off(tasks, options.parallel, |task, queue| {
@@ -85,17 +85,38 @@ pub fn send(
     Ok(sender.report.into_outcome())
 }
 
-/// Lists each directory that files go to, once.
-fn in_the_way(remote: &Remote<'_>, files: &[LocalFile]) -> Result<InTheWay, Failure> {
+/// Lists each directory that things go to, once; not those whose own directory was
+/// listed without them.
+fn in_the_way(remote: &Remote<'_>, found: &Found) -> Result<InTheWay, Failure> {
     let mut there = InTheWay::new();
-    for file in files {
-        let (directory, _) = split(&file.remote);
-        if !there.contains_key(directory) {
-            let stamps = retried(|| remote.stamps(directory))?;
-            there.insert(directory.to_owned(), stamps);
+    let of_files = found.files.iter().map(|file| split(&file.remote).0);
+    let directories = found.directories.iter().map(String::as_str);
+    for directory in directories.chain(of_files) {
+        if there.contains_key(directory) {
+            continue;
         }
+        let (above, name) = split(directory);
+        let is_absent = there
+            .get(above)
+            .is_some_and(|names| directory != "." && !names.contains_key(name));
+        let stamps = if is_absent {
+            HashMap::new()
+        } else {
+            retried(|| remote.stamps(directory))?
+        };
+        there.insert(directory.to_owned(), stamps);
     }
     Ok(there)
+}
+
+/// The directories that nothing else brings with it.
+fn to_be_made(found: &Found) -> Vec<&str> {
+    let files = found.files.iter().map(|file| &file.remote);
+    let links = found.links.iter().map(|link| &link.remote);
+    let all = files.chain(links).chain(&found.directories);
+    let above: HashSet<&str> = all.map(|path| split(path).0).collect();
+    let directories = found.directories.iter().map(String::as_str);
+    directories.filter(|path| !above.contains(path)).collect()
 }
 
 impl Sender<'_> {
@@ -297,4 +318,22 @@ fn upload_name(local: &LocalFile) -> io::Result<String> {
     }
     let digest: Digest = hasher.finalize().into();
     Ok(hex(&digest)[..40].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_that_hold_something_need_not_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path();
+        for directory in ["a/b", "c/empty", "d"] {
+            std::fs::create_dir_all(top.join(directory)).unwrap();
+        }
+        std::fs::write(top.join("a/b/f"), "").unwrap();
+        let mut found = Found::default();
+        found.add(top, "x").unwrap();
+        assert_eq!(to_be_made(&found), ["x/c/empty", "x/d"]);
+    }
 }

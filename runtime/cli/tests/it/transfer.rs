@@ -45,6 +45,9 @@ fn a_tree_goes_there_and_comes_back() {
     );
     assert_eq!(sent.code, 0, "{}", sent.err);
     assert!(sent.err.contains("sent 4 files"), "{}", sent.err);
+    assert_eq!(stub.count("PUT directories"), 1);
+    // What is at the goal, and what is in it.
+    assert_eq!(stub.count("GET files"), 2);
     assert_eq!(stub.state().files["sets/large"].bytes, large());
     assert_eq!(stub.state().files["sets/run.sh"].mode, "0755");
     assert!(
