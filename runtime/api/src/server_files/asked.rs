@@ -36,11 +36,17 @@ pub(super) enum What {
     Content,
     Directories,
     Links,
-    /// The name as it stands in the URL.
-    Upload(String),
+    Upload(UploadName),
 }
 
 impl What {
+    /// An upload, by the name as it stands in a URL.
+    pub(super) fn upload(name: &str) -> Result<Self, ApiError> {
+        UploadName::parse(name)
+            .map(Self::Upload)
+            .ok_or_else(bad_upload_name)
+    }
+
     /// As the end of a path.
     pub(super) fn segments(&self) -> String {
         match self {
@@ -48,7 +54,8 @@ impl What {
             Self::Content => "content".into(),
             Self::Directories => "directories".into(),
             Self::Links => "links".into(),
-            Self::Upload(name) => format!("uploads/{name}"),
+            // A name that was read needs no escapes.
+            Self::Upload(name) => format!("uploads/{}", name.as_str()),
         }
     }
 }
@@ -83,7 +90,6 @@ impl Asked {
             (What::Directories, _) => make(directory, path).await,
             (What::Links, _) => self.link(directory, path).await,
             (What::Upload(name), _) => {
-                let name = UploadName::parse(&name).ok_or_else(bad_upload_name)?;
                 let path = to_write(path)?;
                 let upload = Upload {
                     directory,

@@ -42,7 +42,11 @@ pub(crate) async fn files(
     request: Request,
 ) -> Response {
     let lists = [Method::GET, Method::HEAD].contains(request.method());
-    let asked = asked(What::Files, parameters.clone(), request);
+    let mut asked = asked(What::Files, parameters.clone(), request);
+    if lists {
+        // For HEAD as well the whole answer is made, and then cut off.
+        asked.method = Method::GET;
+    }
     let about = asked.path();
     let answered = match answered(&state, path, asked).await {
         Ok(answer) if lists => listed(&caller, &parameters, answer).await,
@@ -89,12 +93,10 @@ pub(crate) async fn upload(
     parameters: Parameters,
     request: Request,
 ) -> Response {
-    enter(
-        &state,
-        path,
-        asked(What::Upload(upload), parameters, request),
-    )
-    .await
+    match What::upload(&upload) {
+        Ok(what) => enter(&state, path, asked(what, parameters, request)).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 /// From another daemon, but for uploads.
@@ -126,7 +128,7 @@ pub(crate) async fn peer_upload(
     parameters: Parameters,
     request: Request,
 ) -> Answer {
-    here(&state, asked(What::Upload(upload), parameters, request)).await
+    here(&state, asked(What::upload(&upload)?, parameters, request)).await
 }
 
 /// On this node or not at all, so that no request goes around.

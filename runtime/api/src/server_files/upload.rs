@@ -39,6 +39,11 @@ impl UploadName {
         let good = (8..=64).contains(&text.len()) && text.chars().all(fits);
         good.then(|| Self(text.to_owned()))
     }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Which upload, and to which file.

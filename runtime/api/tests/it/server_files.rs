@@ -784,6 +784,15 @@ fn another_daemon_passes_everything_on() {
     let head = daemon.request("HEAD", &target, &[], b"");
     assert_eq!((head.status, head.header("content-length")), (200, "10"));
     let large = Large::new("large", "upload-one", 5);
+    let head = daemon.request("HEAD", &url("files", "a", ""), &[], b"");
+    assert_eq!(head.status, 200);
+    // The name of an upload is no way to say more to the other daemon.
+    for name in ["01234567%3Fuid%3Dother", "..%2F..%2Ffiles", "short"] {
+        let reply = daemon.get(&url(&format!("uploads/{name}"), "f", ""));
+        reply.expect_error(400, "InvalidUploadName");
+    }
+    let other = url("content", "a/ü", "&UID=other&uid=another");
+    assert_eq!(daemon.get(&other).text(), "0123456789");
     // Refused before it was read, and answered nevertheless.
     let reply = large.send_as(daemon, 0, large.chunk(0).1, "none");
     reply.expect_error(400, "InvalidContentDigest");
