@@ -12,8 +12,9 @@ use lote_model::transfer::{CHUNK_BYTES, Digest, FILE_BYTES_MAX, Layout, parse_he
 
 use super::fault::Fault;
 use super::incoming::{self, Broken, Incoming, Place};
+use super::place::Exported;
 use super::target::{enter, writable};
-use super::upload::{Upload, UploadName};
+use super::upload::{Upload, UploadName, fits};
 use super::whole::{Draft, Finish};
 use super::{listing, tree};
 use crate::error::{Answer, ApiError};
@@ -78,15 +79,16 @@ impl Asked {
             .map_err(|error| ApiError::bad_request("InvalidPath", error.to_string()).at("path"))
     }
 
-    /// Does it in `directory`.
-    pub(super) async fn carry_out(self, directory: Directory) -> Answer {
+    /// Does it to what is exported.
+    pub(super) async fn carry_out(self, exported: Exported) -> Answer {
+        let Exported { directory, left } = exported;
         let path = self.path()?;
         let reads = [Method::GET, Method::HEAD].contains(&self.method);
         match (self.what.clone(), reads) {
             (What::Files, true) => self.list(directory, path).await,
             (What::Files, false) => self.remove(directory, path).await,
             (What::Content, true) => self.read(directory, path).await,
-            (What::Content, false) => self.write(directory, path).await,
+            (What::Content, false) => self.write(directory, left, path).await,
             (What::Directories, _) => make(directory, path).await,
             (What::Links, _) => self.link(directory, path).await,
             (What::Upload(name), _) => {
@@ -95,6 +97,7 @@ impl Asked {
                     directory,
                     path,
                     name,
+                    left,
                 };
                 match self.method {
                     Method::PUT => self.take_chunk(upload).await,
@@ -128,7 +131,7 @@ impl Asked {
         content::send(file, path.file_name(), &self.method, &self.headers).await
     }
 
-    async fn write(self, directory: Directory, path: RelativePath) -> Answer {
+    async fn write(self, directory: Directory, left: Option<u64>, path: RelativePath) -> Answer {
         let path = to_write(path)?;
         let finish = finish(&self.parameters)?;
         let incoming = Incoming::of(&self.headers, self.body)?;
@@ -138,6 +141,7 @@ impl Asked {
         {
             return Err(incoming::too_long(CHUNK_BYTES));
         }
+        fits(incoming.announced().unwrap_or_default(), left).map_err(|fault| fault.about(&path))?;
         let (owner, asked) = (directory.owner, path.clone());
         let draft = off_thread(move || Draft::begin(&directory, &asked, finish.overwrite));
         let draft = draft.await.map_err(|fault| fault.about(&path))?;

@@ -135,14 +135,14 @@ pub(crate) async fn peer_upload(
 async fn here(state: &ApiState, asked: Asked) -> Answer {
     let uid = FileServerUid::new(asked.parameters.get("uid").unwrap_or_default());
     if [Method::GET, Method::HEAD].contains(&asked.method) {
-        let directory = place::directory(state, &uid).await?;
-        return asked.carry_out(directory).await;
+        let exported = place::exported(state, &uid).await?;
+        return asked.carry_out(exported).await;
     }
     // Read to its end whatever becomes of it, or the answer would not get through.
     let (body, leftover) = leftover::lend(asked.body);
     let asked = Asked { body, ..asked };
-    let answered = match place::directory(state, &uid).await {
-        Ok(directory) => asked.carry_out(directory).await,
+    let answered = match place::exported(state, &uid).await {
+        Ok(exported) => asked.carry_out(exported).await,
         Err(error) => {
             drop(asked);
             Err(error)
@@ -181,8 +181,8 @@ async fn answered(state: &ApiState, path: ChildPath, asked: Asked) -> Answer {
     asked.path()?;
     let server = place::server(state, path).await?;
     if server.node == state.config.node {
-        let directory = place::directory(state, &server.uid).await?;
-        return asked.carry_out(directory).await;
+        let exported = place::exported(state, &server.uid).await?;
+        return asked.carry_out(exported).await;
     }
     let pairs = asked.parameters.0.iter();
     let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str()));

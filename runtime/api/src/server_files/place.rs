@@ -51,12 +51,18 @@ fn no_node(path: &ChildPath) -> ApiError {
     ApiError::conflict("FileServerNotReady", message)
 }
 
-/// The directory that this node exports for the file server. Decided from the
+/// What this node exports for a file server.
+#[derive(Clone, Debug)]
+pub(super) struct Exported {
+    pub(super) directory: Directory,
+    /// How much may be written until the file server has the size that it was made
+    /// with, in bytes; none if the file system sees to that, or nobody has looked yet.
+    pub(super) left: Option<u64>,
+}
+
+/// What this node exports for the file server. Decided from the
 /// records of this node alone, whoever asks.
-pub(super) async fn directory(
-    state: &ApiState,
-    uid: &FileServerUid,
-) -> Result<Directory, ApiError> {
+pub(super) async fn exported(state: &ApiState, uid: &FileServerUid) -> Result<Exported, ApiError> {
     let (store, node) = (state.store(), &state.config.node);
     let export = get_json::<Export>(store, &key::export(node, uid)).await?;
     let Some(export) = export.filter(|export| export.value.uid == *uid) else {
@@ -68,10 +74,19 @@ pub(super) async fn directory(
     }
     let report = get_json::<ExportReport>(store, &key::exported(node, uid)).await?;
     let report = report.filter(|report| report.value.uid == *uid);
+    let usage = report.as_ref().and_then(|report| report.value.usage);
     match report.map(|report| report.value.state) {
-        Some(ExportState::Serving(point)) => Ok(Directory {
-            path: point.path.into(),
-            owner: Some(export.value.owner).filter(|_| state.config.read_as_job_user),
+        Some(ExportState::Serving(point)) => Ok(Exported {
+            directory: Directory {
+                path: point.path.into(),
+                owner: Some(export.value.owner).filter(|_| state.config.read_as_job_user),
+            },
+            left: usage.filter(|_| !point.size_limit.in_force).map(|usage| {
+                export
+                    .value
+                    .size_limit_bytes
+                    .saturating_sub(usage.used_bytes)
+            }),
         }),
         Some(ExportState::Failed(error)) => Err(not_serving(node, &error.message)),
         Some(ExportState::Withdrawn) | None => Err(not_serving(node, "it has not begun to")),

@@ -53,12 +53,13 @@ async fn sweep(state: &ApiState) -> Result<(), StoreError> {
             continue;
         }
         // One that is not served now is looked through another time.
-        let Ok(directory) = place::directory(state, &export.uid).await else {
+        let Ok(exported) = place::exported(state, &export.uid).await else {
             continue;
         };
         let before = state.now() - KEPT;
         let (stopping, name) = (state.stopping.clone(), export.file_server.name);
-        let removed = blocking(move || remove(&directory, before, &|| stopping.is_cancelled()));
+        let removed =
+            blocking(move || remove(&exported.directory, before, &|| stopping.is_cancelled()));
         match removed.await {
             Ok(0) => {}
             Ok(count) => {

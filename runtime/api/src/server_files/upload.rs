@@ -52,6 +52,8 @@ pub(super) struct Upload {
     pub(super) directory: Directory,
     pub(super) path: RelativePath,
     pub(super) name: UploadName,
+    /// How much may still be written, if that is known.
+    pub(super) left: Option<u64>,
 }
 
 /// What is there of an upload, as answered.
@@ -205,7 +207,8 @@ impl Upload {
             opened => return opened,
         }
         let target = Target::make_way(export, &self.path)?;
-        enough_room(&target.parent, layout.size())?;
+        fits(layout.size(), self.left)?;
+        fits(layout.size(), Some(room(&target.parent)?))?;
         let incomplete = Incomplete::open(target, &self.name, OFlag::O_CREAT)?;
         // Another request may have been faster; it has set the same length.
         if incomplete.file.metadata()?.len() == 0 {
@@ -270,14 +273,18 @@ impl Writer {
     }
 }
 
-/// What is reserved for root is not for users.
-fn enough_room(directory: &OwnedFd, size: u64) -> Result<(), Fault> {
+/// How much can be written. What is reserved for root is not for users.
+fn room(directory: &OwnedFd) -> Result<u64, Fault> {
     let room = fstatvfs(directory)?;
-    let free = room.blocks_available().saturating_mul(room.fragment_size());
-    if free < size {
-        return Err(Fault::Room { needed: size, free });
+    Ok(room.blocks_available().saturating_mul(room.fragment_size()))
+}
+
+/// Whether a file of this size fits into what is left, as far as that is known.
+pub(super) fn fits(size: u64, left: Option<u64>) -> Result<(), Fault> {
+    match left {
+        Some(free) if free < size => Err(Fault::Room { needed: size, free }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn digests(file: &File, layout: Layout) -> Result<Vec<Digest>, Fault> {

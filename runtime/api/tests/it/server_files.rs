@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lote_model::export::{
     Export, ExportPhase, ExportPoint, ExportReport, ExportState, ExportStorage, NfsServer,
-    SizeLimit,
+    SizeLimit, StorageUsage,
 };
 use lote_model::file_server::{FileServerRecord, FileServerStatus};
 use lote_model::id::{FileServerUid, NodeName, UnixId};
@@ -606,6 +606,24 @@ fn a_full_disk_leaves_nothing_half() {
         "{error}"
     );
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_server_has_the_size_that_it_was_made_with() {
+    let (daemon, _) = serving();
+    let (node, uid) = (NodeName::new(NODE), uid(&daemon));
+    let key = key::exported(&node, &uid);
+    let mut report: ExportReport = daemon.read(&key).unwrap();
+    report.usage = Some(StorageUsage {
+        used_bytes: (1 << 30) - 10,
+        free_bytes: 1 << 40,
+    });
+    daemon.write(&key, &report);
+    assert_eq!(write(&daemon, "f", "", b"0123456789").status, 204);
+    write(&daemon, "g", "", b"0123456789a").expect_error(507, "FileServerFull");
+    Large::new("h", "upload-one", 0)
+        .send(&daemon, 0)
+        .expect_error(507, "FileServerFull");
 }
 
 #[test]
