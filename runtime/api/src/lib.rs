@@ -26,6 +26,7 @@
 //! * `archive` — writes down finished jobs and has them deleted; `export` — the whole state as lines.
 //! * `janitor` — removes emptied containers that a user asked to delete.
 //! * `files` — output directories: listing, signed links, ranges, following.
+//! * `server_files` — files of file servers: listing, reading, uploads.
 //! * `secrets` — sealed beside the record that they belong to.
 //! * `events` — what happens to all resources, as it happens; `watches` — the store's, read as one.
 //! * `mounts` — whether a caller may use what a body mounts.
@@ -76,6 +77,7 @@ mod request;
 mod routes;
 mod secrets;
 pub mod server;
+mod server_files;
 pub mod state;
 mod telemetry;
 mod time;

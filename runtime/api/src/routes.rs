@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 
 use crate::auth::guard::guard;
 use crate::files::{link, output};
@@ -11,8 +11,8 @@ use crate::jobs::{create, events as job_events, logs, plan, samples};
 use crate::state::ApiState;
 use crate::{
     catalogue, clusters, daily_usage, events, experiments, export, file_servers, groups, jobs,
-    join, meta, metrics, neighbours, nodes, openapi, operation, remote_login, tokens, usages,
-    workspaces,
+    join, meta, metrics, neighbours, nodes, openapi, operation, remote_login, server_files, tokens,
+    usages, workspaces,
 };
 
 /// Routes, and a list of their paths, by which the description is held against them.
@@ -125,6 +125,7 @@ fn resources() -> Routes {
                 .put(file_servers::put)
                 .delete(file_servers::delete),
         )
+        .merge(server_file_routes(&at("/fileservers/{fileServer}")))
         .route(&at("/experiments"), get(experiments::list))
         .route(
             &at("/experiments/{experiment}"),
@@ -133,6 +134,28 @@ fn resources() -> Routes {
                 .delete(experiments::delete),
         )
         .merge(job_routes(&at("/experiments/{experiment}/jobs")))
+}
+
+fn server_file_routes(file_server: &str) -> Routes {
+    let at = |rest: &str| format!("{file_server}{rest}");
+    Routes::new()
+        .route(
+            &at("/files"),
+            get(server_files::files).delete(server_files::files),
+        )
+        .route(
+            &at("/content"),
+            get(server_files::content).put(server_files::content),
+        )
+        .route(&at("/directories"), put(server_files::directories))
+        .route(&at("/links"), put(server_files::links))
+        .route(
+            &at("/uploads/{upload}"),
+            get(server_files::upload)
+                .put(server_files::upload)
+                .post(server_files::upload)
+                .delete(server_files::upload),
+        )
 }
 
 fn job_routes(jobs: &str) -> Routes {

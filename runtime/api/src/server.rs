@@ -23,6 +23,7 @@ use crate::archive;
 use crate::auth::seats;
 use crate::janitor;
 use crate::routes::router;
+use crate::server_files;
 use crate::state::ApiState;
 use crate::timed::TimedWrites;
 
@@ -62,6 +63,7 @@ pub async fn serve(
     let janitor = tokio::spawn(janitor::run(state.clone()));
     let archive = tokio::spawn(archive::run(state.clone()));
     let seats = tokio::spawn(seats::run(state.clone()));
+    let stale = tokio::spawn(server_files::stale::run(state.clone()));
     let connect =
         |stream, address| connection(stream, Peer(address), router.clone(), state.clone());
     tokio::select! {
@@ -71,7 +73,7 @@ pub async fn serve(
     drop(listener);
     state.stopping.cancel();
     finish(&connections).await;
-    let _ = tokio::join!(janitor, archive, seats);
+    let _ = tokio::join!(janitor, archive, seats, stale);
     Ok(())
 }
 

@@ -104,6 +104,23 @@ pub enum Failure {
     /// A file that a job does not have.
     #[error("{0}")]
     NoSuchFile(String),
+    /// Something is where a file is to be written.
+    #[error("'{0}' is there already; give --overwrite to replace it")]
+    Exists(String),
+    /// A file became another one while it was on its way.
+    #[error("'{0}' was changed while it was on its way; start again")]
+    Changed(String),
+    /// What arrived is not what was sent.
+    #[error("'{0}' arrived damaged")]
+    Damaged(String),
+    /// Something that cannot be sent or fetched.
+    #[error("'{path}' {reason}")]
+    Untransferable {
+        /// What it is.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A question that nobody can answer.
     #[error("will not {0} unasked, and there is no terminal to ask on; give --yes to go ahead")]
     Unasked(String),
@@ -147,8 +164,13 @@ impl Failure {
     /// Whether the same request may well succeed a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Broken { .. } => true,
-            Self::Refused { status, .. } => matches!(status, 429 | 502..=504),
+            Self::Unreachable { .. } | Self::Broken { .. } | Self::Damaged(_) => true,
+            Self::Refused {
+                status, problem, ..
+            } => {
+                let on_its_way = ["ContentDigestMismatch", "IncompleteBody", "RequestTimeout"];
+                matches!(status, 429 | 502..=504) || on_its_way.contains(&problem.code.as_str())
+            }
             _ => false,
         }
     }
@@ -191,6 +213,8 @@ fn hint_for(code: &str) -> Option<&'static str> {
         "WorkspaceNotFound" => {
             "see `lote workspace list`, or make it with `lote workspace create NAME`"
         }
+        "FileServerNotFound" => "see `lote file-server list`",
+        "FileNotFound" => "see `lote file-server ls NAME [PATH]`",
         "ResourceGroupNotFound" => "give the right group with -g or LOTE_GROUP",
         _ => return None,
     })

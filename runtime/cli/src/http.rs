@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lote_model::problem::Problem;
+use lote_model::transfer::{Digest, content_digest, parse_content_digest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::config::Config;
+use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response, StatusCode};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
-use ureq::{Agent, Body};
+use ureq::{Agent, AsSendBody, Body};
 
 use crate::answer;
 use crate::failure::Failure;
@@ -25,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every answer begins within this time; only a stream's body takes longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A part of a file arrives within this time.
+const PART_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The most bytes of an answer that is read as a whole: a page of a thousand large jobs.
 const ANSWER_LENGTH_MAX: u64 = 256 << 20;
@@ -55,6 +60,44 @@ pub enum Done {
     Now(Value),
     /// It goes on; the URL says how far it is.
     Later(String),
+}
+
+/// A file, or a part of it, as it arrives.
+pub struct Fetched {
+    /// Whether it is the part that was asked for.
+    pub is_part: bool,
+    /// What tells this state of the file from others.
+    pub etag: Option<String>,
+    /// The SHA-256 of what arrives.
+    pub digest: Option<Digest>,
+    /// How much arrives, in bytes.
+    pub length: Option<u64>,
+    /// The size of the whole file in bytes.
+    pub size: Option<u64>,
+    /// What arrives.
+    pub body: Stream,
+}
+
+impl Fetched {
+    fn of(response: Response<Body>) -> Self {
+        let text = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let is_part = response.status() == StatusCode::PARTIAL_CONTENT;
+        let length = text("content-length").and_then(|text| text.parse().ok());
+        let of_range = text("content-range").and_then(|text| text.rsplit_once('/')?.1.parse().ok());
+        Self {
+            is_part,
+            etag: text("etag").map(str::to_owned),
+            digest: text("content-digest").and_then(parse_content_digest),
+            length,
+            size: of_range.or(length.filter(|_| !is_part)),
+            body: Box::new(response.into_body().into_reader()),
+        }
+    }
 }
 
 /// The body of an answer as it arrives.
@@ -143,6 +186,73 @@ impl Client {
         Ok(Box::new(response.into_body().into_reader()))
     }
 
+    /// Opens a file, or a part of it from one byte to another, both included; all of
+    /// it if the part is asked for with a validator that is not that of the file.
+    pub fn fetch(
+        &self,
+        action: &str,
+        path: &str,
+        part: Option<(u64, u64)>,
+        etag: Option<&str>,
+    ) -> Result<Fetched, Failure> {
+        let mut request = self.head_of(Method::GET, path, "*/*");
+        if let Some((first, last)) = part {
+            request = request.header("range", format!("bytes={first}-{last}"));
+        }
+        if let Some(etag) = etag {
+            request = request.header("if-range", etag);
+        }
+        let response = self.exchange(request, None)?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(Fetched::of(response));
+        }
+        self.accepted(action, response).map(Fetched::of)
+    }
+
+    /// Sends bytes with their digest.
+    pub fn put_bytes(
+        &self,
+        action: &str,
+        path: &str,
+        digest: &Digest,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
+        let request = self
+            .head_of(Method::PUT, path, "application/json")
+            .header("content-type", "application/octet-stream")
+            .header("content-digest", content_digest(digest));
+        let response = self.exchange(request, Some(bytes))?;
+        self.value(action, response).map(drop)
+    }
+
+    fn head_of(&self, method: Method, path: &str, accept: &str) -> Builder {
+        let url = self.absolute(path);
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("accept", accept);
+        // Links may lead to another host; the token is for this one only.
+        match self.token.as_ref().filter(|_| self.is_own(&url)) {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
+    /// Sends bytes or nothing; whatever comes back comes within a time.
+    fn exchange(&self, request: Builder, body: Option<&[u8]>) -> Result<Response<Body>, Failure> {
+        let sent = match body {
+            Some(bytes) => request
+                .body(bytes)
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(timed(&self.agent, request, PART_TIMEOUT))),
+            None => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(timed(&self.agent, request, PART_TIMEOUT))),
+        };
+        sent.map_err(|error| unreachable(&self.url, error))
+    }
+
     /// Opens a stream that is asked for with POST.
     pub fn stream_by_post(&self, action: &str, path: &str) -> Result<Stream, Failure> {
         let response = self.send(action, Method::POST, path, None, Some("*/*"))?;
@@ -221,16 +331,8 @@ impl Client {
         body: Option<&Value>,
         accept: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
-        let url = self.absolute(path);
         let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(&url)
-            .header("accept", accept.unwrap_or("application/json"));
-        // Links may lead to another host; the token is for this one only.
-        if let Some(token) = self.token.as_ref().filter(|_| self.is_own(&url)) {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
+        let mut request = self.head_of(method, path, accept.unwrap_or("application/json"));
         let bytes = body
             .map(serde_json::to_vec)
             .transpose()
@@ -317,6 +419,12 @@ impl Client {
             source,
         }
     }
+}
+
+/// A request whose answer must be read within a time.
+fn timed<B: AsSendBody>(agent: &Agent, request: Request<B>, limit: Duration) -> Request<B> {
+    let configured = agent.configure_request(request);
+    configured.timeout_recv_body(Some(limit)).build()
 }
 
 /// Why there is no answer: nobody is there, or it is somebody else.

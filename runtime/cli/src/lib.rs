@@ -5,8 +5,8 @@
 //! calls [`run`]. Everything here speaks HTTP only; nothing reads the store.
 //!
 //! Invariants: what people read is made by pure functions ([`show`], [`failure`],
-//! [`output`]); only [`console`], [`http`], [`join`], [`tls`], [`settings`] and
-//! [`command`] do I/O.
+//! [`output`]); only [`console`], [`http`], [`join`], [`tls`], [`settings`],
+//! [`transfer`] and [`command`] do I/O.
 //!
 //! * [`args`], [`node_args`] — what can be typed.
 //! * [`settings`] — which daemon, which group and workspace: options, variables, file.
@@ -17,6 +17,7 @@
 //! * [`answer`] — the members of answers that are shown.
 //! * [`show`], [`output`], [`console`] — tables, details, colours, streams.
 //! * [`follow`] — a running job's events and output.
+//! * [`transfer`] — files to and from the daemon, in chunks.
 //! * [`command`] — one function per command.
 //! * [`failure`], [`exit`] — what went wrong, and the process's exit code.
 
@@ -38,6 +39,7 @@ pub mod place;
 pub mod settings;
 pub mod show;
 pub mod tls;
+pub mod transfer;
 
 use std::process::ExitCode;
 

@@ -71,6 +71,7 @@ fn provision(
                 .with("vmSize", &record.properties.vm_size),
         ],
         mount_settings: None,
+        node: None,
     })
 }
 

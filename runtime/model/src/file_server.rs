@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body;
 use crate::cluster::UserAccountSettings;
-use crate::id::FileServerUid;
+use crate::id::{FileServerUid, NodeName};
 use crate::job::{ErrorRecord, ResourceReference};
 use crate::path::ChildPath;
 use crate::problem::Problem;
@@ -236,6 +236,9 @@ pub struct FileServerStatus {
     /// Where it is mounted from, once it is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_settings: Option<MountSettings>,
+    /// The node that serves it, from when one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
 }
 
 /// `mountSettings`.

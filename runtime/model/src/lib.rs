@@ -11,6 +11,7 @@
 //! * [`money`], [`spending`] — what clusters cost.
 //! * [`quota`], [`usage`] — how much there may be, and how much there is.
 //! * [`storage_account`] — accounts that clients ask about and Lote only knows by name.
+//! * [`transfer`] — the chunks and digests in which files travel to and from file servers.
 //! * [`state`] — the states of resources.
 //! * [`allocation`], [`report`] — what the leader grants and what the nodes answer.
 //! * [`export`] — what a node exports for a file server, and what has become of it.
@@ -78,5 +79,6 @@ pub mod secret_members;
 pub mod spending;
 pub mod state;
 pub mod storage_account;
+pub mod transfer;
 pub mod usage;
 pub mod workspace;

@@ -76,6 +76,7 @@ const OWNED_FEATURES: &[(&str, &[&str])] = &[("lote-node", &["mount", "sched"])]
 /// What the model may use. A list of the allowed and not of the forbidden: no
 /// list of all crates with a clock or a random source can be complete.
 const MODEL_MAY_USE: &[&str] = &[
+    "base64",
     "jiff",
     "serde",
     "serde_json",

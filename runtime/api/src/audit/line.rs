@@ -31,6 +31,9 @@ struct Line<'a> {
     permission: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
+    /// A file of the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
@@ -42,6 +45,7 @@ pub(super) fn compose(
     time: Timestamp,
     visit: &Visit,
     needed: Option<&Needed>,
+    file: Option<&str>,
     status: u16,
     code: Option<&str>,
 ) -> Vec<u8> {
@@ -65,6 +69,7 @@ pub(super) fn compose(
         target: needed
             .and_then(|needed| needed.target.as_ref())
             .map(ToString::to_string),
+        file,
         status,
         code,
         request_id: &visit.request_id,

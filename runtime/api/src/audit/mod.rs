@@ -8,8 +8,8 @@
 //! * [`line`] — what a line says.
 //! * [`log`] — the file: a thread that appends, and rotates by size.
 //!
-//! Invariant: no secret gets into a line. Queries, heads and bodies are left out,
-//! and so are parts of a path that may be links or tokens.
+//! Invariant: no secret gets into a line. Queries, heads and bodies are left out
+//! (but for the name of a file that is written), and so are parts of a path that may be links or tokens.
 
 mod line;
 mod log;
@@ -26,6 +26,11 @@ use crate::server::Peer;
 use crate::state::ApiState;
 
 pub use log::{AuditLog, AuditSink, Rotation};
+
+/// The file of a file server that a request was about; stays with the answer until
+/// it is written down, as it stands in the query only.
+#[derive(Clone, Debug)]
+pub(crate) struct File(pub(crate) String);
 
 /// What is known of a request before it is answered.
 #[derive(Clone, Debug)]
@@ -62,6 +67,7 @@ impl Visit {
 pub(crate) async fn record(state: &ApiState, visit: &Visit, mut response: Response) -> Response {
     let needed = response.extensions_mut().remove::<Needed>();
     let code = response.extensions_mut().remove::<ErrorCode>();
+    let file = response.extensions_mut().remove::<File>();
     let Some(log) = &state.config.audit else {
         return response;
     };
@@ -77,6 +83,7 @@ pub(crate) async fn record(state: &ApiState, visit: &Visit, mut response: Respon
         state.now(),
         visit,
         needed.as_ref(),
+        file.as_ref().map(|file| file.0.as_str()),
         response.status().as_u16(),
         code.as_ref().map(|code| code.0.as_str()),
     );

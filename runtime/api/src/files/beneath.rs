@@ -12,7 +12,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 
 use super::relative::RelativePath;
 
@@ -46,6 +46,23 @@ pub(crate) fn open_directory(root: &OwnedFd, path: &RelativePath) -> io::Result<
 /// Opens anything below `root`, only to ask what it is.
 pub(crate) fn open_to_ask(root: &OwnedFd, path: &RelativePath) -> io::Result<OwnedFd> {
     open_beneath(root, path, OFlag::O_PATH)
+}
+
+/// Opens a directory below `root`, and makes it and those on the way to it if they
+/// are not there.
+pub(crate) fn make_directories(root: &OwnedFd, path: &RelativePath) -> io::Result<OwnedFd> {
+    let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let opened = open_directory(root, path);
+    if path.is_root() || !opened.as_ref().is_err_and(missing) {
+        return opened;
+    }
+    // As deep as the path is long, which is limited.
+    let parent = make_directories(root, &path.parent())?;
+    match mkdirat(&parent, path.file_name(), Mode::from_bits_truncate(0o755)) {
+        // Another request may have been faster.
+        Ok(()) | Err(Errno::EEXIST) => open_directory(root, path),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether an open failed because the path leads out of its directory.
@@ -144,6 +161,20 @@ mod tests {
         File::from(opened).read_to_string(&mut content).unwrap();
         assert_eq!(content, "content");
         assert!(open_directory(&root, &path(".")).is_ok());
+    }
+
+    #[test]
+    fn directories_are_made_beneath_only() {
+        let folder = tree();
+        let root = open_root(&folder.path().join("inside")).unwrap();
+        make_directories(&root, &path("a/b/c")).unwrap();
+        make_directories(&root, &path("a/b/c")).unwrap();
+        make_directories(&root, &path(".")).unwrap();
+        assert!(folder.path().join("inside/a/b/c").is_dir());
+        for bad in ["parent/new", "absolute/new", "up/new", "deep/file/new"] {
+            assert!(make_directories(&root, &path(bad)).is_err(), "{bad}");
+        }
+        assert!(!folder.path().join("new").exists());
     }
 
     #[test]

@@ -4,26 +4,18 @@
 //! login, after a restart of the daemon and after the deletion of the job, whose
 //! files stay where the user asked them to be.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
 use axum::extract::State;
-use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
-};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use lote_model::id::{JobUid, NodeName, UnixId};
 use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 
-use super::range::{Selection, select};
 use super::relative::RelativePath;
-use super::stream::file_body;
-use super::{Directory, beneath, blocking};
+use super::{Directory, beneath, blocking, content};
 use crate::error::{Answer, ApiError};
 use crate::page::ESCAPED;
 use crate::peers::{self, Errand};
@@ -120,7 +112,7 @@ pub(crate) async fn download(
 ) -> Answer {
     let link = opened(&state, &token, &name)?;
     if link.node == state.config.node {
-        return send(&state, link, &name, &headers).await;
+        return send(&state, link, &name, &method, &headers).await;
     }
     let errand = Errand::download(&token, &name, method, &headers);
     peers::ask(&state, &link.node, errand).await
@@ -130,16 +122,23 @@ pub(crate) async fn download(
 pub(crate) async fn download_here(
     State(state): State<ApiState>,
     Segments((token, name)): Segments<(String, String)>,
+    method: Method,
     headers: HeaderMap,
 ) -> Answer {
     let link = opened(&state, &token, &name)?;
     if link.node != state.config.node {
         return Err(elsewhere(&link.node));
     }
-    send(&state, link, &name, &headers).await
+    send(&state, link, &name, &method, &headers).await
 }
 
-async fn send(state: &ApiState, link: Link, name: &str, headers: &HeaderMap) -> Answer {
+async fn send(
+    state: &ApiState,
+    link: Link,
+    name: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Answer {
     let directory = Directory {
         path: link.directory,
         // Whether rights can be changed is known where the file is.
@@ -148,76 +147,7 @@ async fn send(state: &ApiState, link: Link, name: &str, headers: &HeaderMap) -> 
     let file = link.file.clone();
     let opened = blocking(move || directory.open_file(&file)).await;
     let file = opened.map_err(|error| refused(&error, &format!("the file '{}'", link.file)))?;
-    let length = file
-        .metadata()
-        .map_err(|error| ApiError::internal(&error))?
-        .len();
-    // There are no validators to compare with, so a conditional range is none.
-    let range = headers
-        .get(RANGE)
-        .filter(|_| !headers.contains_key(IF_RANGE));
-    let range = range.and_then(|value| value.to_str().ok());
-    Ok(answer(
-        file,
-        length,
-        select(range, length),
-        content_type(name),
-    ))
-}
-
-fn answer(file: File, length: u64, selection: Selection, content_type: &'static str) -> Response {
-    let mut response = match selection {
-        Selection::Unsatisfiable => {
-            let error = ApiError::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "InvalidRange",
-                "the file has no bytes in that range",
-            );
-            return ([(CONTENT_RANGE, format!("bytes */{length}"))], error).into_response();
-        }
-        Selection::Whole => (
-            StatusCode::OK,
-            [(CONTENT_LENGTH, length.to_string())],
-            file_body(file, 0, length),
-        )
-            .into_response(),
-        Selection::Part { first, last } => {
-            let headers = [
-                (CONTENT_LENGTH, (last + 1 - first).to_string()),
-                (CONTENT_RANGE, format!("bytes {first}-{last}/{length}")),
-            ];
-            (
-                StatusCode::PARTIAL_CONTENT,
-                headers,
-                file_body(file, first, last + 1 - first),
-            )
-                .into_response()
-        }
-    };
-    let headers = response.headers_mut();
-    headers.extend(
-        [
-            (ACCEPT_RANGES, "bytes"),
-            (CONTENT_TYPE, content_type),
-            // What a job wrote is shown as text or saved, never run by a browser.
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (CACHE_CONTROL, "no-store"),
-        ]
-        .map(|(name, value)| (name, axum::http::HeaderValue::from_static(value))),
-    );
-    response
-}
-
-fn content_type(name: &str) -> &'static str {
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let is_text = ["txt", "log", "csv", "json", "jsonl", "yaml", "yml", "md"]
-        .iter()
-        .any(|text| extension.eq_ignore_ascii_case(text));
-    if is_text {
-        "text/plain; charset=utf-8"
-    } else {
-        "application/octet-stream"
-    }
+    content::send(file, name, method, headers).await
 }
 
 /// When a link made now expires.

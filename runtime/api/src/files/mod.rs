@@ -6,11 +6,12 @@
 //! * [`listing`] — one page of a directory; [`merge`] — of several nodes' directories.
 //! * [`link`] — signed links and their download.
 //! * [`output`] — the output directories of a job.
-//! * [`range`] — which bytes of a file.
+//! * [`content`] — the bytes of a file as an answer; [`range`] — which of them.
 //! * [`growth`] — waiting until a file grows.
 //! * [`stream`] — bytes on their way to a client.
 
 pub(crate) mod beneath;
+pub(crate) mod content;
 pub(crate) mod growth;
 pub(crate) mod identity;
 pub(crate) mod link;

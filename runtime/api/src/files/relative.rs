@@ -43,6 +43,11 @@ impl RelativePath {
         Self::parse(&format!("{}/{name}", self.0))
     }
 
+    /// Whether it is the directory itself.
+    pub(crate) fn is_root(&self) -> bool {
+        self.0 == "."
+    }
+
     /// Its last part.
     pub(crate) fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or_default()

@@ -62,6 +62,8 @@ pub(crate) struct Described {
     body: Option<(Shape, Required)>,
     /// The body under `/v1`, where it is another one.
     twin_body: Option<Shape>,
+    /// Whether the body is any bytes.
+    takes_bytes: bool,
     answers: Vec<(&'static str, Response)>,
     /// What is to be in the document because of this operation.
     shapes: Vec<Shape>,
@@ -85,6 +87,7 @@ impl Described {
             parameters: Vec::new(),
             body: None,
             twin_body: None,
+            takes_bytes: false,
             answers: Vec::new(),
             shapes: vec![Shape::of::<CloudError>()],
             extensions: Vec::new(),
@@ -130,6 +133,12 @@ impl Described {
     pub(crate) fn takes<T: ToSchema>(mut self) -> Self {
         self.shapes.push(Shape::of::<T>());
         self.body = Some((Shape::of::<T>(), Required::True));
+        self
+    }
+
+    /// The request's body is any bytes.
+    pub(crate) fn takes_bytes(mut self) -> Self {
+        self.takes_bytes = true;
         self
     }
 
@@ -273,6 +282,14 @@ impl Described {
         }
     }
 
+    fn request_body(&self) -> Option<RequestBody> {
+        if self.takes_bytes {
+            return Some(any_bytes());
+        }
+        let (shape, required) = self.body.clone()?;
+        Some(body(shape, required))
+    }
+
     /// As the document has it.
     pub(crate) fn operation(&self) -> Operation {
         let in_path = parameters::in_path(&self.path);
@@ -282,11 +299,7 @@ impl Described {
             .summary(Some(self.summary))
             .tag(self.tag)
             .parameters(Some(parameters))
-            .request_body(
-                self.body
-                    .clone()
-                    .map(|(shape, required)| body(shape, required)),
-            )
+            .request_body(self.request_body())
             .extensions(Some(Extensions::from_iter(self.extensions.clone())));
         for (status, response) in &self.answers {
             operation = operation.response(*status, response.clone());
@@ -305,6 +318,15 @@ fn body(shape: Shape, required: Required) -> RequestBody {
     RequestBodyBuilder::new()
         .content(JSON, content)
         .required(Some(required))
+        .build()
+}
+
+fn any_bytes() -> RequestBody {
+    let bytes = ObjectBuilder::new().schema_type(Type::String).build();
+    let content = ContentBuilder::new().schema(Some(bytes)).build();
+    RequestBodyBuilder::new()
+        .content("application/octet-stream", content)
+        .required(Some(Required::True))
         .build()
 }
 

@@ -46,6 +46,7 @@ fn segment(name: &str) -> (&'static str, ObjectBuilder) {
         "operationId" => "The id from the answer that accepted the operation.",
         "tokenId" => "The public part of a token.",
         "token" => "What the link permits, signed.",
+        "upload" => "The client's name for an upload: 8 to 64 letters, digits and `-`.",
         _ => "A name.",
     };
     let text = text();
@@ -59,6 +60,7 @@ fn segment(name: &str) -> (&'static str, ObjectBuilder) {
             .pattern(Some(NAME))
             .min_length(Some(1))
             .max_length(Some(NAME_LENGTH_MAX)),
+        "upload" => text.pattern(Some("^[-A-Za-z0-9]{8,64}$")),
         _ => text.min_length(Some(1)),
     };
     (what, schema)

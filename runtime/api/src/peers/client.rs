@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST, HeaderName,
-    IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HOST,
+    HeaderName, IF_RANGE, RANGE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
@@ -15,10 +15,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use lote_model::id::NodeName;
+use lote_model::id::{FileServerUid, NodeName};
 use lote_model::job::JobRecord;
 use lote_model::key;
 use lote_model::node::NodeRecord;
+use lote_model::path::ChildPath;
 use lote_store::get_json;
 use percent_encoding::utf8_percent_encode;
 use rustls::pki_types::{DnsName, ServerName};
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::PeerCredentials;
 use crate::error::ApiError;
+use crate::files::content::CONTENT_DIGEST;
 use crate::files::link::elsewhere;
 use crate::files::relative::RelativePath;
 use crate::page::{ESCAPED, PageRequest};
@@ -42,13 +44,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer may take until it begins to answer.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The same for one that is sent a part of a file first, and writes it to its disk.
+/// The peer itself gives up earlier when nothing of the part comes.
+const WRITTEN_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// The code of an answer that says a node is silent.
 const UNREACHABLE: &str = "NodeUnreachable";
 
 /// What travels with a request, and with its answer.
-const SENT: [HeaderName; 2] = [RANGE, IF_RANGE];
-const RETURNED: [HeaderName; 6] = [
+const SENT: [HeaderName; 3] = [RANGE, IF_RANGE, CONTENT_DIGEST];
+const RETURNED: [HeaderName; 9] = [
+    CONTENT_DIGEST,
     CONTENT_TYPE,
+    ETAG,
+    RETRY_AFTER,
     CONTENT_LENGTH,
     CONTENT_RANGE,
     ACCEPT_RANGES,
@@ -62,6 +71,8 @@ pub(crate) struct Errand {
     method: Method,
     target: String,
     headers: HeaderMap,
+    /// How long the answer's beginning may take.
+    patience: Duration,
 }
 
 /// Which output of a job a peer is to read.
@@ -81,6 +92,7 @@ impl Errand {
             method: Method::GET,
             target,
             headers: HeaderMap::new(),
+            patience: HEAD_TIMEOUT,
         }
     }
 
@@ -93,10 +105,41 @@ impl Errand {
     /// The file of a signed link, or the bytes of it that a client asked for.
     pub(crate) fn download(token: &str, name: &str, method: Method, headers: &HeaderMap) -> Self {
         let target = format!("/peer/v1/files/{}/{}", escaped(token), escaped(name));
-        let kept = |name: &HeaderName| Some((name.clone(), headers.get(name)?.clone()));
         Self {
-            headers: SENT.iter().filter_map(kept).collect(),
+            headers: sent(headers),
             ..Self::get(target).with_method(method)
+        }
+    }
+
+    /// Something with a file of a file server of the peer's; `what` is the rest of the path.
+    pub(crate) fn server_file<'a>(
+        server: &'a ChildPath,
+        uid: &'a FileServerUid,
+        what: &str,
+        method: Method,
+        parameters: impl Iterator<Item = (&'a str, &'a str)>,
+        headers: &HeaderMap,
+    ) -> Self {
+        let segments = [
+            server.workspace.group.as_str(),
+            server.workspace.workspace.as_str(),
+            server.name.as_str(),
+        ];
+        let segments: Vec<String> = segments.into_iter().map(escaped).collect();
+        let query: Vec<String> = std::iter::once(("uid", uid.as_str()))
+            .chain(parameters)
+            .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+            .collect();
+        let (path, query) = (segments.join("/"), query.join("&"));
+        let writes = method != Method::GET && method != Method::HEAD;
+        Self {
+            headers: sent(headers),
+            patience: if writes {
+                WRITTEN_TIMEOUT
+            } else {
+                HEAD_TIMEOUT
+            },
+            ..Self::get(format!("/peer/v1/fileservers/{path}/{what}?{query}")).with_method(method)
         }
     }
 
@@ -133,6 +176,12 @@ impl Errand {
     pub(crate) fn samples(job: &JobRecord) -> Self {
         Self::get(target(job, "samples", &[]))
     }
+}
+
+/// What of a client's headers travels on.
+fn sent(headers: &HeaderMap) -> HeaderMap {
+    let kept = |name: &HeaderName| Some((name.clone(), headers.get(name)?.clone()));
+    SENT.iter().filter_map(kept).collect()
 }
 
 fn escaped(text: &str) -> String {
@@ -197,6 +246,16 @@ pub(crate) async fn ask(
     node: &NodeName,
     errand: Errand,
 ) -> Result<Response, ApiError> {
+    ask_with(state, node, errand, Body::empty()).await
+}
+
+/// The same with a body, which is passed on as it comes.
+pub(crate) async fn ask_with(
+    state: &ApiState,
+    node: &NodeName,
+    errand: Errand,
+    body: Body,
+) -> Result<Response, ApiError> {
     let Some(credentials) = &state.config.peers else {
         return Err(elsewhere(node));
     };
@@ -207,7 +266,7 @@ pub(crate) async fn ask(
     let Some(address) = record.value.peer_address else {
         return Err(elsewhere(node));
     };
-    match send(state, credentials, node, &address, errand).await {
+    match send(state, credentials, node, &address, errand, body).await {
         Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
             Err(unreachable(node, &Silent::Refused))
         }
@@ -222,6 +281,7 @@ async fn send(
     node: &NodeName,
     address: &str,
     errand: Errand,
+    body: Body,
 ) -> Result<Response, Silent> {
     let slow = |limit| Silent::Slow {
         address: address.to_owned(),
@@ -237,15 +297,15 @@ async fn send(
         }
     });
     let connection = Connection(connection.abort_handle());
-    let mut request = Request::new(Body::empty());
+    let mut request = Request::new(body);
     *request.method_mut() = errand.method;
     *request.uri_mut() = errand.target.parse().map_err(|_| Silent::Name)?;
     *request.headers_mut() = errand.headers;
     let host = address.parse().map_err(|_| Silent::Name)?;
     request.headers_mut().insert(HOST, host);
-    let answer = tokio::time::timeout(HEAD_TIMEOUT, sender.send_request(request))
+    let answer = tokio::time::timeout(errand.patience, sender.send_request(request))
         .await
-        .map_err(|_| slow(HEAD_TIMEOUT))??;
+        .map_err(|_| slow(errand.patience))??;
     Ok(returned(answer, connection, state.stopping.clone()))
 }
 

@@ -1,8 +1,9 @@
 //! From daemon to daemon: the peer door, and requests to the peer doors of others.
 //!
-//! Files of jobs lie where the jobs ran. The daemon that a client asks finds out
-//! who asks and what they may; then it fetches what lies elsewhere from the daemon
-//! there. Both show certificates of the cluster's authority.
+//! Files of jobs lie where the jobs ran, those of file servers where these are served.
+//! The daemon that a client asks finds out who asks and what they may; then it fetches
+//! what lies elsewhere from the daemon there, or brings it there. Both show certificates
+//! of the cluster's authority.
 //!
 //! * [`credentials`] — what this daemon shows, and whom it believes.
 //! * [`door`] — the listener for other daemons.
@@ -18,6 +19,6 @@ mod credentials;
 mod door;
 mod operations;
 
-pub(crate) use client::{Errand, LogErrand, ask, is_unreachable, passed_on};
+pub(crate) use client::{Errand, LogErrand, ask, ask_with, is_unreachable, passed_on};
 pub use credentials::{PeerCredentials, PeerCredentialsError};
 pub use door::serve as serve_peers;

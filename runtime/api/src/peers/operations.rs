@@ -1,5 +1,8 @@
 //! The few things that other daemons may ask for: what lies on this node.
 //!
+//! Files of file servers that this node serves: `/peer/v1/fileservers/{group}/{workspace}/{file
+//! server}/…`, in the words of the API ([`server_files`]).
+//!
 //! | GET | What |
 //! | --- | --- |
 //! | `/peer/v1/files/{token}/{name}` | the file of a signed link |
@@ -22,10 +25,14 @@ use crate::files::{link, output};
 use crate::jobs::{Job, logs, samples};
 use crate::page::PageRequest;
 use crate::request::{At, Parameters};
+use crate::server_files;
 use crate::state::ApiState;
 
 /// Where the paths of jobs begin, with names in braces.
 const JOB: &str = "/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}";
+
+/// The same of file servers.
+const FILE_SERVER: &str = "/peer/v1/fileservers/{group}/{workspace}/{fileServer}";
 
 pub(super) fn router(state: ApiState) -> Router {
     Router::new()
@@ -33,6 +40,19 @@ pub(super) fn router(state: ApiState) -> Router {
         .route(&format!("{JOB}/files"), get(list))
         .route(&format!("{JOB}/logs"), get(read))
         .route(&format!("{JOB}/samples"), get(measured))
+        .route(
+            &format!("{FILE_SERVER}/{{what}}"),
+            get(server_files::peer)
+                .put(server_files::peer)
+                .delete(server_files::peer),
+        )
+        .route(
+            &format!("{FILE_SERVER}/uploads/{{upload}}"),
+            get(server_files::peer_upload)
+                .put(server_files::peer_upload)
+                .post(server_files::peer_upload)
+                .delete(server_files::peer_upload),
+        )
         .fallback(|| async { refused("there is no such operation between daemons") })
         .layer(from_fn_with_state(state.clone(), only_members))
         .with_state(state)

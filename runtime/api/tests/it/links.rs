@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
+use sha2::Digest as _;
+
 use crate::daemon::{Daemon, Reply};
 use crate::files::{list, with_directories};
 
@@ -70,6 +72,21 @@ fn ranges() {
         b"",
     );
     assert_eq!(conditional.status, 200);
+    // With the validator that the file was sent with it is a range; and each answer has its digest.
+    let etag = whole.header("etag");
+    let same = [("range", "bytes=1-2"), ("if-range", etag)];
+    let same = daemon.request("GET", &url, &same, b"");
+    assert_eq!(
+        (same.status, same.text(), same.header("etag")),
+        (206, "12", etag)
+    );
+    for reply in [&whole, &same] {
+        let digest = sha2::Sha256::digest(&reply.bytes).into();
+        assert_eq!(
+            reply.header("content-digest"),
+            lote_model::transfer::content_digest(&digest)
+        );
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod remote_login;
 mod requeued;
 mod resources;
 mod secrets;
+mod server_files;
 mod store;
 mod tls;
 mod tokens;

@@ -43,9 +43,9 @@ fn credentials(authority: &Authority, node: &str) -> PeerCredentials {
 
 /// The daemons of the nodes `one` and `two`, and a gang `j` that runs on both. Each
 /// node has told where its own directories are.
-struct Pair {
-    one: Daemon,
-    two: Daemon,
+pub(crate) struct Pair {
+    pub(crate) one: Daemon,
+    pub(crate) two: Daemon,
     authority: Arc<Authority>,
     record: JobRecord,
 }
@@ -56,7 +56,7 @@ fn output_of(daemon: &Daemon) -> PathBuf {
 }
 
 impl Pair {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let authority = Arc::new(authority(1));
         let configure = |node: &'static str| {
             let authority = authority.clone();

@@ -6,6 +6,7 @@ use lote_model::job::ErrorRecord;
 use serde::Deserialize;
 
 use super::{Resource, or_default};
+use crate::transfer::Stamp;
 
 /// A file server.
 pub type FileServer = Resource<FileServerMembers>;
@@ -55,6 +56,56 @@ pub struct FileServerExtensions {
     /// Why it failed.
     #[serde(deserialize_with = "or_default")]
     pub errors: Vec<ErrorRecord>,
+}
+
+/// A file, directory or link on a file server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerFile {
+    /// Its name in its directory.
+    pub name: String,
+    /// Whether the name is only shown, because it is not UTF-8.
+    #[serde(default)]
+    pub name_is_not_utf8: bool,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: ServerFileKind,
+    /// The length of a file in bytes.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// When it was last written.
+    pub modified: Timestamp,
+    /// Its permissions in octal digits.
+    pub mode: String,
+    /// What tells its state from others.
+    #[serde(default)]
+    pub etag: Option<String>,
+    /// Where a link leads.
+    #[serde(default)]
+    pub target: Option<String>,
+}
+
+impl ServerFile {
+    /// Size and time of a file; none of anything else.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let (size, modified) = (self.size?, self.modified);
+        Some(Stamp { size, modified })
+    }
+}
+
+/// What a name on a file server stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerFileKind {
+    /// A file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// Something that cannot be fetched.
+    #[serde(other)]
+    Other,
 }
 
 /// Where to log in to a node.

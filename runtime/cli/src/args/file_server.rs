@@ -20,6 +20,66 @@ pub enum FileServerCommand {
     },
     /// Delete a file server
     Delete(DeleteArgs),
+    /// List a directory of a file server
+    Ls {
+        /// The file server
+        name: String,
+        /// The directory
+        #[arg(default_value = "/")]
+        path: String,
+        /// Also sizes, times and permissions
+        #[arg(short, long)]
+        long: bool,
+    },
+    /// Send files and directories; goes on with what was broken off
+    Put {
+        /// The file server
+        name: String,
+        /// What to send, and last where to; to the top if it is one path
+        #[arg(value_name = "LOCAL... REMOTE", required = true)]
+        paths: Vec<PathBuf>,
+        /// How
+        #[command(flatten)]
+        how: TransferArgs,
+    },
+    /// Fetch files and directories; goes on with what was broken off
+    Get {
+        /// The file server
+        name: String,
+        /// What to fetch, and last where to; to here if it is one path
+        #[arg(value_name = "REMOTE... LOCAL", required = true)]
+        paths: Vec<PathBuf>,
+        /// How
+        #[command(flatten)]
+        how: TransferArgs,
+    },
+    /// Remove a file or a directory from a file server
+    Rm {
+        /// The file server
+        name: String,
+        /// What to remove
+        path: String,
+        /// A directory with all that is in it
+        #[arg(short, long)]
+        recursive: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// How files are sent and fetched.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct TransferArgs {
+    /// Taken for granted; here for those who are used to it
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// How many requests at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub parallel: u8,
+    /// Replace what is there already and differs
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 /// `lote file-server create`.

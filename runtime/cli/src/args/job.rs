@@ -138,20 +138,23 @@ pub struct FilePlace {
 /// What else `lote job files` does.
 #[derive(Debug, Subcommand)]
 pub enum FilesCommand {
-    /// Fetch one file
+    /// Fetch files, and directories with all in them; goes on with what was broken off
     Get {
         /// The job.
         #[command(flatten)]
         name: JobName,
-        /// The file
+        /// The files and directories; all of the output directory when there is none
         #[arg(value_name = "FILE")]
-        file: String,
+        files: Vec<String>,
         /// Which directory.
         #[command(flatten)]
         place: FilePlace,
-        /// Where to put it; `-` is standard output [default: the file's name, here]
+        /// Where to put it: a directory, or the name of one file; `-` is standard output [default: here]
         #[arg(short = 'O', long, value_name = "PATH")]
         to: Option<PathBuf>,
+        /// How many requests at once
+        #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+        parallel: u8,
     },
 }
 
@@ -227,7 +230,7 @@ mod tests {
         let get = files("files get j1 a.txt -e e2").unwrap();
         assert!(matches!(
             get.get,
-            Some(FilesCommand::Get { name, file, .. }) if name.experiment == "e2" && file == "a.txt"
+            Some(FilesCommand::Get { name, files, .. }) if name.experiment == "e2" && files == ["a.txt"]
         ));
         assert!(files("files -d MODEL").is_err());
     }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::job_input::read_file;
-use super::{Context, Outcome};
+use super::{Context, Outcome, server_files};
 use crate::args::file_server::{CreateFileServerArgs, FileServerCommand};
 use crate::failure::Failure;
 use crate::{place, show};
@@ -33,6 +33,26 @@ pub(super) fn run(context: &Context<'_>, command: FileServerCommand) -> Outcome 
             let path = place::child(&context.child(&args.name)?, FILE_SERVERS);
             let what = format!("file server '{}'", args.name);
             context.delete(&what, &path, args.yes, args.no_wait)
+        }
+        FileServerCommand::Ls { name, path, long } => {
+            server_files::list(context, &name, &path, long)
+        }
+        FileServerCommand::Put { name, paths, how } => {
+            server_files::put(context, &name, paths, how)
+        }
+        FileServerCommand::Get { name, paths, how } => {
+            server_files::get(context, &name, paths, how)
+        }
+        FileServerCommand::Rm {
+            name,
+            path,
+            recursive,
+            yes,
+        } => {
+            if recursive {
+                context.confirm(&format!("remove '{path}' with all that is in it"), yes)?;
+            }
+            server_files::remove(context, &name, &path, recursive)
         }
     }
 }

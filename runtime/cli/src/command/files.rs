@@ -6,32 +6,57 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use lote_model::path::JobPath;
+use lote_model::quantity::format_bytes;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, server_files};
 use crate::answer::File;
 use crate::args::job::{FilePlace, FilesArgs, FilesCommand};
 use crate::exit;
 use crate::failure::Failure;
-use crate::follow::{files_url, list_files};
+use crate::follow::files_url;
 use crate::show;
-
-/// As programs make files; the user's mask takes away from it.
-const MODE: u32 = 0o666;
+use crate::transfer::Options;
+use crate::transfer::fetch::{RemoteFile, fetch};
+use crate::transfer::place::is_plain_name;
 
 pub(super) fn run(context: &Context<'_>, args: FilesArgs) -> Outcome {
     match args.get {
         Some(FilesCommand::Get {
             name,
-            file,
+            files,
             place,
             to,
-        }) => get(context, &context.job(&name)?, &file, &place, to),
+            parallel,
+        }) => {
+            let job = context.job(&name)?;
+            let wanted = Wanted {
+                job: &job,
+                place: &place,
+                files: if files.is_empty() {
+                    vec![String::new()]
+                } else {
+                    files
+                },
+            };
+            match (to, wanted.files.as_slice()) {
+                (Some(to), [file]) if to == Path::new("-") => to_output(context, &wanted, file),
+                (to, _) => get(context, &wanted, to, parallel),
+            }
+        }
         // clap insists on a job when nothing is fetched.
         None => {
             let job = context.job_in(&args.experiment, &args.job.unwrap_or_default())?;
             list(context, &job, &args.place)
         }
     }
+}
+
+/// What is asked for of a job.
+struct Wanted<'a> {
+    job: &'a JobPath,
+    place: &'a FilePlace,
+    /// An empty one is all of the directory.
+    files: Vec<String>,
 }
 
 fn list(context: &Context<'_>, job: &JobPath, place: &FilePlace) -> Outcome {
@@ -41,35 +66,132 @@ fn list(context: &Context<'_>, job: &JobPath, place: &FilePlace) -> Outcome {
     context.print_list(&action, values, show::file_table)
 }
 
-fn get(
-    context: &Context<'_>,
-    job: &JobPath,
-    file: &str,
-    place: &FilePlace,
-    to: Option<PathBuf>,
-) -> Outcome {
-    let (below, name) = split(&place.path, file);
-    let action = format!("fetch '{file}' of job '{}'", job.job);
-    let files = list_files(&context.client, &action, job, &place.directory, &below)?;
-    let link = link(&files, name).ok_or_else(|| missing(file, job, place, &files))?;
+fn to_output(context: &Context<'_>, wanted: &Wanted<'_>, file: &str) -> Outcome {
+    let (below, name) = split(&wanted.place.path, file);
+    let action = format!("fetch '{file}' of job '{}'", wanted.job.job);
+    let files = wanted.list(context, &below)?;
+    let link = link(&files, name).ok_or_else(|| missing(file, wanted.job, wanted.place, &files))?;
     let mut stream = context.client.stream(&action, link, "*/*")?;
-    let to = to.unwrap_or_else(|| PathBuf::from(name));
-    let broken = |source: io::Error| Failure::Broken {
+    copy_out(context, &mut stream).map_err(|source| Failure::Broken {
         action: action.clone(),
         url: context.client.url().to_owned(),
         source,
-    };
-    if to == Path::new("-") {
-        copy_out(context, &mut stream).map_err(broken)?;
-    } else {
-        let length = copy_to(&mut stream, &to, MODE)?;
-        context.say(&format!(
-            "wrote {} ({})",
-            to.display(),
-            lote_model::quantity::format_bytes(length)
-        ));
-    }
+    })?;
     Ok(exit::SUCCESS)
+}
+
+/// What a job wrote replaces what an earlier look at it left here.
+fn get(context: &Context<'_>, wanted: &Wanted<'_>, to: Option<PathBuf>, parallel: u8) -> Outcome {
+    let into = to.as_deref().is_none_or(|to| {
+        wanted.files.len() > 1 || to.is_dir() || to.to_string_lossy().ends_with('/')
+    });
+    let to = to.unwrap_or_else(|| PathBuf::from("."));
+    let mut found = Vec::new();
+    for file in &wanted.files {
+        wanted.find(context, file, &to, into, &mut found)?;
+    }
+    let one = match found.as_slice() {
+        [file] if wanted.files.len() == 1 => Some(file.target.clone()),
+        _ => None,
+    };
+    let options = Options {
+        parallel: parallel.into(),
+        overwrite: true,
+    };
+    let outcome = fetch(
+        &context.client,
+        found,
+        Vec::new(),
+        options,
+        true,
+        context.console,
+    );
+    if let Some(target) = one.as_ref().filter(|_| outcome.failures.is_empty()) {
+        let length = std::fs::metadata(target).map_or(0, |metadata| metadata.len());
+        let (target, length) = (target.display(), format_bytes(length));
+        context.say(&format!("wrote {target} ({length})"));
+        return Ok(exit::SUCCESS);
+    }
+    server_files::conclude(context, "fetched", outcome, one.is_some())
+}
+
+impl Wanted<'_> {
+    fn list(&self, context: &Context<'_>, below: &str) -> Result<Vec<File>, Failure> {
+        let action = format!("list the files of job '{}'", self.job.job);
+        let url = files_url(self.job, &self.place.directory, below);
+        // Links that last as long as links may: fetching can take its time.
+        let values = context
+            .client
+            .list_by_post(&action, &format!("{url}&linkexpiryinminutes=600"))?;
+        let files = values
+            .iter()
+            .map(|value| context.client.understood(&action, value));
+        files.collect()
+    }
+
+    /// A file, or all files of a directory, and where they go.
+    fn find(
+        &self,
+        context: &Context<'_>,
+        file: &str,
+        to: &Path,
+        into: bool,
+        found: &mut Vec<RemoteFile>,
+    ) -> Result<(), Failure> {
+        let file = file.trim_end_matches('/');
+        if file.is_empty() {
+            return self.directory(context, &self.place.path, to, found);
+        }
+        let (below, name) = split(&self.place.path, file);
+        let files = self.list(context, &below)?;
+        let entry = files.iter().find(|entry| entry.name == name);
+        let entry = entry.ok_or_else(|| missing(file, self.job, self.place, &files))?;
+        if entry.file_type == "directory" {
+            // Into the target, whether that is there yet or not.
+            return self.directory(context, &format!("{below}/{name}"), &to.join(name), found);
+        }
+        let target = if into { to.join(name) } else { to.to_owned() };
+        found.extend(remote_file(entry, file, target));
+        Ok(())
+    }
+
+    fn directory(
+        &self,
+        context: &Context<'_>,
+        below: &str,
+        to: &Path,
+        found: &mut Vec<RemoteFile>,
+    ) -> Result<(), Failure> {
+        std::fs::create_dir_all(to).map_err(|source| Failure::File {
+            action: "write",
+            path: to.to_owned(),
+            source,
+        })?;
+        for entry in self.list(context, below)? {
+            if !is_plain_name(&entry.name) {
+                continue;
+            }
+            let (name, target) = (format!("{below}/{}", entry.name), to.join(&entry.name));
+            if entry.file_type == "directory" {
+                self.directory(context, &name, &target, found)?;
+            } else {
+                found.extend(remote_file(&entry, name.trim_start_matches("./"), target));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remote_file(entry: &File, name: &str, target: PathBuf) -> Option<RemoteFile> {
+    Some(RemoteFile {
+        name: name.to_owned(),
+        url: entry.download_url.clone()?,
+        target,
+        size: entry.properties.content_length,
+        etag: None,
+        modified: entry.properties.last_modified,
+        mode: None,
+    })
 }
 
 /// The directory and the name of a file that may be given with its directory.

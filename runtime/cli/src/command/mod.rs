@@ -12,6 +12,7 @@ mod logs;
 mod node;
 mod remote_login;
 mod run;
+mod server_files;
 mod token;
 mod top;
 mod usage;

@@ -1,7 +1,9 @@
 //! File servers.
 
+use lote_model::quantity::format_bytes;
+
 use super::{error_block, state_colour};
-use crate::answer::{Disks, FileServer};
+use crate::answer::{Disks, FileServer, ServerFile, ServerFileKind};
 use crate::output::{Cell, Details, Style, Table, day_and_time};
 
 /// Many file servers: what they are and where they are mounted from.
@@ -34,6 +36,39 @@ pub fn file_server_table(servers: &[FileServer], style: Style) -> String {
         ]);
     }
     table.render(style, "no file servers")
+}
+
+/// What is in a directory of a file server: names, or with `long` all about them.
+pub fn server_files(files: &[ServerFile], long: bool, style: Style) -> String {
+    if !long {
+        return files.iter().map(|file| shown_name(file) + "\n").collect();
+    }
+    let mut table = Table::new(&["MODE", "SIZE", "MODIFIED", "NAME"]);
+    for file in files {
+        let name = match &file.target {
+            Some(target) => format!("{} -> {target}", shown_name(file)),
+            None => shown_name(file),
+        };
+        table.row([
+            file.mode.as_str().into(),
+            file.size.map(format_bytes).unwrap_or_default().into(),
+            day_and_time(file.modified).into(),
+            name.into(),
+        ]);
+    }
+    table.render(style, "nothing in it")
+}
+
+/// A name on one line, with a mark at what is no file.
+fn shown_name(file: &ServerFile) -> String {
+    let name = file.name.chars();
+    let name = name.map(|c| if c.is_control() { '?' } else { c });
+    let mark = match file.kind {
+        ServerFileKind::Directory => "/",
+        ServerFileKind::Link => "@",
+        ServerFileKind::File | ServerFileKind::Other => "",
+    };
+    name.chain(mark.chars()).collect()
 }
 
 /// One file server.

@@ -13,7 +13,7 @@ mod token;
 pub use cluster::{cluster_details, cluster_table};
 pub use container::{container_details, container_table};
 pub use figures::{login_table, quota_table};
-pub use file_server::{file_server_details, file_server_table};
+pub use file_server::{file_server_details, file_server_table, server_files};
 pub use job::{error_block, file_table, job_details, job_table};
 pub use node::{node_details, node_table, plugin_table};
 pub use plan::{PlanAnswer, plan};

@@ -8,9 +8,11 @@
 
 mod errors;
 mod file_servers;
+mod file_stub;
 mod following;
 mod nodes;
 mod requests;
 mod stub;
 mod terminal;
 mod tokens;
+mod transfer;

@@ -105,6 +105,18 @@ pub const OPERATIONS: &[Operation] = table! {
     Workspace ws!("/fileservers/{fileServer}") => {
         GET FileServersRead, PUT FileServersWrite, DELETE FileServersDelete,
     }
+    Workspace ws!("/fileservers/{fileServer}/files") => {
+        GET FileServersRead, DELETE FileServersFilesWrite,
+    }
+    Workspace ws!("/fileservers/{fileServer}/content") => {
+        GET FileServersRead, PUT FileServersFilesWrite,
+    }
+    Workspace ws!("/fileservers/{fileServer}/directories") => { PUT FileServersFilesWrite }
+    Workspace ws!("/fileservers/{fileServer}/links") => { PUT FileServersFilesWrite }
+    Workspace ws!("/fileservers/{fileServer}/uploads/{upload}") => {
+        GET FileServersRead, PUT FileServersFilesWrite, POST FileServersFilesWrite,
+        DELETE FileServersFilesWrite,
+    }
 
     Workspace ws!("/experiments") => { GET ExperimentsRead }
     Workspace ws!("/experiments/{experiment}") => {

@@ -94,6 +94,8 @@ permissions! {
     FileServersWrite = "workspaces/fileservers/write", Change;
     /// Delete file servers.
     FileServersDelete = "workspaces/fileservers/delete", Change;
+    /// Write and remove files of file servers.
+    FileServersFilesWrite = "workspaces/fileservers/files/write", Change;
     /// Read quotas and what is used of them.
     UsagesRead = "locations/usages/read", Read;
     /// See how far a long-running operation is.

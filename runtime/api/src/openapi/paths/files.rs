@@ -13,10 +13,7 @@ pub(crate) fn all() -> Vec<Described> {
             "Reads an output file; the link permits it",
         )
         .parameter(header("Range", "Which bytes of it."))
-        .parameter(header(
-            "If-Range",
-            "There are no validators: all of it is sent.",
-        ))
+        .parameter(header("If-Range", "All of it, if its ETag is another one."))
         .sends("200", &types, "The file.")
         .sends("206", &types, "The bytes that were asked for.")
         .needs_no_token()],

@@ -11,6 +11,7 @@ mod files;
 mod jobs;
 mod jobs_lote;
 mod operations;
+mod server_files;
 mod subscription;
 mod tokens;
 mod workspaces;
@@ -50,6 +51,7 @@ pub(crate) fn all() -> Vec<Described> {
         .map(|described| described.parameter(parameters::api_version()));
     with_version
         .chain(jobs_lote::all())
+        .chain(server_files::all())
         .chain(files::all())
         .chain(tokens::all())
         .chain(daemon::all())

@@ -40,6 +40,7 @@ pub(crate) mod resource;
 pub(crate) mod sample;
 pub(crate) mod scale;
 pub(crate) mod secret;
+pub(crate) mod server_file;
 pub(crate) mod token;
 pub(crate) mod usage;
 pub(crate) mod workspace;
