@@ -162,6 +162,7 @@ impl Place {
             stdout: self.path("stdout"),
             stderr: self.path("stderr"),
             execution_log: None,
+            spooled: false,
             directories: Vec::new(),
             identity: None,
             cgroup_procs: Vec::new(),
