@@ -165,12 +165,7 @@ mod tests {
     use super::*;
 
     fn spooled(job: &JobContext) -> Option<JobSpool> {
-        JobSpool::of(
-            Path::new("/data"),
-            &job.plan,
-            &job.paths,
-            &job.directories,
-        )
+        JobSpool::of(Path::new("/data"), &job.plan, &job.paths, &job.directories)
     }
 
     #[test]

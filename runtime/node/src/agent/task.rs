@@ -278,8 +278,9 @@ impl Task {
         {
             return Err(problem.clone());
         }
-        let node = self.node.config.name.as_str();
-        let error = |code, message: String| ErrorRecord::new(code, message).with("node", node);
+        let node = self.node.config.name.clone();
+        let error =
+            |code, message: String| ErrorRecord::new(code, message).with("node", node.as_str());
         // First of all: what is left after a crash is found by it.
         record_directory(&self.job.records())
             .map_err(|cause| error("FailedPreparingNode", cause.to_string()))?;

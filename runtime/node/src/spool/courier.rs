@@ -60,7 +60,7 @@ fn work(shared: &Shared) -> io::Result<()> {
     // A courier of an earlier daemon that hangs in the kernel may still write: once.
     let lock = shared.files().lock_handle()?;
     lock.lock()?;
-    let files = shared.files().files.len();
+    let files = shared.files().each.len();
     let mut courier = Courier {
         shared,
         destination: None,
@@ -95,7 +95,7 @@ impl Courier<'_> {
             if waits.is_some_and(|until| Instant::now() < until) {
                 continue;
             }
-            let local = self.shared.files().files[index].local.clone();
+            let local = self.shared.files().each[index].local.clone();
             let Some(local) = local else { continue };
             let served = self.shared.busy(|| self.serve(index, &local, closing));
             match served {
@@ -121,8 +121,8 @@ impl Courier<'_> {
     fn failed(&mut self, index: usize, error: &DestinationError) {
         let shared = self.shared;
         let mut files = shared.files();
-        files.files[index].track.fail();
-        let name = &files.files[index].name;
+        files.each[index].track.fail();
+        let name = &files.each[index].name;
         let trip = &mut self.trips[index];
         if trip.failures == 0 {
             tracing::warn!(error = explain(error), job = %shared.manifest.job, file = name, "output does not get to its file system; trying again");
@@ -144,11 +144,11 @@ impl Courier<'_> {
     ) -> Result<bool, DestinationError> {
         let (has_work, is_dirty) = {
             let mut files = self.shared.files();
-            let track = &files.files[index].track;
+            let track = &files.each[index].track;
             if track.length < track.written {
                 self.own(files.restart(index))?;
             }
-            let track = &files.files[index].track;
+            let track = &files.each[index].track;
             let is_new = track.progress.shift.is_none();
             let is_dirty = track.written > track.progress.copied;
             (is_new || track.next(1).is_some(), is_dirty)
@@ -184,7 +184,7 @@ impl Courier<'_> {
         let name = &manifest.names[index];
         let remote = destination.file(name)?;
         let end = self.act("examine", index, || Ok(remote.metadata()?.len()))?;
-        let track = self.shared.files().files[index].track.clone();
+        let track = self.shared.files().each[index].track.clone();
         let start = track.place_of(track.written);
         let is_shorter = start.is_some_and(|start| end < start);
         let own_end = match start {
@@ -249,7 +249,7 @@ impl Courier<'_> {
         let step = {
             let mut files = self.shared.files();
             let chunk = files.chunk().min(limit);
-            let track = &mut files.files[index].track;
+            let track = &mut files.each[index].track;
             let step = track.next(chunk);
             if let Some(Step::Copy { to, .. }) = step {
                 track.reach_for(to);
@@ -262,7 +262,7 @@ impl Courier<'_> {
                 let bytes = self.own(read(local, from, to))?;
                 self.write(index, &bytes, at)?;
                 let mut files = self.shared.files();
-                let (window, track) = (files.window(), &mut files.files[index].track);
+                let (window, track) = (files.window(), &mut files.each[index].track);
                 track.has_written(from + bytes.len() as u64);
                 let is_due = track.written - track.progress.copied >= window;
                 drop(files);
@@ -283,7 +283,7 @@ impl Courier<'_> {
     fn tell(&mut self, index: usize, start: u64) -> Result<u64, DestinationError> {
         let (gap, at) = {
             let files = self.shared.files();
-            let track = &files.files[index].track;
+            let track = &files.each[index].track;
             let gap = track.progress.gaps.first().copied();
             match (gap, track.place_of(start)) {
                 (Some(gap), Some(at)) if gap.start == start => (gap, at),
@@ -294,7 +294,7 @@ impl Courier<'_> {
         self.write(index, notice.as_bytes(), at)?;
         self.sync(index)?;
         let mut files = self.shared.files();
-        files.files[index].track.has_told(notice.len() as u64);
+        files.each[index].track.has_told(notice.len() as u64);
         let recorded = files.commit(index);
         drop(files);
         self.own(recorded)?;
@@ -310,7 +310,7 @@ impl Courier<'_> {
         }
         let here = {
             let files = self.shared.files();
-            let track = &files.files[index].track;
+            let track = &files.each[index].track;
             track.place_of(track.written)
         };
         let (end, own_end) = (about.len(), self.trips[index].own_end.unwrap_or(0));
@@ -327,7 +327,7 @@ impl Courier<'_> {
 
     fn continue_at(&mut self, index: usize, end: u64) -> Result<(), DestinationError> {
         let mut files = self.shared.files();
-        files.files[index].track.continue_at(end);
+        files.each[index].track.continue_at(end);
         let recorded = files.record(index);
         drop(files);
         self.trips[index].own_end = Some(end);
@@ -345,7 +345,7 @@ impl Courier<'_> {
     fn commit_in_time(&mut self, index: usize, closing: bool) -> Result<(), DestinationError> {
         let is_dirty = {
             let files = self.shared.files();
-            let track = &files.files[index].track;
+            let track = &files.each[index].track;
             track.written > track.progress.copied
         };
         let last = self.trips[index].committed_at;
@@ -374,7 +374,8 @@ impl Courier<'_> {
         what: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T, DestinationError> {
         let remote = self.trips[index].remote.as_ref();
-        let remote = remote.ok_or_else(|| self.io(action, index, io::ErrorKind::NotFound.into()))?;
+        let remote =
+            remote.ok_or_else(|| self.io(action, index, io::ErrorKind::NotFound.into()))?;
         self.act(action, index, || what(remote))
     }
 

@@ -66,9 +66,7 @@ pub(super) struct Destination {
 /// Links of the job's lead where they like on its own file system, and not out of it.
 const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-const DIRECTORY: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Destination {
     /// Opens it, made with all that leads to it if it is not there.
@@ -77,8 +75,8 @@ impl Destination {
         identity: Option<Identity>,
     ) -> Result<Self, DestinationError> {
         let mount_point = open_mount_point(&place.mount_point)?;
-        let _rights = FsIdentity::assume_if(identity)
-            .map_err(failed("become the owner of", &place.below))?;
+        let _rights =
+            FsIdentity::assume_if(identity).map_err(failed("become the owner of", &place.below))?;
         let directory = make_directory(mount_point, &place.below, place.mode)
             .map_err(failed("create the directory", &place.below))?;
         Ok(Self {
@@ -93,11 +91,8 @@ impl Destination {
         let path = self.below.join(name);
         self.act("open", &path, || {
             // Were it a pipe of the job's, opening it would wait for ever.
-            let flags = OFlags::RDWR
-                | OFlags::CREATE
-                | OFlags::NONBLOCK
-                | OFlags::NOCTTY
-                | OFlags::CLOEXEC;
+            let flags =
+                OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(0o666);
             let file = File::from(openat2(&self.directory, name, flags, mode, INSIDE)?);
             if file.metadata()?.is_file() {

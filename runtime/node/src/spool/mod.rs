@@ -95,12 +95,11 @@ impl Delivery {
         boot_id: &str,
         limit_bytes: u64,
     ) -> io::Result<Self> {
-        let manifest = match paths.read()? {
-            Some(known) => known,
-            None => {
-                paths.create(&manifest)?;
-                manifest
-            }
+        let manifest = if let Some(known) = paths.read()? {
+            known
+        } else {
+            paths.create(&manifest)?;
+            manifest
         };
         let files = Files::open(paths.clone(), &manifest, boot_id, limit_bytes)?;
         let shared = Arc::new(Shared::new(paths, manifest, files));
@@ -124,8 +123,8 @@ impl Delivery {
     pub(crate) async fn finish(&self, patience: Duration) -> Result<(), Undelivered> {
         self.shared.close();
         let mut delivered = self.shared.delivered();
-        let all = delivered.wait_for(|delivered| *delivered);
-        if let Ok(Ok(_)) = tokio::time::timeout(patience, all).await {
+        let all = async { delivered.wait_for(|delivered| *delivered).await.is_ok() };
+        if let Ok(true) = tokio::time::timeout(patience, all).await {
             remove(self.shared.paths.clone()).await;
             return Ok(());
         }

@@ -133,10 +133,9 @@ impl Shared {
         let told = lock(&self.told).clone();
         let hangs = told.busy_since.map(|since| since.elapsed());
         match (hangs.filter(|hangs| *hangs > SLOW), told.error) {
-            (Some(hangs), _) => format!(
-                "the file system has not answered for {} s",
-                hangs.as_secs()
-            ),
+            (Some(hangs), _) => {
+                format!("the file system has not answered for {} s", hangs.as_secs())
+            }
             (None, Some(error)) => error,
             (None, None) => "there was too much to copy in the time".to_owned(),
         }

@@ -45,7 +45,7 @@ pub(super) struct SpoolFile {
 /// All files, and what is durably known of them.
 #[derive(Debug)]
 pub(super) struct Files {
-    pub(super) files: Vec<SpoolFile>,
+    pub(super) each: Vec<SpoolFile>,
     ledger: Ledger,
     paths: SpoolPaths,
     log: String,
@@ -74,7 +74,7 @@ impl Files {
             freed: 0,
         };
         Ok(Self {
-            files: manifest.names.iter().zip(known).map(file).collect(),
+            each: manifest.names.iter().zip(known).map(file).collect(),
             ledger,
             paths,
             log: manifest.log.clone(),
@@ -93,12 +93,12 @@ impl Files {
 
     /// Bytes that have not arrived.
     pub(super) fn missing(&self) -> u64 {
-        self.files.iter().map(|file| file.track.missing()).sum()
+        self.each.iter().map(|file| file.track.missing()).sum()
     }
 
     /// Whether all that there is has arrived.
     pub(super) fn are_delivered(&self) -> bool {
-        let mut made = self.files.iter().filter(|file| file.local.is_some());
+        let mut made = self.each.iter().filter(|file| file.local.is_some());
         made.all(|file| file.track.is_delivered())
     }
 
@@ -114,7 +114,7 @@ impl Files {
 
     /// Looks how long the files are, and drops what is too much.
     pub(super) fn survey(&mut self) -> io::Result<()> {
-        for file in &mut self.files {
+        for file in &mut self.each {
             if file.local.is_none() {
                 let path = self.paths.files().join(&file.name);
                 match open_own(&path, OFlags::RDWR) {
@@ -152,16 +152,16 @@ impl Files {
         }
         // Some more than needed, so that it is done seldom.
         let mut excess = missing - self.limit + self.limit / 16;
-        let kept = KEPT_BYTES.min(self.limit / 4 / self.files.len().max(1) as u64);
+        let kept = KEPT_BYTES.min(self.limit / 4 / self.each.len().max(1) as u64);
         while excess > 0 {
-            let largest = (0..self.files.len())
-                .max_by_key(|index| self.files[*index].track.droppable(kept));
+            let largest =
+                (0..self.each.len()).max_by_key(|index| self.each[*index].track.droppable(kept));
             let Some(index) = largest else { break };
-            let bytes = self.files[index].track.droppable(kept).min(excess);
+            let bytes = self.each[index].track.droppable(kept).min(excess);
             if bytes == 0 {
                 break;
             }
-            let dropped = self.files[index].track.drop_oldest(bytes);
+            let dropped = self.each[index].track.drop_oldest(bytes);
             self.record(index)?;
             self.free(index, dropped.start, dropped.end)?;
             excess -= bytes;
@@ -171,33 +171,33 @@ impl Files {
 
     /// Writes down how far a file is; durable when it returns.
     pub(super) fn record(&mut self, index: usize) -> io::Result<()> {
-        self.ledger.write(index, &self.files[index].track.progress)
+        self.ledger.write(index, &self.each[index].track.progress)
     }
 
     /// What was written of a file is safe: writes that down and frees it here.
     pub(super) fn commit(&mut self, index: usize) -> io::Result<()> {
-        self.files[index].track.commit();
+        self.each[index].track.commit();
         self.record(index)?;
-        let file = &self.files[index];
+        let file = &self.each[index];
         let end = file.track.progress.copied.saturating_sub(KEPT_BYTES) / BLOCK * BLOCK;
         let start = file.freed;
         if end > start {
             self.free(index, start, end)?;
-            self.files[index].freed = end;
+            self.each[index].freed = end;
         }
         Ok(())
     }
 
     /// The job has emptied a file.
     pub(super) fn restart(&mut self, index: usize) -> io::Result<()> {
-        self.files[index].track.restart();
-        self.files[index].freed = 0;
+        self.each[index].track.restart();
+        self.each[index].freed = 0;
         self.record(index)
     }
 
     /// The gap in a file grows no more and is told of in the job's log.
     pub(super) fn tell(&mut self, index: usize) -> io::Result<()> {
-        let file = &mut self.files[index];
+        let file = &mut self.each[index];
         let Some(gap) = file.track.progress.gaps.first().copied() else {
             return Ok(());
         };
@@ -217,7 +217,7 @@ impl Files {
     }
 
     fn free(&mut self, index: usize, start: u64, end: u64) -> io::Result<()> {
-        let Some(local) = self.files[index].local.as_ref().filter(|_| self.can_free) else {
+        let Some(local) = self.each[index].local.as_ref().filter(|_| self.can_free) else {
             return Ok(());
         };
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -128,7 +128,7 @@ async fn play(events: Vec<Event>) -> (Vec<u8>, Vec<u8>) {
     for event in events {
         match event {
             Event::Write(count) => {
-                let bytes: Vec<u8> = (0..count).map(|at| (at % 251) as u8).collect();
+                let bytes: Vec<u8> = (0..=250).cycle().take(count).collect();
                 process.write_all(&bytes).unwrap();
                 written.extend(bytes);
             }
@@ -178,7 +178,10 @@ fn a_second_attempt_appends_to_what_the_first_has_left() {
             place.process().write_all(text.as_bytes()).unwrap();
             delivery.finish(Duration::from_secs(30)).await.unwrap();
         }
-        assert_eq!(fs::read_to_string(place.destination()).unwrap(), "one\ntwo\n");
+        assert_eq!(
+            fs::read_to_string(place.destination()).unwrap(),
+            "one\ntwo\n"
+        );
     });
 }
 

@@ -312,7 +312,7 @@ mod tests {
         format!("<{}>", gap.bytes()).into_bytes()
     }
 
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Copy, Debug)]
     enum Event {
         Append(usize),
         /// A step, of which so many bytes are written before a crash, if there is one.
@@ -452,9 +452,10 @@ mod tests {
             }
             while world.step(None) {}
             world.commit();
+            let expected = world.expected(b"earlier");
             prop_assert_eq!(
                 String::from_utf8_lossy(&world.destination),
-                String::from_utf8_lossy(&world.expected(b"earlier"))
+                String::from_utf8_lossy(&expected)
             );
             prop_assert!(world.track.is_delivered());
             prop_assert_eq!(world.track.missing(), 0);

@@ -39,10 +39,7 @@ struct Server {
 fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {errors}"
-    );
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
 }
 
 fn text(path: &Path) -> &str {
@@ -127,7 +124,8 @@ impl Drop for Server {
 
 /// What a job prints that counts to `last`.
 fn counted(last: u32) -> String {
-    (1..=last).map(|number| format!("{number}\n")).collect()
+    let lines: Vec<String> = (1..=last).map(|number| number.to_string()).collect();
+    lines.join("\n") + "\n"
 }
 
 const WAIT_FOR_GO: &str = "while [ ! -e go ]; do sleep 0.02; done";
@@ -236,7 +234,9 @@ fn attempts() {
 /// How many bytes the notices in an output say are missing.
 fn dropped(output: &str) -> usize {
     let notices = output.lines().filter_map(|line| {
-        let (bytes, _) = line.strip_prefix("[lote: ")?.split_once(" bytes of output")?;
+        let (bytes, _) = line
+            .strip_prefix("[lote: ")?
+            .split_once(" bytes of output")?;
         bytes.parse::<usize>().ok()
     });
     notices.sum()
@@ -321,7 +321,10 @@ fn late() {
         let Outcome::Failed { exit_code, error } = outcome else {
             panic!("{outcome:?}");
         };
-        assert_eq!((exit_code, error.code.as_str()), (Some(0), "OutputNotDelivered"));
+        assert_eq!(
+            (exit_code, error.code.as_str()),
+            (Some(0), "OutputNotDelivered")
+        );
         let report = host.report(&job).await.unwrap();
         let kept = report.directories.last().unwrap();
         let local = fs::read(Path::new(&kept.path).join("stdout.txt")).unwrap();
@@ -347,6 +350,7 @@ fn withdrawn() {
         // Nothing is mounted yet, so nothing may be written: not even below the mount point.
         fs::create_dir_all(host.mount_point(&job)).unwrap();
         host.allocate(&job, Run).await;
+        host.conclude(&job, ExecutionState::Running).await;
         until(|| host.scratch(&job, "done").exists().then_some(())).await;
         host.withdraw(&job).await;
         until(|| (!host.job_root(&job).exists()).then_some(())).await;
