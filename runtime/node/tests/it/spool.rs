@@ -12,21 +12,22 @@ use lote_model::state::ExecutionState;
 use lote_node::SpoolConfig;
 
 use crate::host::{Host, TestJob, gone, on_host};
-use crate::support::{Test, cgroup_test, until};
+use crate::support::{Test, cgroup_test, frozen_disk_test, mount_disk, until};
 
 pub const TESTS: &[Test] = &[
     cgroup_test("spool::output_arrives_while_it_is_written", arrives),
-    cgroup_test("spool::a_file_server_that_hangs_stalls_nobody", hangs),
+    frozen_disk_test("spool::a_file_server_that_hangs_stalls_nobody", hangs),
     cgroup_test("spool::daemons_that_are_killed_lose_nothing", killed),
     cgroup_test("spool::the_next_attempt_appends", attempts),
-    cgroup_test("spool::what_is_too_much_is_dropped_and_told_of", too_much),
+    frozen_disk_test("spool::what_is_too_much_is_dropped_and_told_of", too_much),
     cgroup_test("spool::a_full_destination_is_waited_for", full),
-    cgroup_test("spool::late_output_is_an_error_and_arrives", late),
+    frozen_disk_test("spool::late_output_is_an_error_and_arrives", late),
     cgroup_test("spool::a_job_that_others_have_is_left_alone", withdrawn),
     cgroup_test("spool::what_has_arrived_takes_no_space", freed),
     cgroup_test("spool::a_job_may_empty_its_output", emptied),
     cgroup_test("spool::the_last_lines_are_in_the_error", last_lines),
     cgroup_test("spool::what_others_write_there_stays", others),
+    cgroup_test("spool::a_full_disk_here_is_told_to_the_process", full_here),
 ];
 
 /// What stands in for a file server: a file system that can be frozen or full. Jobs see it bound
@@ -61,10 +62,7 @@ impl Server {
     /// On a disk of its own, so that it can hang.
     fn on_disk(host: &Host) -> Self {
         let server = Self::at(host);
-        let image = host.place("disk");
-        fs::File::create(&image).unwrap().set_len(96 << 20).unwrap();
-        run("mkfs.ext4", &["-q", "-F", text(&image)]);
-        run("mount", &["-o", "loop", text(&image), text(&server.root)]);
+        assert!(mount_disk(&host.place("disk"), &server.root));
         fs::set_permissions(&server.root, fs::Permissions::from_mode(0o1777)).unwrap();
         server
     }
@@ -432,5 +430,51 @@ fn others() {
             server.contents(&job, "stdout.txt"),
             "first\nof somebody else\nlast\n"
         );
+    });
+}
+
+fn full_here() {
+    on_host(async |host| {
+        let mut server = Server::in_memory(&host, "64M");
+        // The machine's own disk is a small one.
+        let data = host.data();
+        fs::create_dir(&data).unwrap();
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=8M", "data", text(&data)],
+        );
+        server.bound.push(data.clone());
+        let job = TestJob::mounted("seq 1 2000000 || exit 5");
+        let point = host.mount_point(&job);
+        fs::create_dir_all(&point).unwrap();
+        let daemon = host.start();
+        host.allocate(&job, Run).await;
+        // Nothing is mounted there yet, so nothing gets away.
+        let files = host.spool(&job).join("files");
+        until(|| (space_of(&files) > 7 << 20).then_some(())).await;
+        let outcome = {
+            server.mount_for(&host, &job);
+            host.end(&job).await
+        };
+        assert!(
+            matches!(
+                outcome,
+                Outcome::Failed {
+                    exit_code: Some(5),
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+        let output = server.contents(&job, "stdout.txt");
+        assert!(counted(2_000_000).starts_with(&output) && output.len() > 7 << 20);
+        assert!(!host.spool(&job).exists());
+        // And the next job runs as if nothing had been.
+        let next = TestJob::mounted("echo well");
+        server.mount_for(&host, &next);
+        host.allocate(&next, Run).await;
+        assert_eq!(host.end(&next).await, Outcome::Completed);
+        server.has(&next, "stdout.txt", "well\n").await;
+        drop(daemon);
     });
 }
