@@ -17,6 +17,7 @@ pub use power::{PowerArgs, PowerDriver, PowerError, PowerSettings, PowerSwitchin
 pub use quotas::QuotaArgs;
 pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
 pub use scheduling::{HalfLifeError, SchedulingArgs, SchedulingSettings};
+pub use spool::{SpoolArgs, SpoolError, SpoolSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
 mod gpu;
@@ -25,6 +26,7 @@ mod power;
 mod quotas;
 mod retention;
 mod scheduling;
+mod spool;
 mod store;
 
 /// The options of `lote node`, all optional. The TOML file of `--config` has the
@@ -162,6 +164,9 @@ pub struct NodeArgs {
     /// Which job comes first, and where it goes.
     #[command(flatten)]
     pub scheduling: SchedulingArgs,
+    /// How output waits for a file system that is away.
+    #[command(flatten)]
+    pub spool: SpoolArgs,
 }
 
 /// `--store`.
@@ -246,6 +251,8 @@ pub struct NodeSettings {
     pub power: Option<PowerSettings>,
     /// Which job comes first, and where it goes.
     pub scheduling: SchedulingSettings,
+    /// How output waits for a file system that is away.
+    pub spool: SpoolSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -324,6 +331,9 @@ pub enum NodeSettingsError {
     /// `--usage-half-life` is no time.
     #[error(transparent)]
     HalfLife(#[from] HalfLifeError),
+    /// Output cannot wait so.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The data directory is relative to nothing.
     #[error("the data directory '{}' cannot be made absolute; give --data-dir with a leading slash", path.display())]
     DataDirectory {
@@ -431,6 +441,7 @@ impl NodeArgs {
             machine: self.machine.resolve(file.machine)?,
             power: self.power.resolve(file.power)?,
             scheduling: self.scheduling.resolve(file.scheduling)?,
+            spool: self.spool.resolve(file.spool)?,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })

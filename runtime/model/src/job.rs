@@ -485,3 +485,7 @@ pub struct DirectoryLocation {
 
 /// The id of the directory that holds the output of the processes.
 pub const STDOUTERR: &str = "stdouterr";
+
+/// The id of a node's own directory with output of the processes that had not arrived in the other
+/// one when the job ended. It is there until the node has delivered it.
+pub const UNDELIVERED: &str = "stdouterr-undelivered";

@@ -262,6 +262,7 @@ fn specification(record: PathBuf, parts: &Parts, cgroup: Option<&JobCgroup>) -> 
         stdout: "/dev/null".into(),
         stderr: "/dev/null".into(),
         execution_log: None,
+        spooled: false,
         directories: Vec::new(),
         identity: isolation.then_some(Identity {
             uid: 61_000,

@@ -7,5 +7,9 @@ pub mod devices;
 pub mod gpu;
 pub mod isolation;
 pub mod launch;
+mod mount_paths;
 mod numa;
 pub mod power;
+mod spool;
+
+pub use spool::SpoolConfig;

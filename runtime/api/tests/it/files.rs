@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use lote_model::id::NodeName;
-use lote_model::job::{JobRecord, JobStatus, STDOUTERR};
+use lote_model::job::{JobRecord, JobStatus, STDOUTERR, UNDELIVERED};
 use lote_model::key;
 use lote_model::report::{Report, ReportPhase};
 use serde_json::{Value, json};
@@ -54,6 +54,20 @@ fn names(page: &Value) -> Vec<&str> {
         .iter()
         .map(|file| file["name"].as_str().unwrap())
         .collect()
+}
+
+#[test]
+fn output_that_was_not_delivered_is_found_on_its_node() {
+    let daemon = Daemon::start();
+    let (record, work) = with_directories(&daemon);
+    let query = format!("outputdirectoryid={UNDELIVERED}");
+    assert_eq!(names(&list(&daemon, &query)), [""; 0]);
+    fs::create_dir_all(work.join("spool")).unwrap();
+    fs::write(work.join("spool/stdout.txt"), "hello\n").unwrap();
+    let mut status = running(&record, daemon.now());
+    status.directories = vec![location(UNDELIVERED, NODE, &work.join("spool"))];
+    daemon.set_status(&status, "j");
+    assert_eq!(names(&list(&daemon, &query)), ["stdout.txt"]);
 }
 
 #[test]

@@ -51,6 +51,7 @@ use lote_model::framework::Frameworks;
 use lote_model::id::NodeName;
 use lote_model::membership::Membership;
 use lote_model::problem::explain;
+use lote_node::SpoolConfig;
 use lote_node::agent::{
     Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig, Reserved,
 };
@@ -416,6 +417,10 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
             .or_else(|| machine::mac_address(&member.address)),
         always_on: settings.always_on || member.holds_etcd,
         power_off: power::own_off(settings.power.as_ref()),
+        spool: SpoolConfig {
+            limit_bytes: settings.spool.limit_bytes,
+            patience: settings.spool.patience,
+        },
     }
 }
 

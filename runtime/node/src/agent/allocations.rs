@@ -88,6 +88,14 @@ impl Tasks {
         known.tasks.is_empty()
     }
 
+    /// Whether the run of this name is here, or still ends.
+    pub(super) fn have_run(&self, name: &str) -> bool {
+        let mut known = self.lock();
+        known.forget_ended();
+        let mut tasks = known.tasks.iter();
+        tasks.any(|(uid, entry)| run_name(uid, entry.attempt) == name)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,6 +8,7 @@ use crate::cgroup::CgroupUsage;
 use crate::gpu::GpuFailure;
 use crate::launch::Outcome as ProcessOutcome;
 use crate::launch::{ExitCause, LostReason, SetupStep};
+use crate::spool::Undelivered;
 
 /// Which step of a job a process belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,45 @@ pub(super) fn gpu_failed(node: &str, failure: &GpuFailure) -> Outcome {
         error: Some(error),
     }
 }
+
+/// The outcome of a node whose output has not arrived: what went wrong before stays the reason, and
+/// what went well was in vain.
+pub(super) fn not_delivered(outcome: Outcome, node: &str, undelivered: &Undelivered) -> Outcome {
+    let Undelivered {
+        directory,
+        local,
+        missing_bytes,
+        trouble,
+    } = undelivered;
+    let (directory, local) = (directory.display(), local.display());
+    let message = format!(
+        "{} of the job's output did not get to {directory}: {trouble}. Node {node} keeps it in \
+         {local} and goes on trying",
+        format_bytes(*missing_bytes)
+    );
+    let details = |error: ErrorRecord| {
+        error
+            .with("outputDirectory", directory.to_string())
+            .with("outputMissingBytes", missing_bytes.to_string())
+            .with("outputError", trouble)
+            .with("outputKeptIn", local.to_string())
+    };
+    match outcome {
+        Outcome::Completed => Outcome::Failed {
+            exit_code: Some(0),
+            error: details(ErrorRecord::new(OUTPUT_NOT_DELIVERED, message).with("node", node)),
+        },
+        Outcome::Failed { exit_code, error } => Outcome::Failed {
+            exit_code,
+            error: details(error.with(OUTPUT_NOT_DELIVERED, message)),
+        },
+        // They say nothing about an error of the job; where the rest is, its directories tell.
+        other @ (Outcome::Stopped | Outcome::Lost { .. }) => other,
+    }
+}
+
+/// The code of jobs whose output did not get to where it belongs.
+const OUTPUT_NOT_DELIVERED: &str = "OutputNotDelivered";
 
 /// What a process's end amounts to: nothing wrong, or a cause.
 pub(super) fn cause_of_failure(outcome: &ProcessOutcome) -> Option<FailureCause> {
@@ -256,6 +296,39 @@ mod tests {
         let outcome = failure(process(), exit(ExitCause::SetupFailed(setup)))
             .outcome("n1", LimitsHit::default());
         assert_eq!(code(&outcome), ("CommandNotExecutable", None));
+    }
+
+    fn undelivered() -> Undelivered {
+        Undelivered {
+            directory: "/mnt/nfs/s/stdouterr".into(),
+            local: "/data/spool/u.1/files".into(),
+            missing_bytes: 2048,
+            trouble: "stdout.txt: no space".into(),
+        }
+    }
+
+    #[test]
+    fn a_job_whose_output_has_not_arrived_has_failed() {
+        let outcome = not_delivered(Outcome::Completed, "n1", &undelivered());
+        assert_eq!(code(&outcome), ("OutputNotDelivered", Some(0)));
+        insta::assert_json_snapshot!(outcome);
+    }
+
+    #[test]
+    fn an_error_of_the_job_comes_before_that_of_its_output() {
+        let failed =
+            failure(process(), exit(ExitCause::Exited(3))).outcome("n1", LimitsHit::default());
+        let outcome = not_delivered(failed, "n1", &undelivered());
+        assert_eq!(code(&outcome), ("JobFailed", Some(3)));
+        let Outcome::Failed { error, .. } = outcome else {
+            panic!()
+        };
+        let mut names = error.details.iter().map(|detail| detail.name.as_str());
+        assert!(names.any(|name| name == "OutputNotDelivered"));
+        assert_eq!(
+            not_delivered(Outcome::Stopped, "n1", &undelivered()),
+            Outcome::Stopped
+        );
     }
 
     #[test]

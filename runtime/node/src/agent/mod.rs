@@ -11,6 +11,8 @@
 //! * `cgroup_record` — remembers where a job's control group is.
 //! * `host_names` — `/etc/hosts` as a gang sees it; pure.
 //! * `process_spec` — from a plan to what the shim is told; pure.
+//! * `output` — the output of a job that is spooled, see [`spool`](crate::spool).
+//! * `late_output` — what of it had not arrived when its job ended.
 //! * `ending` — from exit records to outcomes and errors; pure.
 //! * `reporter` — writes reports, each only while the allocation is ours.
 //! * `secrets` — the secret variables of a job, opened for its allocation.
@@ -26,6 +28,8 @@ mod ending;
 mod fence;
 mod host_names;
 mod inventory;
+mod late_output;
+mod output;
 mod power;
 mod preparation;
 mod process_spec;
@@ -61,6 +65,7 @@ use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
 use crate::numa::Topology;
 use crate::power::OperatorCommand;
+use crate::spool::SpoolConfig;
 
 /// The directory of run records, in the data directory.
 const RUNS: &str = "run";
@@ -117,6 +122,8 @@ pub struct NodeConfig {
     pub always_on: bool,
     /// What switches this machine off, where the leader leaves that to the node.
     pub power_off: Option<OperatorCommand>,
+    /// How much output of jobs may wait for a file system that is away.
+    pub spool: SpoolConfig,
 }
 
 /// What of a machine is kept for the system.
@@ -272,14 +279,23 @@ impl Agent {
     /// Makes the node known to the cluster and works until `stop` is cancelled. While the store
     /// is away it waits for it. Jobs go on without the daemon.
     pub async fn run(self, stop: CancellationToken) {
-        let is_registered = self.registered();
+        let (is_registered, is_known) = (self.registered(), self.registered());
         let node = self.node;
         let heartbeat = registration::stay_alive(Arc::clone(&node), self.registered, stop.clone());
+        let late = late_output::deliver(Arc::clone(&node), is_known, stop.clone());
         let work = allocations::follow(Arc::clone(&node), is_registered, stop.clone());
         let record = registration::keep_record(Arc::clone(&node), stop.clone());
         let gpus = gpu::monitor(Arc::clone(&node.gpus), stop.clone());
         let power = power::obey(Arc::clone(&node), stop.clone());
-        tokio::join!(heartbeat, node.fence.keep(stop), work, record, gpus, power);
+        tokio::join!(
+            heartbeat,
+            node.fence.keep(stop),
+            work,
+            late,
+            record,
+            gpus,
+            power
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use super::host_names::gang_hosts;
 use super::process_spec::{HOST_NAMES, JobContext, SHARED_MEMORY, VAR_TMP};
 use super::{AgentError, NodeConfig};
 use crate::isolation::{FsIdentity, Identity};
+use crate::spool::spools;
 
 /// A directory or file of a job could not be made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,8 @@ fn failed(
 pub(super) fn node_directories(config: &NodeConfig) -> Result<(), AgentError> {
     let data = &config.data_directory;
     let users = data.join("work/users");
-    let open = [data.clone(), data.join("work"), users].map(|path| (path, 0o711));
+    // The owner of output that waits may read it.
+    let open = [data.clone(), data.join("work"), users, spools(data)].map(|path| (path, 0o711));
     let closed = [data.join("run"), data.join("identity")].map(|path| (path, 0o700));
     for (path, mode) in open.into_iter().chain(closed) {
         directory(&path, mode).map_err(|error| AgentError::Directory {

@@ -13,11 +13,18 @@ use crate::isolation::{
 };
 use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
 
+use super::output::JobSpool;
 use super::secrets::JobSecrets;
 
 /// The shell that expands command lines. It reads the user's `~/.bashrc`, as
 /// launchers of the original service did (capabilities §6.1), if there is one.
 const SHELL: &str = "/bin/bash";
+
+/// The mode of directories that are made for a job's output.
+pub(super) const DIRECTORY_MODE: u32 = 0o755;
+
+/// Mode bits that a job's files do not get unless it changes that.
+pub(super) const UMASK: u32 = 0o022;
 
 /// Everything about a job on this node that its processes have in common.
 #[derive(Debug)]
@@ -28,6 +35,8 @@ pub(super) struct JobContext {
     pub(super) directories: Directories,
     pub(super) secrets: JobSecrets,
     pub(super) identity: Option<Identity>,
+    /// Where its output waits for its file system; `None` if it lies on this machine.
+    pub(super) spool: Option<JobSpool>,
     pub(super) run_directory: PathBuf,
     pub(super) identity_directory: PathBuf,
     /// Hidden from jobs, except for what is the job's own.
@@ -96,9 +105,13 @@ impl JobContext {
         spec
     }
 
-    /// A file of the directory that holds the output.
+    /// A file of the directory that holds the output, or waits for it.
     pub(super) fn output_path(&self, name: &str) -> PathBuf {
-        Path::new(&self.directories.stdouterr).join(name)
+        let directory = match &self.spool {
+            Some(spool) => spool.paths.files(),
+            None => PathBuf::from(&self.directories.stdouterr),
+        };
+        directory.join(name)
     }
 
     fn command(
@@ -126,6 +139,7 @@ impl JobContext {
             stdout: self.output_path(&environment::output_file("stdout", output)),
             stderr: self.output_path(&environment::output_file("stderr", output)),
             execution_log: Some(self.output_path(&environment::execution_log(plan))),
+            spooled: self.spool.is_some(),
             directories: self.output_directories(),
             identity: self.identity,
             cgroup_procs: self.cgroup_procs.clone(),
@@ -134,7 +148,7 @@ impl JobContext {
                 resource: LimitedResource::OpenFiles,
                 value: Some(self.open_files_max),
             }],
-            umask: 0o022,
+            umask: UMASK,
             fence: self.fence.clone(),
             // Sooner than the daemon and the system's services, when the machine
             // itself runs out of memory.
@@ -154,7 +168,7 @@ impl JobContext {
             .chain(outputs)
             .map(|path| DirectorySpec {
                 path: path.into(),
-                mode: 0o755,
+                mode: DIRECTORY_MODE,
             })
             .collect()
     }
@@ -378,6 +392,7 @@ pub(super) mod tests {
             directories,
             secrets: JobSecrets::default(),
             identity,
+            spool: None,
             run_directory: data.join("run"),
             identity_directory: data.join("identity"),
             data_directory: data.into(),

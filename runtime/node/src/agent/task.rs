@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase, NodePlan};
 use lote_model::environment::{Directories, JobPaths};
-use lote_model::job::{DirectoryLocation, ErrorRecord, STDOUTERR};
+use lote_model::job::{DirectoryLocation, ErrorRecord, STDOUTERR, UNDELIVERED};
 use lote_model::key;
 use lote_model::plan::Part;
 use lote_model::problem::explain;
@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::allocations::Directive;
 use super::ending::{Failure, LimitsHit};
 use super::fence::Pass;
+use super::output::{JobSpool, Output};
 use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
 use super::processes::Processes;
@@ -39,6 +40,7 @@ use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
 use crate::launch::{LostReason, Supervised};
+use crate::spool::Undelivered;
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
 const RETRY: Duration = Duration::from_millis(500);
@@ -107,16 +109,27 @@ pub(super) async fn run(
         directive,
         reporter,
         cgroup: None,
+        output: None,
         running_report: None,
         all_ended: stored.ended,
     };
     if stored.ended {
         task.end(started_at).await;
     } else {
-        let outcome = task.execute().await;
-        let account = task.end(started_at).await;
+        let mut outcome = task.execute().await;
+        let (account, undelivered) = task.end(started_at).await;
         task.settle_running_report().await;
-        report_end(&task.reporter, outcome, account, &task.locations()).await;
+        let mut locations = task.locations();
+        if let Some(undelivered) = undelivered {
+            let node = &task.node.config.name;
+            outcome = ending::not_delivered(outcome, node.as_str(), &undelivered);
+            locations.push(DirectoryLocation {
+                id: UNDELIVERED.to_owned(),
+                node: node.clone(),
+                path: undelivered.local.to_string_lossy().into_owned(),
+            });
+        }
+        report_end(&task.reporter, outcome, account, &locations).await;
     }
     task.forget().await;
 }
@@ -161,6 +174,7 @@ fn context(
 ) -> JobContext {
     JobContext {
         identity: node.identity(plan.unix_id),
+        spool: JobSpool::of(&node.config.data_directory, &plan, &paths, &directories),
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),
         data_directory: node.config.data_directory.clone(),
@@ -206,6 +220,8 @@ struct Task {
     directive: watch::Receiver<Directive>,
     reporter: Arc<Reporter>,
     cgroup: Option<JobCgroup>,
+    /// Its output on the way, if that is spooled.
+    output: Option<Output>,
     running_report: Option<RunningReport>,
     /// Whether every process of the plan is known to have ended.
     all_ended: bool,
@@ -262,8 +278,9 @@ impl Task {
         {
             return Err(problem.clone());
         }
-        let node = self.node.config.name.as_str();
-        let error = |code, message: String| ErrorRecord::new(code, message).with("node", node);
+        let node = self.node.config.name.clone();
+        let error =
+            |code, message: String| ErrorRecord::new(code, message).with("node", node.as_str());
         // First of all: what is left after a crash is found by it.
         record_directory(&self.job.records())
             .map_err(|cause| error("FailedPreparingNode", cause.to_string()))?;
@@ -295,10 +312,24 @@ impl Task {
         let job = Arc::clone(&self.job);
         let prepared = tokio::task::spawn_blocking(move || job_directories(&job)).await;
         match prepared {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(cause)) => Err(error("FailedPreparingNode", cause.to_string())),
-            Err(cause) => Err(error("FailedPreparingNode", cause.to_string())),
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => return Err(error("FailedPreparingNode", cause.to_string())),
+            Err(cause) => return Err(error("FailedPreparingNode", cause.to_string())),
         }
+        self.spool_output().await.map_err(|cause| {
+            let message = format!("no place for the output of the job: {cause}");
+            error("FailedPreparingNode", message)
+        })
+    }
+
+    /// Starts to deliver the output, if it does not lie on this machine anyway.
+    async fn spool_output(&mut self) -> std::io::Result<()> {
+        if let Some(spool) = self.job.spool.clone() {
+            let directive = self.directive.clone();
+            let output = Output::start(&self.node, &self.job, spool, self.pass, directive);
+            self.output = Some(output.await?);
+        }
+        Ok(())
     }
 
     /// The device files of the job. One that runs already has what it has: what became of a
@@ -508,7 +539,7 @@ impl Task {
     }
 
     /// Ends and removes everything of the job but its output and its records.
-    async fn end(&mut self, started_at: Timestamp) -> Account {
+    async fn end(&mut self, started_at: Timestamp) -> (Account, Option<Undelivered>) {
         if self.cgroup.is_none()
             && let Some(layout) = &self.node.cgroups
         {
@@ -530,12 +561,26 @@ impl Task {
         }
         self.processes_gone.cancel();
         let account = self.account(started_at).await;
+        // Before the mounts it needs go with the rest.
+        let undelivered = self.deliver_output().await;
         self.remove().await;
         if self.gpus.has_gpus() {
             self.gpus.settle().await;
             self.tell_of_gpus().await;
         }
-        account
+        (account, undelivered)
+    }
+
+    /// Waits until the output has arrived, now that nothing adds to it. What has not by the end of
+    /// the operator's patience stays, and so does what belongs to a job that another node may have.
+    async fn deliver_output(&mut self) -> Option<Undelivered> {
+        let output = self.output.take()?;
+        let mut directive = self.directive.clone();
+        tokio::select! {
+            biased;
+            _ = directive.wait_for(is_withdrawn) => None,
+            finished = output.finish(&self.node) => finished.err(),
+        }
     }
 
     /// Whoever learns that the job is over may give its GPUs to the next: what is wrong with them
@@ -647,7 +692,7 @@ fn is_stop(directive: Directive) -> bool {
         .is_none_or(|phase| phase == AllocationPhase::Stop)
 }
 
-fn is_withdrawn(directive: &Directive) -> bool {
+pub(super) fn is_withdrawn(directive: &Directive) -> bool {
     directive.phase.is_none()
 }
 

@@ -18,6 +18,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::execve;
 
 use super::exit::{SetupFailure, SetupStep};
+use super::handed_over::open_handed_over;
 use super::spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
 use crate::isolation::{apply_mounts, become_identity, drop_privileges_for_good};
 
@@ -40,6 +41,7 @@ fn set_up(spec: &ProcessSpec, cgroup_procs: &[PathBuf]) -> Result<Infallible, Se
     for file in cgroup_procs {
         join(file).map_err(failed(SetupStep::JoinCgroup, file.display()))?;
     }
+    let spooled = spec.spooled.then(|| Streams::open(spec)).transpose()?;
     if let Some(plan) = &spec.mounts {
         apply_mounts(plan)
             .map_err(|error| failed(SetupStep::Mount, error.path.display())(error.source))?;
@@ -49,7 +51,10 @@ fn set_up(spec: &ProcessSpec, cgroup_procs: &[PathBuf]) -> Result<Infallible, Se
     for directory in &spec.directories {
         create_directory(directory)?;
     }
-    redirect_output(spec)?;
+    match spooled {
+        Some(streams) => streams.redirect()?,
+        None => Streams::open(spec)?.redirect()?,
+    }
     let directory = &spec.working_directory;
     nix::unistd::chdir(directory)
         .map_err(failed(SetupStep::EnterDirectory, directory.display()))?;
@@ -114,32 +119,50 @@ fn create_directory(directory: &DirectorySpec) -> Result<(), SetupFailure> {
     created.map_err(failed(SetupStep::CreateDirectory, directory.path.display()))
 }
 
-fn redirect_output(spec: &ProcessSpec) -> Result<(), SetupFailure> {
-    let null = Path::new("/dev/null");
-    let input = File::open(null).map_err(failed(SetupStep::OpenOutput, null.display()))?;
-    let output = open_output(&spec.stdout)?;
-    let separate = spec.stderr != spec.stdout;
-    let errors = separate.then(|| open_output(&spec.stderr)).transpose()?;
-    let put = |result: rustix::io::Result<()>| {
-        result.map_err(failed(SetupStep::OpenOutput, "standard streams"))
-    };
-    put(rustix::stdio::dup2_stdin(&input))?;
-    put(rustix::stdio::dup2_stderr(
-        errors.as_ref().unwrap_or(&output),
-    ))?;
-    put(rustix::stdio::dup2_stdout(&output))
+/// The files that standard output and standard error go to.
+struct Streams {
+    output: File,
+    /// `None` if it is the same.
+    errors: Option<File>,
 }
 
-fn open_output(path: &Path) -> Result<File, SetupFailure> {
-    let mut options = OpenOptions::new();
-    options
-        .append(true)
-        .create(true)
-        .mode(0o666)
-        .custom_flags(nix::libc::O_NOCTTY);
-    options
-        .open(path)
-        .map_err(failed(SetupStep::OpenOutput, path.display()))
+impl Streams {
+    fn open(spec: &ProcessSpec) -> Result<Self, SetupFailure> {
+        let separate = spec.stderr != spec.stdout;
+        Ok(Self {
+            output: open_output(spec, &spec.stdout)?,
+            errors: separate
+                .then(|| open_output(spec, &spec.stderr))
+                .transpose()?,
+        })
+    }
+
+    fn redirect(&self) -> Result<(), SetupFailure> {
+        let null = Path::new("/dev/null");
+        let input = File::open(null).map_err(failed(SetupStep::OpenOutput, null.display()))?;
+        let put = |result: rustix::io::Result<()>| {
+            result.map_err(failed(SetupStep::OpenOutput, "standard streams"))
+        };
+        let errors = self.errors.as_ref().unwrap_or(&self.output);
+        put(rustix::stdio::dup2_stdin(&input))?;
+        put(rustix::stdio::dup2_stderr(errors))?;
+        put(rustix::stdio::dup2_stdout(&self.output))
+    }
+}
+
+fn open_output(spec: &ProcessSpec, path: &Path) -> Result<File, SetupFailure> {
+    let opened = if spec.spooled {
+        open_handed_over(path, spec.identity)
+    } else {
+        let mut options = OpenOptions::new();
+        options
+            .append(true)
+            .create(true)
+            .mode(0o666)
+            .custom_flags(nix::libc::O_NOCTTY);
+        options.open(path)
+    };
+    opened.map_err(failed(SetupStep::OpenOutput, path.display()))
 }
 
 fn execute_command(spec: &ProcessSpec) -> Result<Infallible, SetupFailure> {

@@ -26,6 +26,7 @@
 mod child;
 mod exit;
 mod fence;
+mod handed_over;
 mod launcher;
 mod link;
 mod members;
@@ -39,6 +40,7 @@ mod tail;
 
 pub use exit::{ExitCause, ExitRecord, LostReason, ProcessUsage, SetupFailure, SetupStep};
 pub use fence::{FenceFile, boot_time, fenced_at};
+pub(crate) use handed_over::open_handed_over;
 pub use launcher::{LaunchError, Launcher, SpawnerCommand};
 pub use record::{RecordError, Tombstone, remove_record, tombstone};
 pub use spawner::{SPAWNER_SUBCOMMAND, spawner_main};

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use super::exit::{ExitCause, ExitRecord, ProcessUsage, SetupFailure, SetupStep};
 use super::fence::{self, Guard};
+use super::handed_over::open_handed_over;
 use super::record::{self, Claim};
 use super::spec::ProcessSpec;
 use super::{child, members, sys};
@@ -265,22 +266,27 @@ fn kill_children() {
 }
 
 /// Adds a line to the launcher's log of the job. Never fails the process: the log
-/// may lie on a file server that has gone.
+/// may lie on a disk that is full.
 fn log(spec: &ProcessSpec, message: &str) {
     let Some(path) = &spec.execution_log else {
         return;
     };
-    let Ok(_rights) = FsIdentity::assume_if(spec.identity) else {
-        return;
-    };
+    if let Ok(mut file) = open_log(spec, path) {
+        let line = format!("{:.3} {message}\n", Timestamp::now());
+        file.write_all(line.as_bytes()).ok();
+    }
+}
+
+fn open_log(spec: &ProcessSpec, path: &Path) -> io::Result<File> {
+    if spec.spooled {
+        return open_handed_over(path, spec.identity);
+    }
+    let _rights = FsIdentity::assume_if(spec.identity)?;
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o666 & !spec.umask);
     // Were it a pipe of the job's, opening it would wait for ever.
     options.custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY);
-    if let Ok(mut file) = options.open(path) {
-        let line = format!("{:.3} {message}\n", Timestamp::now());
-        file.write_all(line.as_bytes()).ok();
-    }
+    options.open(path)
 }
 
 /// The end of a process in words, for the log.

@@ -35,6 +35,10 @@ pub struct ProcessSpec {
     /// The launcher's own log, if one is kept: a line when the process starts
     /// and one when it ends, written with the rights of the process's user.
     pub execution_log: Option<PathBuf>,
+    /// Whether these files lie in a directory of the daemon's own, which the process never gets
+    /// to see: they are opened before anything is mounted, and then belong to the process's user.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spooled: bool,
     /// Directories to create (with their parents) as the process's user before
     /// the output files are opened. Existing ones are left as they are.
     pub directories: Vec<DirectorySpec>,

@@ -14,7 +14,10 @@ use lote_model::name::{GroupName, ResourceName};
 use lote_model::node::NodeRecord;
 use lote_model::path::{JobPath, WorkspacePath};
 use lote_model::plan::{AllocatedGpu, Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
+use lote_model::planned_mount::{MountSource, PlannedMount, PlannedMounts};
 use lote_model::report::{Outcome, Report, ReportPhase};
+use lote_model::state::ExecutionState;
+use lote_node::SpoolConfig;
 use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig, Reserved};
 use lote_node::devices::DeviceConfig;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
@@ -25,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{directory, is_alive, line_in, new_user, spawner, until};
 use crate::switched::Switched;
+
+/// What is mounted for jobs of tests, below the job's mount root.
+const MOUNT: &str = "out";
 
 /// A machine of a test.
 pub struct Host {
@@ -39,6 +45,8 @@ pub struct Host {
     pub reserved: Reserved,
     /// What jobs are granted.
     pub grant: Grant,
+    /// How much output may wait.
+    pub spool: SpoolConfig,
 }
 
 /// A running daemon of a host. In a runtime of its own, so that its end is as sudden as that
@@ -55,6 +63,8 @@ pub struct TestJob {
     pub script: String,
     pub grace: Seconds,
     pub gpus: Vec<AllocatedGpu>,
+    /// Whether its output directory lies on something mounted.
+    pub mounted: bool,
 }
 
 impl Host {
@@ -80,6 +90,7 @@ impl Host {
                 processes_max: None,
                 ports: vec![],
             },
+            spool: SpoolConfig::default(),
         }
     }
 
@@ -118,6 +129,7 @@ impl Host {
             mac_address: None,
             always_on: false,
             power_off: None,
+            spool: self.spool,
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
@@ -221,12 +233,16 @@ impl Host {
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: false,
-            mounts: lote_model::planned_mount::PlannedMounts::default(),
+            mounts: job.mounts(),
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
             preparation: None,
-            std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
+            std_out_err_path_prefix: if job.mounted {
+                format!("$AZ_BATCHAI_JOB_MOUNT_ROOT/{MOUNT}")
+            } else {
+                "$AZ_BATCHAI_MOUNT_ROOT".into()
+            },
             input_directories: vec![],
             output_directories: vec![],
             output_segment: job.uid.to_string(),
@@ -236,6 +252,53 @@ impl Host {
             grace_period: job.grace,
             previous_node: None,
         }
+    }
+
+    /// A directory of the test's own on this machine.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The daemon's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.place("data")
+    }
+
+    /// Where the host has what is mounted for a job.
+    pub fn mount_point(&self, job: &TestJob) -> PathBuf {
+        let run = format!("mounts/{}.{}/job/{MOUNT}", job.uid, job.attempt);
+        self.data().join(run)
+    }
+
+    /// Where a job's output waits.
+    pub fn spool(&self, job: &TestJob) -> PathBuf {
+        let run = format!("spool/{}.{}", job.uid, job.attempt);
+        self.data().join(run)
+    }
+
+    /// A file in the job's scratch directory.
+    pub fn scratch(&self, job: &TestJob, name: &str) -> PathBuf {
+        self.job_root(job).join("scratch").join(name)
+    }
+
+    /// The last report about a job.
+    pub async fn report(&self, job: &TestJob) -> Option<Report> {
+        let key = key::report(&job.uid, &name());
+        let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
+        report.map(|report| report.value)
+    }
+
+    /// As the leader does when it has concluded, or started another attempt.
+    pub async fn conclude(&self, job: &TestJob, state: ExecutionState) {
+        let status = serde_json::json!({
+            "uid": job.uid, "state": state, "stateSince": jiff::Timestamp::now(),
+            "attempt": job.attempt,
+        });
+        let transaction = Transaction::new().put(
+            key::job_status(&path()),
+            serde_json::to_vec(&status).unwrap(),
+        );
+        self.store.inner.commit(transaction).await.unwrap();
     }
 
     fn user_root(&self) -> PathBuf {
@@ -310,6 +373,28 @@ impl TestJob {
             script: format!("cd $AZ_BATCHAI_STDOUTERR_DIR; echo $$ > pid; {script}"),
             grace: Seconds(30),
             gpus: Vec::new(),
+            mounted: false,
+        }
+    }
+
+    /// The same with its output on something mounted. It works in its scratch directory.
+    pub fn mounted(script: &str) -> Self {
+        Self {
+            script: script.to_owned(),
+            mounted: true,
+            ..Self::new("")
+        }
+    }
+
+    fn mounts(&self) -> PlannedMounts {
+        let mount = PlannedMount {
+            relative_path: MOUNT.into(),
+            // The test has mounted it already.
+            source: MountSource::Command("true".into()),
+        };
+        PlannedMounts {
+            cluster: Vec::new(),
+            job: self.mounted.then_some(mount).into_iter().collect(),
         }
     }
 
@@ -318,6 +403,7 @@ impl TestJob {
         Self {
             uid: self.uid.clone(),
             attempt: self.attempt + 1,
+            mounted: self.mounted,
             ..Self::new(script)
         }
     }

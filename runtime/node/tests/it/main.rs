@@ -19,6 +19,7 @@ mod isolation;
 mod processes;
 mod records;
 mod shares;
+mod spool;
 mod support;
 mod switched;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         shares::TESTS,
         agent::TESTS,
         gpus::TESTS,
+        spool::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| {
         let run = test.run;

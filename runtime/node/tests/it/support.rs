@@ -4,7 +4,8 @@ use std::future::Future;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ enum Needs {
     Nothing,
     Root,
     Cgroups,
+    FrozenDisk,
 }
 
 /// A test that any user can run.
@@ -61,12 +63,57 @@ pub const fn cgroup_test(name: &'static str, run: fn()) -> Test {
     }
 }
 
+/// A test of jobs with a file system on a disk of its own, which can be frozen.
+pub const fn frozen_disk_test(name: &'static str, run: fn()) -> Test {
+    Test {
+        name,
+        run,
+        needs: Needs::FrozenDisk,
+    }
+}
+
+/// Makes a file system in a file and mounts it.
+pub fn mount_disk(image: &Path, root: &Path) -> bool {
+    let made = std::fs::File::create(image).and_then(|image| image.set_len(96 << 20));
+    made.is_ok()
+        && succeeds(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))
+        && succeeds(
+            Command::new("mount")
+                .args(["-o", "loop"])
+                .args([image, root]),
+        )
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether this machine lets us mount a file as a disk, and freeze it.
+fn can_freeze() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let directory = directory();
+        let root = directory.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        let freeze = |flag| succeeds(Command::new("fsfreeze").arg(flag).arg(&root));
+        let mounted = mount_disk(&directory.path().join("disk"), &root);
+        let frozen = mounted && freeze("-f") && freeze("-u");
+        if mounted {
+            succeeds(Command::new("umount").arg("-l").arg(&root));
+        }
+        frozen
+    })
+}
+
 /// Says aloud when a test cannot run here.
 pub fn skipped(test: &Test) -> bool {
     let root = nix::unistd::geteuid().is_root();
     let lack = match test.needs {
-        Needs::Root | Needs::Cgroups if !root => "needs root",
-        Needs::Cgroups if usable_layout().is_none() => "this machine lets us make no cgroups",
+        Needs::Root | Needs::Cgroups | Needs::FrozenDisk if !root => "needs root",
+        Needs::Cgroups | Needs::FrozenDisk if usable_layout().is_none() => {
+            "this machine lets us make no cgroups"
+        }
+        Needs::FrozenDisk if !can_freeze() => "needs loop devices, ext4, mkfs.ext4 and fsfreeze",
         _ => return false,
     };
     eprintln!("SKIPPED: {}: {lack}", test.name);
@@ -162,6 +209,7 @@ impl Place {
             stdout: self.path("stdout"),
             stderr: self.path("stderr"),
             execution_log: None,
+            spooled: false,
             directories: Vec::new(),
             identity: None,
             cgroup_procs: Vec::new(),
