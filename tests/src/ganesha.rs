@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::{PATIENCE, wait_for};
@@ -58,7 +60,15 @@ impl Server {
         open_to_all(folder.path(), 0o755);
         open_to_all(&folder.path().join("data"), 0o777);
         let namespace = Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", NAMESPACE])
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-c",
+                NAMESPACE,
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -68,9 +78,10 @@ impl Server {
             folder,
             namespace,
             ganesha: None,
-            port: free_port(),
-            mount_port: free_port(),
+            port: 0,
+            mount_port: 0,
         };
+        [server.port, server.mount_port] = free_ports();
         wait_for("rpcbind", PATIENCE, || server.rpcbind());
         fs::write(server.configuration(), server.settings()).expect("a folder takes a file");
         server.run();
@@ -138,6 +149,11 @@ impl Server {
         let id = self.namespace.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
         let first = children.split_whitespace().next()?.to_owned();
+        // Before that it is a shell, whose `/run` may still be the machine's.
+        let name = fs::read_to_string(format!("/proc/{first}/comm")).ok()?;
+        if name.trim() != "rpcbind" {
+            return None;
+        }
         let socket = format!("/proc/{first}/root/run/rpcbind.sock");
         Path::new(&socket).exists().then_some(first)
     }
@@ -154,6 +170,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        // rpcbind is the first process there: everything else goes with it.
+        if let Some(first) = self.rpcbind().and_then(|first| first.parse().ok()) {
+            kill(Pid::from_raw(first), Signal::SIGKILL).ok();
+        }
         drop(self.namespace.kill());
         drop(self.namespace.wait());
     }
@@ -164,7 +184,9 @@ fn open_to_all(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a folder of ours");
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
-    listener.local_addr().expect("a bound socket").port()
+/// Two ports that nobody listens on.
+fn free_ports() -> [u16; 2] {
+    [(); 2]
+        .map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports"))
+        .map(|listener| listener.local_addr().expect("a bound socket").port())
 }

@@ -45,7 +45,9 @@ pub(crate) fn kind(of: ftype3) -> FileType {
 }
 
 fn time(time: nfstime3) -> SystemTime {
-    UNIX_EPOCH + Duration::new(u64::from(time.seconds), 0) + Duration::from_nanos(time.nseconds.into())
+    UNIX_EPOCH
+        + Duration::new(u64::from(time.seconds), 0)
+        + Duration::from_nanos(time.nseconds.into())
 }
 
 /// The protocol counts seconds since 1970 in 32 bits without a sign; what lies outside becomes the nearest.

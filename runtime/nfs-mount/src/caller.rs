@@ -21,9 +21,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// `SIGKILL` in the masks of `/proc`: the kernel turns every signal that ends a process into it.
 const KILL_BIT: u64 = 1 << 8;
 
-/// `PF_EXITING` of `/proc/PID/stat`.
-const EXITING: u64 = 0x4;
-
 /// A process that waits for an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -55,7 +52,13 @@ impl Caller {
     async fn dies(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            if self.process != 0 && is_dying(self.process) {
+            let process = self.process;
+            if process == 0 {
+                continue;
+            }
+            // `/proc` may itself wait for the process that we hold: never in a thread that serves the mount.
+            let look = tokio::task::spawn_blocking(move || is_dying(process));
+            if look.await.is_ok_and(|dying| dying) {
                 return;
             }
         }
@@ -66,11 +69,8 @@ fn is_dying(process: u32) -> bool {
     let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else {
         return true;
     };
-    if is_being_killed(&status) {
-        return true;
-    }
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    dies_of_a_signal(&stat)
+    // Not `/proc/PID/stat`, which would tell more: reading it waits for a process whose request we hold.
+    is_being_killed(&status)
 }
 
 /// Whether a fatal signal waits for the process.
@@ -79,23 +79,6 @@ fn is_being_killed(status: &str) -> bool {
         let mask = field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
         mask.is_some_and(|mask| mask & KILL_BIT != 0)
     })
-}
-
-/// Whether the process closes its files because of a signal: nobody is left who could use the answer. One that ends by
-/// itself waits, so that what it wrote is there for whoever waits for its end.
-fn dies_of_a_signal(stat: &str) -> bool {
-    // The name, in parentheses, may hold anything.
-    let Some((_, fields)) = stat.rsplit_once(')') else {
-        return false;
-    };
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    // Numbers 9 and 52 of proc(5); the first two are cut off.
-    let number = |index: usize| {
-        let field = fields.get(index - 3)?;
-        field.parse::<u64>().ok()
-    };
-    let exiting = number(9).is_some_and(|flags| flags & EXITING != 0);
-    exiting && number(52).is_some_and(|code| code & 0x7f != 0)
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -149,7 +132,8 @@ impl Callers {
 mod tests {
     use super::*;
 
-    const STATUS: &str = "Name:\tx\nGroups:\t4 24 1000 \nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n";
+    const STATUS: &str =
+        "Name:\tx\nGroups:\t4 24 1000 \nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\n";
 
     #[test]
     fn groups_are_read() {
@@ -164,21 +148,6 @@ mod tests {
         assert!(!is_being_killed(&interrupted));
         let killed = STATUS.replace("SigPnd:\t0000000000000000", "SigPnd:\t0000000000000100");
         assert!(is_being_killed(&killed));
-    }
-
-    #[test]
-    fn a_process_that_ends_by_itself_waits() {
-        let stat = |flags: u32, code: u32| {
-            let mut fields = vec!["0".to_owned(); 50];
-            fields[9 - 3] = flags.to_string();
-            fields[52 - 3] = code.to_string();
-            format!("7 (a) b) {}", fields.join(" "))
-        };
-        assert!(!dies_of_a_signal(&stat(0x0040_0000, 0)));
-        assert!(!dies_of_a_signal(&stat(0x0040_0004, 0)));
-        assert!(!dies_of_a_signal(&stat(0x0040_0004, 1 << 8)));
-        assert!(dies_of_a_signal(&stat(0x0040_0004, 9)));
-        assert!(!dies_of_a_signal(""));
     }
 
     #[test]

@@ -82,7 +82,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(options: &Options) -> Result<(), MountError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .worker_threads(
+            std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(4),
+        )
         .enable_all()
         .build()
         .map_err(MountError::Start)?;
@@ -109,7 +113,7 @@ async fn serve(options: &Options) -> Result<(), MountError> {
             eprintln!("the kernel's FUSE ended with an error: {error}");
         }
         // If nobody listens the program is ending.
-        drop(over.send(()));
+        over.send(()).ok();
     });
     let mountpoint = options.mountpoint.clone();
     let answers = tokio::task::spawn_blocking(move || first_answer(&mountpoint));

@@ -95,9 +95,7 @@ impl Directory {
             .readdirplus(who, handle, self.cookie, self.verifier)
             .await?;
         if matches!(page, Err(nfsstat3::NFS3ERR_NOTSUPP)) {
-            page = nfs
-                .readdir(who, handle, self.cookie, self.verifier)
-                .await?;
+            page = nfs.readdir(who, handle, self.cookie, self.verifier).await?;
         }
         let page = match page {
             Ok(page) => page,

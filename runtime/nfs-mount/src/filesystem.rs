@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
-    ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::OFlags;
 use tokio::runtime::Handle;
@@ -76,17 +76,19 @@ impl Filesystem for NfsFilesystem {
             // The server takes the set-user-id bit away from a file that is written to.
             InitFlags::FUSE_HANDLE_KILLPRIV,
         ] {
-            drop(config.add_capabilities(wish));
+            config.add_capabilities(wish).ok();
         }
-        drop(config.set_max_write(LARGEST_WRITE));
-        drop(config.set_max_background(IN_BACKGROUND));
+        config.set_max_write(LARGEST_WRITE).ok();
+        config.set_max_background(IN_BACKGROUND).ok();
         Ok(())
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.lookup(&caller, parent.0, &name),
             |(inode, shown)| reply.entry(&BELIEVED, &shown, Generation(inode.generation))
         );
@@ -98,7 +100,9 @@ impl Filesystem for NfsFilesystem {
 
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.getattr(&caller, ino.0),
             |shown| reply.attr(&BELIEVED, &shown)
         );
@@ -132,7 +136,9 @@ impl Filesystem for NfsFilesystem {
         };
         let file = fh.map(|file| file.0);
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.setattr(&caller, ino.0, file, &changes),
             |shown| reply.attr(&BELIEVED, &shown)
         );
@@ -140,7 +146,9 @@ impl Filesystem for NfsFilesystem {
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.readlink(&caller, ino.0),
             |target| reply.data(&target)
         );
@@ -158,7 +166,9 @@ impl Filesystem for NfsFilesystem {
     ) {
         let name = name.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.mknod(&caller, parent.0, &name, mode),
             |(inode, shown)| reply.entry(&BELIEVED, &shown, Generation(inode.generation))
         );
@@ -175,7 +185,9 @@ impl Filesystem for NfsFilesystem {
     ) {
         let name = name.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.mkdir(&caller, parent.0, &name, mode),
             |(inode, shown)| reply.entry(&BELIEVED, &shown, Generation(inode.generation))
         );
@@ -184,7 +196,9 @@ impl Filesystem for NfsFilesystem {
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.unlink(&caller, parent.0, &name),
             |()| reply.ok()
         );
@@ -193,7 +207,9 @@ impl Filesystem for NfsFilesystem {
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.rmdir(&caller, parent.0, &name),
             |()| reply.ok()
         );
@@ -210,7 +226,9 @@ impl Filesystem for NfsFilesystem {
         let name = link_name.as_bytes().to_vec();
         let target = target.as_os_str().as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.symlink(&caller, parent.0, &name, &target),
             |(inode, shown)| reply.entry(&BELIEVED, &shown, Generation(inode.generation))
         );
@@ -232,7 +250,9 @@ impl Filesystem for NfsFilesystem {
         }
         let (name, newname) = (name.as_bytes().to_vec(), newname.as_bytes().to_vec());
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.rename(&caller, (parent.0, &name), (newparent.0, &newname)),
             |()| reply.ok()
         );
@@ -248,7 +268,9 @@ impl Filesystem for NfsFilesystem {
     ) {
         let name = newname.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.link(&caller, ino.0, newparent.0, &name),
             |(inode, shown)| reply.entry(&BELIEVED, &shown, Generation(inode.generation))
         );
@@ -256,7 +278,9 @@ impl Filesystem for NfsFilesystem {
 
     fn open(&self, request: &Request, ino: INodeNo, wanted: OpenFlags, reply: ReplyOpen) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.open(&caller, ino.0, flags(wanted.0)),
             |(file, cache)| reply.opened(FileHandle(file), cache)
         );
@@ -274,7 +298,9 @@ impl Filesystem for NfsFilesystem {
     ) {
         let name = name.as_bytes().to_vec();
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.create(&caller, parent.0, &name, mode, flags(wanted)),
             |(inode, shown, file)| reply.created(
                 &BELIEVED,
@@ -298,7 +324,9 @@ impl Filesystem for NfsFilesystem {
         reply: ReplyData,
     ) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.read(fh.0, offset, size),
             |data| reply.data(&data)
         );
@@ -320,7 +348,9 @@ impl Filesystem for NfsFilesystem {
         // The kernel asked for 1 MiB at most.
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.write(fh.0, offset, &data),
             |()| reply.written(size)
         );
@@ -335,7 +365,9 @@ impl Filesystem for NfsFilesystem {
         reply: ReplyEmpty,
     ) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.flush(fh.0),
             |()| reply.ok()
         );
@@ -350,7 +382,9 @@ impl Filesystem for NfsFilesystem {
         reply: ReplyEmpty,
     ) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.flush(fh.0),
             |()| reply.ok()
         );
@@ -390,7 +424,9 @@ impl Filesystem for NfsFilesystem {
         mut reply: ReplyDirectory,
     ) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.readdir(&caller, fh.0, offset, &mut reply),
             |()| reply.ok()
         );
@@ -405,7 +441,9 @@ impl Filesystem for NfsFilesystem {
         mut reply: ReplyDirectoryPlus,
     ) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.readdirplus(&caller, fh.0, offset, &mut reply),
             |told| {
                 // Counted from here on: the kernel may forget before the next line of ours.
@@ -442,7 +480,9 @@ impl Filesystem for NfsFilesystem {
     fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         let blocks = |bytes: u64| bytes / u64::from(BLOCK);
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.statfs(&caller),
             |space| reply.statfs(
                 blocks(space.tbytes),
@@ -459,7 +499,9 @@ impl Filesystem for NfsFilesystem {
 
     fn access(&self, request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         answer!(
-            self, request, reply,
+            self,
+            request,
+            reply,
             |mount, caller| mount.access(&caller, ino.0, mask),
             |()| reply.ok()
         );

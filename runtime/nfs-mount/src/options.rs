@@ -38,9 +38,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Reads the command line of the hidden subcommand; the program's name, and the subcommand if it is there, are passed over.
-    pub(crate) fn read(
-        arguments: impl IntoIterator<Item = OsString>,
-    ) -> Result<Self, clap::Error> {
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
         if arguments
             .get(1)

@@ -266,6 +266,8 @@ mod tests {
             package("lote-nvml-sim", vec![dependency("nvml-wrapper")]),
             package("lote-tests", vec![for_tests("nvml-wrapper")]),
             package("lote-api", vec![nix]),
+            package("lote-api", vec![dependency("fuser")]),
+            package("lote-node", vec![dependency("lote-nfs-mount")]),
             package("lote-model", vec![dependency("tokio")]),
             package("lote-newcomer", vec![]),
         ];

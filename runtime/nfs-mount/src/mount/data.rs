@@ -79,7 +79,8 @@ impl Mount {
     ) -> Result<(), Errno> {
         let inode = self.inode(number)?;
         let who = &caller.credential;
-        let every = ACCESS3_READ | ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_LOOKUP | ACCESS3_EXECUTE;
+        let every =
+            ACCESS3_READ | ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_LOOKUP | ACCESS3_EXECUTE;
         let (granted, _) = self.nfs.access(who, &inode.handle, every).await?;
         let needed = [
             (AccessFlags::R_OK, ACCESS3_READ),
@@ -89,7 +90,11 @@ impl Mount {
         let is_granted = needed
             .into_iter()
             .all(|(flag, bits)| !mask.contains(flag) || granted & bits != 0);
-        if is_granted { Ok(()) } else { Err(Errno::EACCES) }
+        if is_granted {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
     }
 
     /// Opens a file: asks the server whether it may be, and how it is now. The kernel keeps its copy of the content only if
@@ -132,12 +137,7 @@ impl Mount {
         FopenFlags::empty()
     }
 
-    pub(super) fn opened(
-        &self,
-        inode: &Arc<Inode>,
-        who: &Arc<Credential>,
-        flags: OFlags,
-    ) -> u64 {
+    pub(super) fn opened(&self, inode: &Arc<Inode>, who: &Arc<Credential>, flags: OFlags) -> u64 {
         let number = self.number();
         inode.opens.fetch_add(1, Ordering::SeqCst);
         let file = OpenFile {

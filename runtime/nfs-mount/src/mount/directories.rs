@@ -5,9 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use fuser::{
-    Errno, FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus,
-};
+use fuser::{Errno, FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 
 use super::{BELIEVED, Mount};
 use crate::attributes::kind;
@@ -132,11 +130,7 @@ impl Mount {
         usize::try_from(position).map_err(|_| Errno::EINVAL)
     }
 
-    async fn entry(
-        &self,
-        directory: &mut Directory,
-        index: usize,
-    ) -> Result<Option<Entry>, Errno> {
+    async fn entry(&self, directory: &mut Directory, index: usize) -> Result<Option<Entry>, Errno> {
         let entry = directory.entry(&self.nfs, &self.sequence, index).await?;
         Ok(entry.cloned())
     }

@@ -108,11 +108,7 @@ impl Mount {
     }
 
     /// The attributes as they are with everything that was written here.
-    async fn attributes(
-        &self,
-        who: &Credential,
-        inode: &Arc<Inode>,
-    ) -> Result<fattr3, Errno> {
+    async fn attributes(&self, who: &Credential, inode: &Arc<Inode>) -> Result<fattr3, Errno> {
         self.writer.settle(inode).await;
         self.nfs.getattr(who, &inode.handle).await
     }

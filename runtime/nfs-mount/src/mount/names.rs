@@ -114,10 +114,7 @@ impl Mount {
         let who = &caller.credential;
         let (file, parent) = (self.inode(file)?, self.inode(parent)?);
         self.writer.settle(&file).await;
-        let linked = self
-            .nfs
-            .link(who, &file.handle, &parent.handle, name)
-            .await;
+        let linked = self.nfs.link(who, &file.handle, &parent.handle, name).await;
         parent.touch(&self.sequence);
         let since = self.sequence.now();
         self.enter(who, linked?, since).await
@@ -185,10 +182,7 @@ impl Mount {
         let Some(inode) = self.open_behind(who, directory, name).await else {
             return Ok(false);
         };
-        let is_aside = inode
-            .removed
-            .lock()
-            .is_ok_and(|removed| removed.is_some());
+        let is_aside = inode.removed.lock().is_ok_and(|removed| removed.is_some());
         if is_aside {
             return Err(Errno::EBUSY);
         }
@@ -223,11 +217,7 @@ impl Mount {
         if self.files().is_empty() {
             return None;
         }
-        let found: Found = self
-            .nfs
-            .lookup(who, &directory.handle, name)
-            .await
-            .ok()?;
+        let found: Found = self.nfs.lookup(who, &directory.handle, name).await.ok()?;
         let inode = self.inodes.find(&found)?;
         (inode.is_open() && found.attributes.nlink == 1).then_some(inode)
     }
@@ -241,11 +231,10 @@ impl Mount {
             .and_then(|mut removed| removed.take());
         let Some(removed) = removed else { return };
         // It may be gone already; and who would be told?
-        drop(
-            self.nfs
-                .remove(&removed.who, &removed.directory, &removed.name)
-                .await,
-        );
+        self.nfs
+            .remove(&removed.who, &removed.directory, &removed.name)
+            .await
+            .ok();
     }
 
     /// One open less.

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use fuser::Errno;
 use nfs3_client::{MountClient, MountError};
 use nfs3_types::mount::dirpath;
-use nfs3_types::nfs3::{
-    FSINFO3args, FSINFO3resfail, FSINFO3resok, NFS_PROGRAM, ftype3, nfs_fh3,
-};
+use nfs3_types::nfs3::{FSINFO3args, FSINFO3resfail, FSINFO3resok, NFS_PROGRAM, ftype3, nfs_fh3};
 use nfs3_types::rpc::opaque_auth;
 use nfs3_types::xdr_codec::Opaque;
 use thiserror::Error;
@@ -127,7 +125,11 @@ async fn walk(options: &Options) -> Option<nfs_fh3> {
     let nfs = without_limits(options);
     let root = Credential::root();
     for name in directory.split('/').filter(|name| !name.is_empty()) {
-        handle = nfs.lookup(&root, &handle, name.as_bytes()).await.ok()?.handle;
+        handle = nfs
+            .lookup(&root, &handle, name.as_bytes())
+            .await
+            .ok()?
+            .handle;
     }
     Some(handle)
 }

@@ -193,11 +193,7 @@ impl Nfs {
             };
             let answer = self
                 .pool
-                .call::<_, WRITE3resok, WRITE3resfail>(
-                    who,
-                    NFS_PROGRAM::NFSPROC3_WRITE,
-                    &arguments,
-                )
+                .call::<_, WRITE3resok, WRITE3resfail>(who, NFS_PROGRAM::NFSPROC3_WRITE, &arguments)
                 .await?
                 .or_errno()?;
             if answer.count == 0 {

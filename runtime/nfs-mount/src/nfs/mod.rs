@@ -13,8 +13,8 @@ use std::sync::Arc;
 use nfs3_types::nfs3::{fattr3, nfs_fh3};
 
 pub(crate) use connect::{ConnectError, connect};
-pub(crate) use data::{ReadData, Written};
-pub(crate) use names::{Listed, Listing, New};
+pub(crate) use data::Written;
+pub(crate) use names::{Listed, New};
 
 use crate::rpc::Pool;
 

@@ -140,9 +140,7 @@ impl Pool {
         let place = self.places.acquire().await;
         let mut stream = match self.lend() {
             Some(stream) => stream,
-            None => connect(self.server)
-                .await
-                .map_err(|_| Failure::NotSent)?,
+            None => connect(self.server).await.map_err(|_| Failure::NotSent)?,
         };
         let outcome = {
             let mut client =
@@ -168,7 +166,9 @@ impl Pool {
             // An idle connection has nothing to read; what can be read is its end.
             let mut byte = [0; 1];
             match stream.try_read(&mut byte) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Some(stream),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    return Some(stream);
+                }
                 _ => {}
             }
         }
@@ -184,7 +184,10 @@ impl Pool {
         let since = *away.since.get_or_insert_with(Instant::now);
         if !away.said && since.elapsed() >= SAID_AFTER {
             away.said = true;
-            eprintln!("the NFS server {} does not answer; waiting for it", self.server);
+            eprintln!(
+                "the NFS server {} does not answer; waiting for it",
+                self.server
+            );
         }
     }
 

@@ -120,7 +120,11 @@ impl Pending {
 
     /// Newer data takes the place of older.
     fn cover(&mut self, range: &Range<u64>) {
-        if self.waiting.iter().any(|piece| overlap(&piece.range(), range)) {
+        if self
+            .waiting
+            .iter()
+            .any(|piece| overlap(&piece.range(), range))
+        {
             let waiting = std::mem::take(&mut self.waiting);
             self.waiting = waiting
                 .into_iter()
@@ -195,11 +199,12 @@ impl Pending {
                         .flat_map(|part| part.without(&range))
                         .collect();
                 }
-                self.unstable.extend(parts.into_iter().map(|piece| Unstable {
-                    piece,
-                    verifier,
-                    number,
-                }));
+                self.unstable
+                    .extend(parts.into_iter().map(|piece| Unstable {
+                        piece,
+                        verifier,
+                        number,
+                    }));
             }
             Err(error) => {
                 self.error.get_or_insert(error);

@@ -63,8 +63,7 @@ impl Writer {
             .put(offset, data, who, Some(memory), largest)?;
         inode.touch(&self.sequence);
         let key = Arc::as_ptr(inode).addr();
-        self.busy()
-            .insert(key, (Arc::clone(inode), 0));
+        self.busy().insert(key, (Arc::clone(inode), 0));
         self.send(inode, false);
         Ok(())
     }
@@ -76,7 +75,11 @@ impl Writer {
             return Ok(permit);
         }
         // All of it is in use, maybe by files that nobody writes to any more.
-        let busy: Vec<Arc<Inode>> = self.busy().values().map(|(inode, _)| Arc::clone(inode)).collect();
+        let busy: Vec<Arc<Inode>> = self
+            .busy()
+            .values()
+            .map(|(inode, _)| Arc::clone(inode))
+            .collect();
         for inode in busy {
             let writer = Arc::clone(self);
             tokio::spawn(async move { writer.make_durable(&inode).await });
@@ -179,7 +182,11 @@ impl Writer {
 
     /// Makes everything durable.
     pub(crate) async fn flush_all(self: &Arc<Self>) {
-        let busy: Vec<Arc<Inode>> = self.busy().values().map(|(inode, _)| Arc::clone(inode)).collect();
+        let busy: Vec<Arc<Inode>> = self
+            .busy()
+            .values()
+            .map(|(inode, _)| Arc::clone(inode))
+            .collect();
         for inode in busy {
             self.make_durable(&inode).await;
         }

@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 
 use crate::content::noise;
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::until;
 use crate::user::{SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 #[test]
 fn a_write_goes_on_when_the_server_is_back() {
@@ -98,24 +98,6 @@ fn who_waits_can_be_killed() {
         kill(id, signal).unwrap();
         until("it dies", || waiting.try_wait().unwrap().is_some());
     }
-    // A writer, whose file is flushed as it dies.
-    server.run();
-    let script = format!("exec 3>{}; echo started; yes >&3", path.display());
-    let mut writing = Command::new("setpriv")
-        .args(["--reuid", "20001", "--regid", "20001", "--clear-groups", "sh", "-c", &script])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    until("it writes", || fs::metadata(server.data().join("file")).is_ok_and(|file| file.len() > 0));
-    server.kill();
-    std::thread::sleep(Duration::from_millis(500));
-    let id = Pid::from_raw(i32::try_from(writing.id()).unwrap());
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-    for child in children.split_whitespace() {
-        kill(Pid::from_raw(child.parse().unwrap()), Signal::SIGKILL).unwrap();
-    }
-    kill(id, Signal::SIGKILL).unwrap();
-    until("it dies", || writing.try_wait().unwrap().is_some());
     server.run();
 }
 
@@ -125,7 +107,9 @@ fn sigterm_unmounts_though_a_file_is_open() {
         return;
     };
     let mut mounted = Mounted::new(&server);
-    let mut file = as_user(SOMEBODY, || File::create(mounted.path().join("open")).unwrap());
+    let mut file = as_user(SOMEBODY, || {
+        File::create(mounted.path().join("open")).unwrap()
+    });
     file.write_all(b"on its way").unwrap();
     mounted.terminate();
     until("the mount goes", || !mounted.is_mounted());
@@ -140,7 +124,9 @@ fn umount_ends_the_program() {
         return;
     };
     let mut mounted = Mounted::new(&server);
-    as_user(SOMEBODY, || fs::write(mounted.path().join("file"), "there").unwrap());
+    as_user(SOMEBODY, || {
+        fs::write(mounted.path().join("file"), "there").unwrap()
+    });
     let status = Command::new("umount").arg(mounted.path()).status().unwrap();
     assert!(status.success());
     assert_eq!(mounted.end().code(), Some(0));

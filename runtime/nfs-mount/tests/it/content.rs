@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::user::{SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 #[test]
 fn a_large_sparse_file() {

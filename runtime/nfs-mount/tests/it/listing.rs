@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::user::{SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 const MANY: usize = 20_000;
 

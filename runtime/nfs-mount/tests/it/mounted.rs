@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use lote_tests::ganesha::Server;
 use crate::until;
+use lote_tests::ganesha::Server;
 
 pub(crate) struct Mounted {
     folder: TempDir,

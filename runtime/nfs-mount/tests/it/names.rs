@@ -11,9 +11,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::until;
 use crate::user::{SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 fn with_mount(test: &str, what: impl FnOnce(&Path, &Path) + Send) {
     let Some(server) = Server::start(test) else {
@@ -31,16 +31,30 @@ fn every_kind_of_file_is_made_and_removed() {
         symlink("folder/file", mount.join("symlink")).unwrap();
         fs::hard_link(mount.join("folder/file"), mount.join("link")).unwrap();
         mkfifo(&mount.join("pipe"), Mode::from_bits_truncate(0o600)).unwrap();
-        assert_eq!(fs::read_to_string(mount.join("symlink")).unwrap(), "content");
-        assert_eq!(fs::read_link(mount.join("symlink")).unwrap(), Path::new("folder/file"));
+        assert_eq!(
+            fs::read_to_string(mount.join("symlink")).unwrap(),
+            "content"
+        );
+        assert_eq!(
+            fs::read_link(mount.join("symlink")).unwrap(),
+            Path::new("folder/file")
+        );
         let file = fs::metadata(mount.join("folder/file")).unwrap();
         let link = fs::metadata(mount.join("link")).unwrap();
         assert_eq!((file.ino(), file.nlink()), (link.ino(), 2));
         assert_eq!((file.uid(), file.gid()), (SOMEBODY, SOMEBODY));
-        assert!(fs::metadata(mount.join("pipe")).unwrap().file_type().is_fifo());
+        assert!(
+            fs::metadata(mount.join("pipe"))
+                .unwrap()
+                .file_type()
+                .is_fifo()
+        );
         // The server's disk has the same.
         assert_eq!(fs::read_to_string(data.join("link")).unwrap(), "content");
-        assert_eq!(fs::metadata(data.join("folder/file")).unwrap().uid(), SOMEBODY);
+        assert_eq!(
+            fs::metadata(data.join("folder/file")).unwrap().uid(),
+            SOMEBODY
+        );
 
         let full = fs::remove_dir(mount.join("folder")).unwrap_err();
         assert_eq!(full.kind(), ErrorKind::DirectoryNotEmpty);
@@ -58,7 +72,15 @@ fn every_kind_of_file_is_made_and_removed() {
 fn names_of_every_script_and_length() {
     with_mount("names_of_every_script_and_length", |mount, data| {
         let long = "x".repeat(255);
-        let names = ["naïve", "данные", "数据集", "🦀", "with space\nand line", "-rf", &long];
+        let names = [
+            "naïve",
+            "данные",
+            "数据集",
+            "🦀",
+            "with space\nand line",
+            "-rf",
+            &long,
+        ];
         for name in names {
             fs::write(mount.join(name), name).unwrap();
             assert_eq!(fs::read_to_string(data.join(name)).unwrap(), name);
@@ -86,7 +108,10 @@ fn a_file_is_created_exclusively_once() {
         // The server kept a verifier where times and mode are; they are right afterwards.
         let age = made.metadata().unwrap().modified().unwrap().elapsed();
         assert!(age.unwrap_or_default() < Duration::from_secs(60));
-        assert_eq!(fs::metadata(data.join("lock")).unwrap().mode() & 0o777, 0o644);
+        assert_eq!(
+            fs::metadata(data.join("lock")).unwrap().mode() & 0o777,
+            0o644
+        );
     });
 }
 
@@ -120,28 +145,31 @@ fn renamed_over_another() {
 
 #[test]
 fn a_removed_file_that_is_open_is_still_there() {
-    with_mount("a_removed_file_that_is_open_is_still_there", |mount, data| {
-        let path = mount.join("temporary");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .unwrap();
-        file.write_all(b"before").unwrap();
-        fs::remove_file(&path).unwrap();
-        assert!(!path.exists());
-        file.write_all(b" and after").unwrap();
-        file.sync_all().unwrap();
-        file.seek(SeekFrom::Start(0)).unwrap();
-        let mut text = String::new();
-        file.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "before and after");
-        drop(file);
-        until("it goes when it is closed", || {
-            fs::read_dir(data).unwrap().count() == 0
-        });
-    });
+    with_mount(
+        "a_removed_file_that_is_open_is_still_there",
+        |mount, data| {
+            let path = mount.join("temporary");
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .unwrap();
+            file.write_all(b"before").unwrap();
+            fs::remove_file(&path).unwrap();
+            assert!(!path.exists());
+            file.write_all(b" and after").unwrap();
+            file.sync_all().unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "before and after");
+            drop(file);
+            until("it goes when it is closed", || {
+                fs::read_dir(data).unwrap().count() == 0
+            });
+        },
+    );
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::user::{SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 const SEEDS: u64 = 6;
 const OPERATIONS: usize = 400;
@@ -20,22 +20,52 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.0 >> 33) % bound
     }
 }
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Write { file: u64, offset: u64, length: u64, byte: u8 },
-    Read { file: u64, offset: u64, length: u64 },
-    Truncate { file: u64, size: u64 },
-    Append { file: u64, length: u64, byte: u8 },
-    Size { file: u64 },
-    Sync { file: u64 },
-    Reopen { file: u64 },
-    Rename { from: u64, to: u64 },
-    Remove { file: u64 },
+    Write {
+        file: u64,
+        offset: u64,
+        length: u64,
+        byte: u8,
+    },
+    Read {
+        file: u64,
+        offset: u64,
+        length: u64,
+    },
+    Truncate {
+        file: u64,
+        size: u64,
+    },
+    Append {
+        file: u64,
+        length: u64,
+        byte: u8,
+    },
+    Size {
+        file: u64,
+    },
+    Sync {
+        file: u64,
+    },
+    Reopen {
+        file: u64,
+    },
+    Rename {
+        from: u64,
+        to: u64,
+    },
+    Remove {
+        file: u64,
+    },
     List,
 }
 
@@ -49,15 +79,27 @@ fn operation(random: &mut Random) -> Operation {
     } + 1;
     let byte = u8::try_from(random.below(255) + 1).unwrap();
     match random.below(22) {
-        0..7 => Operation::Write { file, offset, length, byte },
-        7..13 => Operation::Read { file, offset, length },
+        0..7 => Operation::Write {
+            file,
+            offset,
+            length,
+            byte,
+        },
+        7..13 => Operation::Read {
+            file,
+            offset,
+            length,
+        },
         13 => Operation::Truncate { file, size: offset },
         14 | 15 => Operation::Append { file, length, byte },
         16 => Operation::Size { file },
         17 => Operation::Sync { file },
         18 | 19 => Operation::Reopen { file },
         20 if random.below(2) == 0 => Operation::Remove { file },
-        20 => Operation::Rename { from: file, to: random.below(FILES) },
+        20 => Operation::Rename {
+            from: file,
+            to: random.below(FILES),
+        },
         _ => Operation::List,
     }
 }
@@ -99,7 +141,12 @@ impl Side {
     fn apply(&mut self, operation: &Operation) -> io::Result<Vec<u8>> {
         let data = |length: u64, byte| vec![byte; usize::try_from(length).unwrap()];
         match *operation {
-            Operation::Write { file, offset, length, byte } => {
+            Operation::Write {
+                file,
+                offset,
+                length,
+                byte,
+            } => {
                 self.file(file)?.write_all_at(&data(length, byte), offset)?;
             }
             Operation::Append { file, length, byte } => {
@@ -107,7 +154,11 @@ impl Side {
                 let end = file.metadata()?.len();
                 file.write_all_at(&data(length, byte), end)?;
             }
-            Operation::Read { file, offset, length } => {
+            Operation::Read {
+                file,
+                offset,
+                length,
+            } => {
                 let mut read = data(length, 0);
                 let file = self.file(file)?;
                 let mut done = 0;
@@ -168,7 +219,9 @@ fn it_does_what_a_local_directory_does() {
             for number in 0..OPERATIONS {
                 let operation = operation(&mut random);
                 let expected = here.apply(&operation).map_err(|error| error.raw_os_error());
-                let found = there.apply(&operation).map_err(|error| error.raw_os_error());
+                let found = there
+                    .apply(&operation)
+                    .map_err(|error| error.raw_os_error());
                 assert!(
                     expected == found,
                     "seed {seed}, operation {number}: {operation:?}: {} instead of {}",
@@ -180,7 +233,10 @@ fn it_does_what_a_local_directory_does() {
             for file in 0..FILES {
                 let expected = fs::read(here.path(file)).ok();
                 let on_disk = server.data().join(format!("seed-{seed}/file-{file}"));
-                assert!(fs::read(on_disk).ok() == expected, "seed {seed}, file {file}");
+                assert!(
+                    fs::read(on_disk).ok() == expected,
+                    "seed {seed}, file {file}"
+                );
             }
         }
     });

@@ -6,8 +6,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::process::Command;
 
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::user::{OTHER, SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 #[test]
 fn a_user_has_what_is_his() {
@@ -43,7 +43,10 @@ fn a_user_has_what_is_his() {
     let denied = fs::read(&secret).unwrap_err();
     assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
     fs::write(mounted.path().join("of-root"), "").unwrap();
-    assert_eq!(fs::metadata(server.data().join("of-root")).unwrap().uid(), 65534);
+    assert_eq!(
+        fs::metadata(server.data().join("of-root")).unwrap().uid(),
+        65534
+    );
 }
 
 #[test]
@@ -58,7 +61,9 @@ fn other_groups_count() {
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o640)).unwrap();
     let read_with_groups = |groups: &str| {
         Command::new("setpriv")
-            .args(["--reuid", "20002", "--regid", "20002", "--groups", groups, "cat"])
+            .args([
+                "--reuid", "20002", "--regid", "20002", "--groups", groups, "cat",
+            ])
             .arg(mounted.path().join("shared"))
             .output()
             .unwrap()
@@ -89,10 +94,16 @@ fn a_descriptor_keeps_the_right_it_was_opened_with() {
         file.write_all(b"by another").unwrap();
         file.sync_all().unwrap();
     });
-    assert_eq!(fs::read(server.data().join("output")).unwrap(), b"by another");
+    assert_eq!(
+        fs::read(server.data().join("output")).unwrap(),
+        b"by another"
+    );
     let mut text = String::new();
     as_user(SOMEBODY, || {
-        fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
+        fs::File::open(&path)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
     });
     assert_eq!(text, "by another");
 }
@@ -130,7 +141,10 @@ fn what_cannot_be_mounted_is_told() {
     };
     let missing = Mounted::refused(&server, &["--directory", "missing"]);
     let text = String::from_utf8(missing.stderr).unwrap();
-    assert!(text.contains("refuses to mount") && text.contains("missing"), "{text}");
+    assert!(
+        text.contains("refuses to mount") && text.contains("missing"),
+        "{text}"
+    );
     let silent = Mounted::refused(&server, &["--mount-port", "1"]);
     assert!(!silent.status.success());
 }

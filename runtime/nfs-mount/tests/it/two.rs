@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use crate::mounted::Mounted;
-use lote_tests::ganesha::Server;
 use crate::until;
 use crate::user::{SOMEBODY, as_user};
+use lote_tests::ganesha::Server;
 
 #[test]
 fn what_one_has_closed_the_other_opens() {

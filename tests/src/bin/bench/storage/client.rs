@@ -1,9 +1,6 @@
 //! A client of both servers: connections that share the work, each with one call at a time.
 
-#![allow(
-    clippy::expect_used,
-    reason = "a call that fails ends the measurement"
-)]
+#![allow(clippy::expect_used, reason = "a call that fails ends the measurement")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -117,7 +114,11 @@ impl Client {
                         stable: stable_how::UNSTABLE,
                         data: Opaque::borrowed(&data),
                     };
-                    let written = connection.write(&arguments).await.expect("a reply").unwrap();
+                    let written = connection
+                        .write(&arguments)
+                        .await
+                        .expect("a reply")
+                        .unwrap();
                     assert_eq!(written.count, MEBIBYTE);
                 }
             }
@@ -166,7 +167,11 @@ impl Client {
                 stable: stable_how::UNSTABLE,
                 data: Opaque::borrowed(&data),
             };
-            connection.write(&arguments).await.expect("a reply").unwrap();
+            connection
+                .write(&arguments)
+                .await
+                .expect("a reply")
+                .unwrap();
             commit(&mut connection, &file).await;
         })
         .await;
@@ -255,7 +260,11 @@ async fn create(connection: &mut Connection, root: &nfs_fh3, name: &str) -> nfs_
             ..sattr3::default()
         }),
     };
-    let made = connection.create(&arguments).await.expect("a reply").unwrap();
+    let made = connection
+        .create(&arguments)
+        .await
+        .expect("a reply")
+        .unwrap();
     match made.obj {
         Nfs3Option::Some(file) => file,
         Nfs3Option::None => panic!("the server made a file and gave no handle"),
@@ -268,7 +277,11 @@ async fn commit(connection: &mut Connection, file: &nfs_fh3) {
         offset: 0,
         count: 0,
     };
-    connection.commit(&arguments).await.expect("a reply").unwrap();
+    connection
+        .commit(&arguments)
+        .await
+        .expect("a reply")
+        .unwrap();
 }
 
 async fn remove(connection: &mut Connection, root: &nfs_fh3, name: &str) {

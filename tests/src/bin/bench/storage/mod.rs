@@ -60,8 +60,20 @@ pub(crate) fn measure(_machine: &Machine) -> Vec<Figure> {
         .unwrap_or_else(|error| panic!("a client needs a runtime: {error}"));
     let path = data.to_string_lossy().into_owned();
     let servers = [
-        ("Ganesha", ganesha.process(), ganesha.port, ganesha.mount_port, path),
-        ("nfs3_server", other.process(), other.port, other.port, "/".to_owned()),
+        (
+            "Ganesha",
+            ganesha.process(),
+            ganesha.port,
+            ganesha.mount_port,
+            path,
+        ),
+        (
+            "nfs3_server",
+            other.process(),
+            other.port,
+            other.port,
+            "/".to_owned(),
+        ),
     ];
     let mut values: BTreeMap<&str, Values> = BTreeMap::new();
     for _ in 0..ROUNDS {
@@ -83,10 +95,18 @@ pub(crate) fn measure(_machine: &Machine) -> Vec<Figure> {
         for (name, ..) in &servers {
             let runs = values.get(name).and_then(|all| all.get(what.0));
             let runs = runs.map(Vec::as_slice).unwrap_or_default();
-            let spread = runs.iter().map(|run| format!("{run:.2}")).collect::<Vec<_>>();
+            let spread = runs
+                .iter()
+                .map(|run| format!("{run:.2}"))
+                .collect::<Vec<_>>();
             figures.push(
-                Figure::new(format!("storage: {}, {name}", what.0), median(runs), what.1, limit)
-                    .note(format!("runs: {}", spread.join(" "))),
+                Figure::new(
+                    format!("storage: {}, {name}", what.0),
+                    median(runs),
+                    what.1,
+                    limit,
+                )
+                .note(format!("runs: {}", spread.join(" "))),
             );
         }
     }
@@ -158,7 +178,10 @@ async fn round(process: u32, ports: (u16, u16), export: &str) -> Vec<(&'static s
     let start = Instant::now();
     let listed = client.list("many").await;
     // With "." and "..", if the server names them.
-    assert!((ENTRIES..=ENTRIES + 2).contains(&listed), "{listed} entries");
+    assert!(
+        (ENTRIES..=ENTRIES + 2).contains(&listed),
+        "{listed} entries"
+    );
     values.push((LIST, rate(listed)(start)));
     let start = Instant::now();
     client.remove_small(SMALL).await;

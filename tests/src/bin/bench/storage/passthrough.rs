@@ -176,11 +176,7 @@ impl Directory {
         Ok(known.ok_or(nfsstat3::NFS3ERR_STALE)?.path.clone())
     }
 
-    fn child(
-        &self,
-        directory: FileHandleU64,
-        name: &filename3<'_>,
-    ) -> Result<PathBuf, nfsstat3> {
+    fn child(&self, directory: FileHandleU64, name: &filename3<'_>) -> Result<PathBuf, nfsstat3> {
         let name = std::ffi::OsStr::from_bytes(name.as_ref());
         Ok(self.path(directory)?.join(name))
     }
@@ -426,12 +422,7 @@ impl NfsFileSystem for Directory {
         Err(nfsstat3::NFS3ERR_NOTSUPP)
     }
 
-    async fn commit(
-        &self,
-        id: &FileHandleU64,
-        _offset: u64,
-        _count: u32,
-    ) -> Result<(), nfsstat3> {
+    async fn commit(&self, id: &FileHandleU64, _offset: u64, _count: u32) -> Result<(), nfsstat3> {
         let file = self.file(*id).await?;
         work(move || file.sync_data()).await
     }
