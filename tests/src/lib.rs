@@ -2,6 +2,7 @@
 //!
 //! * [`daemon`] — starts, kills and restarts the built binary in a folder of its own.
 //! * [`client`] — JSON over HTTP, as any user's program would.
+//! * [`ganesha`] — a real NFS server with an export of its own.
 //! * [`gpus`] — machines with GPUs that there are not, and daemons that believe in them.
 //! * [`mounts`] — what the kernel says about mounts.
 //! * [`raw`] — bytes over TCP, for clients that no HTTP library would be.
@@ -16,6 +17,7 @@
 
 pub mod client;
 pub mod daemon;
+pub mod ganesha;
 pub mod gpus;
 pub mod mounts;
 pub mod processes;

@@ -8,8 +8,11 @@ use crate::error::{self, Error};
 use crate::install;
 use crate::workspace::Workspace;
 
-/// The benchmark that needs a load tool, and the package of the tool.
-const LOAD: (&str, &str) = ("api", "wrk");
+/// Benchmarks that need Debian packages, with those.
+const PACKAGES: &[(&str, &[&str])] = &[
+    ("api", &["wrk"]),
+    ("storage", &["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "iproute2"]),
+];
 
 /// The benchmark of many hosts, and its program.
 const HOSTS: (&str, &str) = ("hosts", "hosts-bench");
@@ -19,11 +22,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     if arguments.first().is_some_and(|name| name == HOSTS.0) {
         return hosts(workspace);
     }
-    let (load, tool) = LOAD;
-    if arguments.is_empty() || arguments.iter().any(|name| name == load) {
-        // Without it the other benchmarks run, and this one says why it does not.
-        if let Err(missing) = install::debian_packages(&[tool]) {
-            println!("{}", error::chain(&missing));
+    for (benchmark, packages) in PACKAGES {
+        if arguments.is_empty() || arguments.iter().any(|name| name == benchmark) {
+            // Without them the other benchmarks run, and this one says why it does not.
+            if let Err(missing) = install::debian_packages(packages) {
+                println!("{}", error::chain(&missing));
+            }
         }
     }
     let lote = artifacts::programs(workspace)?;

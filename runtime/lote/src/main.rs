@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lote_cli::{Cli, Invocation};
+use lote_nfs_mount::NFS_MOUNT_SUBCOMMAND;
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
 /// Gives memory back that a burst of jobs needed; the system's allocator keeps it.
@@ -16,11 +17,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // First of all: the spawner must stay a small process with one thread.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|argument| argument == SPAWNER_SUBCOMMAND)
-    {
+    let first = std::env::args_os().nth(1);
+    if first.as_ref().is_some_and(|argument| argument == SPAWNER_SUBCOMMAND) {
         return spawner_main();
+    }
+    // No command for people: the node starts it, one for each mount.
+    if first.is_some_and(|argument| argument == NFS_MOUNT_SUBCOMMAND) {
+        return lote_nfs_mount::main(std::env::args_os());
     }
     match Cli::parse().into_invocation() {
         Invocation::Daemon(args) => daemon::run(*args),

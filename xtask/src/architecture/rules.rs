@@ -13,6 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-node", &["lote-model", "lote-store", "lote-vault"]),
     ("lote-api", &["lote-model", "lote-store", "lote-vault"]),
     ("lote-cli", &["lote-model"]),
+    ("lote-nfs-mount", &[]),
     (
         "lote",
         &[
@@ -20,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "lote-cli",
             "lote-control",
             "lote-model",
+            "lote-nfs-mount",
             "lote-node",
             "lote-plugin-host",
             "lote-store",
@@ -40,6 +42,8 @@ const EDGES: &[(&str, &[&str])] = &[
 const TEST_EDGES: &[(&str, &[&str])] = &[
     // The driver that its tests load.
     ("lote-node", &["lote-nvml-sim"]),
+    // The server that its tests mount.
+    ("lote-nfs-mount", &["lote-tests"]),
     // The same cases run natively and as components, with equal results.
     (
         "lote-plugin-host",
@@ -56,6 +60,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("lote-plugin-host", &["wasmtime", "wasmtime-wasi"]),
     ("lote-node", &["nvml-wrapper", "cgroups-rs", "libcgroups"]),
     ("lote-api", &["axum"]),
+    ("lote-nfs-mount", &["fuser", "nfs3_client", "nfs3_types"]),
     ("lote-store", &["redb", "etcd-client", "tonic"]),
     ("lote-vault", &["chacha20poly1305"]),
     ("lote-plugin-sdk", &["wit-bindgen"]),
@@ -69,9 +74,19 @@ const OWNED_BUT_TESTED: &[(&str, &[&str])] = &[
     ("lote-nvml-sim", &["nvml-wrapper"]),
 ];
 
-/// Features that only one of ours may ask for: system calls that change what a
-/// whole machine or a process tree sees.
-const OWNED_FEATURES: &[(&str, &[&str])] = &[("lote-node", &["mount", "sched"])];
+/// What programs that measure may use of those.
+const OWNED_BUT_MEASURED: &[(&str, &[&str])] = &[
+    // The client that both NFS servers are compared with.
+    ("lote-tests", &["nfs3_client"]),
+];
+
+/// Features that only some of ours may ask for, with those: system calls that
+/// change what a whole machine or a process tree sees.
+const OWNED_FEATURES: &[(&str, &[&str])] = &[
+    // The client of NFS takes its own mount away.
+    ("mount", &["lote-node", "lote-nfs-mount"]),
+    ("sched", &["lote-node"]),
+];
 
 /// What the model may use. A list of the allowed and not of the forbidden: no
 /// list of all crates with a clock or a random source can be complete.
@@ -125,20 +140,21 @@ fn owners(packages: &[Package]) -> Vec<String> {
     findings(packages, |package, dependency| {
         let name = dependency.name.as_str();
         let tested = entry(OWNED_BUT_TESTED, &package.name).unwrap_or_default();
+        let measured = entry(OWNED_BUT_MEASURED, &package.name).unwrap_or_default();
         let is_of_another = OWNED
             .iter()
             .any(|(owner, owned)| *owner != package.name && owned.contains(&name));
         let in_tests = dependency.for_tests && tested.contains(&name);
-        (is_of_another && !in_tests).then(|| uses(package, name))
+        let is_allowed = in_tests || measured.contains(&name);
+        (is_of_another && !is_allowed).then(|| uses(package, name))
     })
 }
 
 fn features(packages: &[Package]) -> Vec<String> {
     findings(packages, |package, dependency| {
         let foreign = dependency.features.iter().find(|feature| {
-            OWNED_FEATURES
-                .iter()
-                .any(|(owner, owned)| *owner != package.name && owned.contains(&feature.as_str()))
+            entry(OWNED_FEATURES, feature)
+                .is_some_and(|owners| !owners.contains(&package.name.as_str()))
         })?;
         Some(uses(
             package,
@@ -251,6 +267,8 @@ mod tests {
             package("lote-nvml-sim", vec![dependency("nvml-wrapper")]),
             package("lote-tests", vec![for_tests("nvml-wrapper")]),
             package("lote-api", vec![nix]),
+            package("lote-api", vec![dependency("fuser")]),
+            package("lote-node", vec![dependency("lote-nfs-mount")]),
             package("lote-model", vec![dependency("tokio")]),
             package("lote-newcomer", vec![]),
         ];

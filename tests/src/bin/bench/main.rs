@@ -5,7 +5,7 @@
 //! * `statistics` — medians and other quantiles.
 //! * `load` — submits many jobs over HTTP and waits for their ends.
 //! * `account` — whose processor time it was.
-//! * `plan`, `dispatch`, `latency`, `memory`, `restart`, `api`, `gpus` — the measurements.
+//! * `plan`, `dispatch`, `latency`, `memory`, `restart`, `api`, `gpus`, `storage` — the measurements.
 //!
 //! Times are printed and never asserted: they belong to the machine. What is
 //! asserted is that the work was really done (every job succeeded, every process
@@ -28,6 +28,7 @@ mod memory;
 mod plan;
 mod restart;
 mod statistics;
+mod storage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,6 +76,8 @@ enum Measurement {
     Api,
     /// What looking at eight simulated GPUs every second costs the daemon
     Gpus,
+    /// NFS servers in user space side by side, and the mount in user space
+    Storage,
 }
 
 impl Measurement {
@@ -94,11 +97,16 @@ impl Measurement {
             Self::Restart => restart::measure(machine),
             Self::Api => api::measure(),
             Self::Gpus => gpus::measure(machine),
+            Self::Storage => storage::measure(machine),
         }
     }
 }
 
 fn main() -> ExitCode {
+    let mut own = std::env::args().skip(1);
+    if own.next().is_some_and(|first| first == storage::SUBCOMMAND) {
+        return storage::serve(own);
+    }
     let mut arguments = Arguments::parse();
     if arguments.measurements.is_empty() {
         arguments.measurements = Measurement::value_variants().to_vec();
@@ -117,6 +125,12 @@ fn main() -> ExitCode {
             println!(
                 "{measurement:?} cannot be measured without the load tool: install the package wrk"
             );
+            continue;
+        }
+        if measurement == Measurement::Storage
+            && let Some(reason) = storage::missing()
+        {
+            println!("{measurement:?} cannot be measured: {reason}");
             continue;
         }
         eprintln!("measuring {measurement:?} …");
