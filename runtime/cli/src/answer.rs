@@ -19,7 +19,8 @@ use serde_json::Value;
 
 pub use cluster_lote::{ClusterExtensions, ClusterSpending};
 pub use file_server::{
-    Disks, FileServer, FileServerExtensions, FileServerMembers, Login, Usage, UsageName,
+    Disks, FileServer, FileServerExtensions, FileServerLimit, FileServerMembers, Login, Usage,
+    UsageName,
 };
 
 pub use sample::{JobSamples, NodeSeries, WorkspaceDay};
