@@ -78,7 +78,7 @@ pub struct CreateFileServerArgs {
     #[arg(long, value_name = "DEVICE")]
     pub disk: Vec<String>,
     /// Whether a file system that is on one of the disks may be erased
-    #[arg(long, requires = "disk")]
+    #[arg(long, requires = "disk", conflicts_with = "directory")]
     pub erase_disks: bool,
 }
 

@@ -151,6 +151,7 @@ fn a_job_on_a_cluster_that_mounts_waits_as_well() {
     let mut record = file_server("f", "1");
     record.properties.vm_size = "nas".into();
     world.put_file_server(&record);
+    world.settle();
     let uid = world.submit(job("j"));
     assert_eq!(
         waiting(&mut world, &uid).unwrap(),
