@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use lote_model::access::Scope;
 use lote_model::cluster::ClusterStatus;
+use lote_model::export::Export;
 use lote_model::id::NodeName;
 use lote_model::key;
 use lote_model::leader::LeaderRecord;
@@ -35,7 +36,7 @@ const SHOWN_TO_SCOPED: [&str; 6] = [
     "version",
 ];
 
-/// How many jobs a refusal names.
+/// How many jobs or file servers a refusal names.
 const JOBS_NAMED: usize = 5;
 
 /// Nodes with what is told about them.
@@ -228,7 +229,10 @@ pub(crate) async fn remove(State(state): State<ApiState>, At(name): At<NodeName>
             return Ok(StatusCode::NO_CONTENT.into_response());
         };
         let jobs = allocated_jobs(state.store(), &name).await?;
+        let exports =
+            list_json::<Export>(state.store(), ListRequest::prefix(key::exports_of(&name))).await?;
         check_removable(&told, &found.value, &jobs)?;
+        check_exports(&told, &found.value, &exports.items)?;
         // One of these changes when the node comes back, or is to work again.
         let alive = key::alive(&name);
         let alive_revision = state.store().get(&alive).await?;
@@ -257,6 +261,27 @@ async fn allocated_jobs(store: &dyn Store, name: &NodeName) -> Result<Vec<String
     let listing = list_json::<lote_model::allocation::Allocation>(store, prefix).await?;
     let jobs = listing.items.into_iter();
     Ok(jobs.map(|entry| entry.value.job.to_string()).collect())
+}
+
+/// 409 while the node lives and has file servers. One that is lost may be removed with them:
+/// that is how they can be deleted.
+fn check_exports(
+    told: &Told,
+    record: &NodeRecord,
+    exports: &[Entry<Export>],
+) -> Result<(), ApiError> {
+    let is_lost = told.fleet.state(record).0 == NodeState::Lost;
+    let servers = exports.iter().map(|entry| &entry.value.file_server);
+    let servers: Vec<String> = servers.map(ToString::to_string).collect();
+    if is_lost || servers.is_empty() {
+        return Ok(());
+    }
+    let named = servers[..servers.len().min(JOBS_NAMED)].join(", ");
+    let message = format!(
+        "node {} has the files of file servers: {named}; delete these first, or stop its daemon to remove it with them",
+        record.name
+    );
+    Err(ApiError::conflict("NodeInUse", message))
 }
 
 /// 409 with what holds the node.

@@ -213,8 +213,25 @@ pub(crate) async fn delete<T>(
 where
     T: Serialize + DeserializeOwned,
 {
+    let set = |record: &mut T, now| Ok(records::mark(mark(record), now));
+    delete_with(state, caller, key, set, erase).await
+}
+
+/// The same, where more than the time is marked, or a mark may be refused: `set` tells whether it
+/// changed anything.
+pub(crate) async fn delete_with<T, F>(
+    state: &ApiState,
+    caller: &Caller,
+    key: String,
+    set: F,
+    erase: impl Future<Output = Result<bool, StoreError>>,
+) -> Answer
+where
+    T: Serialize + DeserializeOwned,
+    F: Fn(&mut T, Timestamp) -> Result<bool, ApiError>,
+{
     let now = state.now();
-    let change = |record: &mut T| Ok(records::mark(mark(record), now));
+    let change = |record: &mut T| set(record, now);
     let Some(marked) = records::update(state.store(), &key, change).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 pub use cluster_lote::{ClusterExtensions, ClusterSpending};
 pub use file_server::{
-    Disks, FileServer, FileServerExtensions, FileServerMembers, Login, ServerFile, ServerFileKind,
-    Usage, UsageName,
+    Disks, FileServer, FileServerExtensions, FileServerLimit, FileServerMembers, Login, ServerFile,
+    ServerFileKind, Usage, UsageName,
 };
 
 pub use sample::{JobSamples, NodeSeries, WorkspaceDay};

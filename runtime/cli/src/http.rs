@@ -262,6 +262,16 @@ impl Client {
 
     /// Waits until an operation has ended.
     pub fn wait(&self, action: &str, operation: &str) -> Result<(), Failure> {
+        self.wait_telling(action, operation, || {})
+    }
+
+    /// The same; calls `meanwhile` each time it has not ended yet.
+    pub fn wait_telling(
+        &self,
+        action: &str,
+        operation: &str,
+        mut meanwhile: impl FnMut(),
+    ) -> Result<(), Failure> {
         let mut pause = POLL_FIRST;
         let mut answered = Instant::now();
         loop {
@@ -276,7 +286,7 @@ impl Client {
                     {
                         "succeeded" => return Ok(()),
                         "failed" | "canceled" => return Err(operation_failed(action, &value)),
-                        _ => {}
+                        _ => meanwhile(),
                     }
                 }
                 Err(failure) if failure.is_transient() && answered.elapsed() < AWAY_MAX => {}

@@ -8,6 +8,7 @@ use lote_model::cluster::ClusterStatus;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord};
 use lote_model::node::{NodePower, NodeRecord};
+use lote_model::planned_mount::PlannedMounts;
 use lote_store::{Revision, Transaction};
 
 use crate::snapshot::{ClusterKey, FileServerPlace, WorkspaceKey};
@@ -101,6 +102,8 @@ pub struct Change {
     pub transactions: Vec<Transaction>,
     /// The status that a cluster will have, in force for further decisions at once.
     pub cluster_status: Option<ClusterStatus>,
+    /// The node that a file server will have, counted with it at once.
+    pub file_server_node: Option<NodeName>,
 }
 
 /// A job and the nodes it shall start on.
@@ -122,6 +125,8 @@ pub struct Start {
     pub uncounted_attempts: u32,
     /// Its nodes in rank order.
     pub nodes: Vec<StartNode>,
+    /// What each of them mounts for it.
+    pub mounts: PlannedMounts,
 }
 
 /// A node of a [`Start`].

@@ -89,6 +89,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) woken: BTreeMap<String, BTreeSet<&'a NodeName>>,
     /// Sizes in lower case of which the pool has too few, and the clusters that lack them.
     pub(crate) short: BTreeMap<String, BTreeSet<ClusterKey>>,
+    /// How many file servers each node has, those that this pass gives it included.
+    pub(crate) serving: BTreeMap<&'a NodeName, usize>,
 }
 
 impl<'a> Pass<'a> {
@@ -114,6 +116,7 @@ impl<'a> Pass<'a> {
             sleepers: BTreeMap::new(),
             woken: BTreeMap::new(),
             short: BTreeMap::new(),
+            serving: file_server::serving(snapshot),
         };
         pass.sleepers = power::sleepers(&mut pass);
         pass.find_lost_nodes();
@@ -178,9 +181,10 @@ impl<'a> Pass<'a> {
         self.snapshot.clusters().get(key)
     }
 
-    /// Whether a job of a queue waits on: nobody starts it, this pass neither.
+    /// Whether a job of a queue waits on for nodes: nobody starts it, this pass neither.
     pub(crate) fn still_waits(&self, key: &QueueKey, waiting: &Waiting) -> bool {
-        waiting.hindrance != Hindrance::Starting && !self.started.contains(&key.uid)
+        !matches!(waiting.hindrance, Hindrance::Starting | Hindrance::Storage)
+            && !self.started.contains(&key.uid)
     }
 
     /// Everything granted on a node, by this pass too.
@@ -226,6 +230,7 @@ impl<'a> Pass<'a> {
                     what,
                     transactions,
                     cluster_status: None,
+                    file_server_node: None,
                 };
                 self.decisions.actions.push(Action::Change(change));
             }

@@ -8,7 +8,7 @@
 //! Looking costs time too: where many jobs wait, only a part of them is looked at each time, in
 //! turn.
 
-mod site;
+pub(crate) mod site;
 
 use std::collections::HashMap;
 
@@ -19,12 +19,13 @@ use self::site::Site;
 use crate::actions::Subject;
 use crate::change;
 use crate::decide::Pass;
+use crate::mounts;
 use crate::placement;
 use crate::pool;
 use crate::reservation::Reservation;
 use crate::room::{Request, Share};
 use crate::scaling::budget;
-use crate::snapshot::{ClusterKey, ClusterState, Hindrance, LiveJob, QueueKey};
+use crate::snapshot::{ClusterKey, ClusterState, Hindrance, LiveJob, QueueKey, Waiting};
 use crate::time::after;
 
 /// How many jobs at the head of each queue learn exactly what they lack; the others wait for
@@ -111,8 +112,10 @@ impl<'a> Round<'a> {
             let length = queue.cluster.queue.len();
             heads += length.min(HEAD);
             others += length.saturating_sub(HEAD);
-            if let Some(key) = queue.cluster.queue.keys().next()
-                && queue.cluster.is_automatic()
+            let mut waiting = queue.cluster.queue.iter();
+            let waits_for_nodes = |it: &(&QueueKey, &Waiting)| it.1.hindrance != Hindrance::Storage;
+            if queue.cluster.is_automatic()
+                && let Some((key, _)) = waiting.find(waits_for_nodes)
             {
                 let of_size = first.entry(&queue.cluster.size).or_default();
                 of_size.push((key, queue.key));
@@ -138,7 +141,7 @@ impl<'a> Round<'a> {
                 return;
             }
             let is_head = position < HEAD;
-            if waiting.hindrance != Hindrance::None
+            if !matches!(waiting.hindrance, Hindrance::None | Hindrance::Storage)
                 || !self.turns.has(queue_key, is_head)
                 || pass.started.contains(&queue_key.uid)
             {
@@ -148,7 +151,10 @@ impl<'a> Round<'a> {
             let Some(job) = job.filter(|job| has_waited(pass, job)) else {
                 continue;
             };
-            let text = if is_head {
+            let lacks_storage = waiting.hindrance == Hindrance::Storage;
+            let text = if lacks_storage {
+                mounts::why_it_waits(pass.snapshot, job).unwrap_or_default()
+            } else if is_head {
                 self.why(pass, queue, queue_key, job)
             } else {
                 format!(

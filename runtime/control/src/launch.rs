@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 use lote_model::allocation::{Allocation, AllocationPhase, GangMember, NodePlan, share_of};
-use lote_model::environment::scratch_path;
+use lote_model::environment::{mount_roots, scratch_path};
 use lote_model::framework::PlannedLaunch;
 use lote_model::id::NodeName;
 use lote_model::job::JobStatus;
 use lote_model::key;
 use lote_model::plan::{AllocatedNode, AllocationInput, JobInput, LaunchPlan, Part};
+use lote_model::planned_mount::{PlannedMount, mounts_for_plugin};
 use lote_model::state::ExecutionState;
 use lote_store::{StoreError, Transaction, Write};
 
@@ -17,11 +18,23 @@ use crate::change::{compare, require_all, split};
 /// The job as its plugin sees it.
 pub fn job_input(start: &Start) -> JobInput {
     let record = &start.record;
+    let (mount_root, job_mount_root) = mount_roots(
+        work_directory(start),
+        record.unix_id.0,
+        record.cluster.name.as_str(),
+        record.uid.as_str(),
+    );
+    let below = |root: &str, mounts: &[PlannedMount]| {
+        let paths = mounts.iter().map(|mount| mount.relative_path.as_str());
+        mounts_for_plugin(root, paths)
+    };
+    let mut mounts = below(&mount_root, &start.mounts.cluster);
+    mounts.extend(below(&job_mount_root, &start.mounts.job));
     JobInput {
         id: record.uid.to_string(),
         node_count: record.properties.node_count,
         settings: record.framework.settings.clone(),
-        mounts: Vec::new(),
+        mounts,
         variables: record.properties.environment_variables.clone(),
     }
 }
@@ -29,21 +42,22 @@ pub fn job_input(start: &Start) -> JobInput {
 /// The nodes as the job's plugin sees them.
 pub fn allocation_input(start: &Start) -> AllocationInput {
     let record = &start.record;
-    // The plugin is told one path for all nodes, so the work directories must agree.
-    let work_directory = start
-        .nodes
-        .first()
-        .map_or("", |node| node.record.work_directory.as_str());
     AllocationInput {
         nodes: (0..)
             .zip(&start.nodes)
             .map(|(rank, node)| allocated_node(rank, node))
             .collect(),
         shared_scratch: None,
-        local_scratch: scratch_path(work_directory, record.unix_id.0, record.uid.as_str()),
+        local_scratch: scratch_path(work_directory(start), record.unix_id.0, record.uid.as_str()),
         peer_launcher: None,
         attempt: start.attempt,
     }
+}
+
+/// The plugin is told one path for all nodes, so the work directories must agree.
+fn work_directory(start: &Start) -> &str {
+    let first = start.nodes.first();
+    first.map_or("", |node| node.record.work_directory.as_str())
 }
 
 fn allocated_node(rank: u32, node: &StartNode) -> AllocatedNode {
@@ -142,7 +156,7 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
         plugin: launch.plugin.clone(),
         launch: share_of(&launch.plan, rank),
         primaries_elsewhere: has_primaries_elsewhere(&launch.plan, rank),
-        mounts: lote_model::planned_mount::PlannedMounts::default(),
+        mounts: start.mounts.clone(),
         user_variables: properties.environment_variables.clone(),
         secret_variables: properties
             .secrets

@@ -13,7 +13,7 @@
 //! * [`placement`], `fair_share`: who comes first.
 //! * `daily_usage`: what workspaces use by day.
 //! * `stock`, [`reservation`]: what a pass has left to give, and what may overtake.
-//! * [`obstacle`]: what a job asks for and cannot have yet.
+//! * [`obstacle`], [`mounts`]: what a job asks for and cannot have; what it mounts.
 //! * `pool`, [`scaling`]: nodes of the pool, which cluster takes or gives back how many, and what
 //!   they may cost.
 //! * `power`: which machines are switched off and on.
@@ -47,6 +47,7 @@ mod free;
 mod gpu_affinity;
 pub mod launch;
 pub mod lifecycle;
+pub mod mounts;
 mod nearness;
 mod numa;
 pub mod obstacle;

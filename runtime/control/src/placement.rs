@@ -31,7 +31,7 @@ use crate::decide::Pass;
 use crate::fair_share;
 use crate::free::{Choice, FreeNodes, Need, Slot};
 use crate::nearness::Place;
-use crate::obstacle::{self, obstacle};
+use crate::obstacle::{self, surroundings};
 use crate::pool;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Hold, Request, cut};
@@ -389,9 +389,10 @@ impl<'a> Walk<'a> {
         mut nodes: Vec<Placed<'a>>,
     ) {
         self.lines[line].started += 1;
-        if let Some(error) = obstacle(&job.record.properties) {
-            return fail(pass, job, error);
-        }
+        let mounts = match surroundings(pass.snapshot, job) {
+            Ok(mounts) => mounts,
+            Err(error) => return fail(pass, job, error),
+        };
         if cfg!(feature = "planted-split-gang") {
             nodes.truncate(nodes.len().saturating_sub(1).max(1));
         }
@@ -416,6 +417,7 @@ impl<'a> Walk<'a> {
             requeued: status.and_then(|status| status.requeued.clone()),
             uncounted_attempts: status.map_or(0, |status| status.uncounted_attempts),
             nodes,
+            mounts,
         }));
     }
 

@@ -15,8 +15,8 @@
 //! daemon was told is in the record, so that a machine that somebody switched on by hand is
 //! simply there, and one that falls silent after it was given up (`on`) is `off` after all.
 //!
-//! Never switched off are machines of which a cluster or a job has something, the one whose daemon
-//! leads, those that say so of themselves ([`always_on`](lote_model::node::NodeRecord::always_on)),
+//! Never switched off are machines of which a cluster or a job has something, those that have file
+//! servers, the one whose daemon leads, those that say so of themselves ([`always_on`](lote_model::node::NodeRecord::always_on)),
 //! and those that could not be woken.
 
 mod need;

@@ -169,6 +169,7 @@ pub(crate) fn settle(pass: &mut Pass<'_>, key: &ClusterKey) {
             what: "cluster",
             transactions,
             cluster_status: Some(status),
+            file_server_node: None,
         })),
         Err(error) => tracing::error!(%key, %error, "the status of a cluster cannot be written"),
     }

@@ -11,6 +11,7 @@ use crate::id::{ClusterUid, NodeName};
 use crate::image::VirtualMachineConfiguration;
 use crate::job::{ErrorRecord, ResourceReference};
 use crate::money::Money;
+use crate::mount_volumes::MountVolumes;
 use crate::node_setup::NodeSetup;
 use crate::path::ChildPath;
 use crate::spending::{Budget, BudgetPeriod, Spending};
@@ -221,7 +222,12 @@ impl ClusterProperties {
     pub fn can_be_set_up(&self) -> bool {
         self.node_setup
             .as_ref()
-            .is_none_or(|setup| setup.setup_task.is_none() && setup.mount_volumes.is_none())
+            .is_none_or(|setup| setup.setup_task.is_none())
+    }
+
+    /// What jobs on it find mounted below `AZ_BATCHAI_MOUNT_ROOT`.
+    pub fn mount_volumes(&self) -> Option<&MountVolumes> {
+        self.node_setup.as_ref()?.mount_volumes.as_ref()
     }
 
     /// What keeps the cluster from having nodes that jobs can run on.

@@ -40,9 +40,15 @@ impl JobPaths {
         let user_root = format!("{work_directory}/users/{}", plan.unix_id.0);
         let jobs_root = format!("{user_root}/jobs");
         let job_root = format!("{jobs_root}/{}", plan.uid);
+        let (mount_root, job_mount_root) = mount_roots(
+            work_directory,
+            plan.unix_id.0,
+            &plan.cluster,
+            plan.uid.as_str(),
+        );
         Self {
-            mount_root: format!("{user_root}/mounts/{}", plan.cluster),
-            job_mount_root: format!("{job_root}/mounts"),
+            mount_root,
+            job_mount_root,
             scratch: scratch_path(work_directory, plan.unix_id.0, plan.uid.as_str()),
             shared: format!("{job_root}/shared"),
             host_file: format!("{job_root}/hosts"),
@@ -58,6 +64,19 @@ impl JobPaths {
 /// is a node plan.
 pub fn scratch_path(work_directory: &str, unix_id: u32, uid: &str) -> String {
     format!("{work_directory}/users/{unix_id}/jobs/{uid}/scratch")
+}
+
+/// The mount roots of a job's cluster and of the job itself on a node, which plugins are told
+/// before there is a node plan.
+pub fn mount_roots(
+    work_directory: &str,
+    unix_id: u32,
+    cluster: &str,
+    uid: &str,
+) -> (String, String) {
+    let user_root = format!("{work_directory}/users/{unix_id}");
+    let of_cluster = format!("{user_root}/mounts/{cluster}");
+    (of_cluster, format!("{user_root}/jobs/{uid}/mounts"))
 }
 
 /// The directories of a job on a node, all variables expanded.

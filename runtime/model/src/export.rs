@@ -105,6 +105,44 @@ pub struct ExportPoint {
     pub size_limit: SizeLimit,
 }
 
+impl ExportPoint {
+    /// What clients mount, `ADDRESS:PATH`, on a node of this address.
+    pub fn remote(&self, address: &str) -> String {
+        let is_ipv6 = address.contains(':');
+        let (open, close) = if is_ipv6 { ("[", "]") } else { ("", "") };
+        format!("{open}{address}{close}:{}", self.path)
+    }
+
+    /// The options with which a kernel mounts it, by the newest version.
+    pub fn mount_options(&self) -> String {
+        let version = self.versions.first().map_or("4.2", String::as_str);
+        let options = format!("vers={version},port={}", self.nfs_port);
+        match self.mount_port {
+            Some(port) if version.starts_with('3') => {
+                format!("{options},proto=tcp,mountproto=tcp,mountport={port},nolock")
+            }
+            _ => options,
+        }
+    }
+
+    /// A line that mounts it at `/mnt`, for people.
+    pub fn mount_command(&self, address: &str) -> String {
+        let (options, remote) = (self.mount_options(), self.remote(address));
+        let remote = shell_word(&remote);
+        format!("mount -t nfs -o {options} {remote} /mnt")
+    }
+}
+
+/// A word as a shell reads it literally.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// Who answers the clients of a file server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -133,4 +171,46 @@ pub struct StorageUsage {
     pub used_bytes: u64,
     /// What can still be written, in bytes.
     pub free_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(versions: &[&str], path: &str) -> ExportPoint {
+        ExportPoint {
+            server: NfsServer::Ganesha,
+            path: path.into(),
+            nfs_port: 2049,
+            mount_port: Some(2050),
+            versions: versions.iter().map(|it| (*it).to_owned()).collect(),
+            size_limit: SizeLimit {
+                in_force: false,
+                note: "no quota".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn people_are_told_a_line_to_paste() {
+        for (point, address, line) in [
+            (
+                point(&["4.2", "3"], "/srv/x"),
+                "10.0.0.4",
+                "mount -t nfs -o vers=4.2,port=2049 10.0.0.4:/srv/x /mnt",
+            ),
+            (
+                point(&["3"], "/srv/x"),
+                "10.0.0.4",
+                "mount -t nfs -o vers=3,port=2049,proto=tcp,mountproto=tcp,mountport=2050,nolock 10.0.0.4:/srv/x /mnt",
+            ),
+            (
+                point(&["4.1"], "/srv/a b'"),
+                "fd00::4",
+                r"mount -t nfs -o vers=4.1,port=2049 '[fd00::4]:/srv/a b'\''' /mnt",
+            ),
+        ] {
+            assert_eq!(point.mount_command(address), line);
+        }
+    }
 }

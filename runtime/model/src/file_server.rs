@@ -1,5 +1,7 @@
 //! File servers: one node that shares its disks with the nodes of clusters.
 
+mod lote;
+
 use core::net::IpAddr;
 
 use jiff::Timestamp;
@@ -7,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::body;
 use crate::cluster::UserAccountSettings;
-use crate::id::{FileServerUid, NodeName};
+use crate::id::{FileServerUid, NodeName, UnixId};
 use crate::job::{ErrorRecord, ResourceReference};
 use crate::path::ChildPath;
 use crate::problem::Problem;
 use crate::secret_members::{self, OF_FILE_SERVERS};
 use crate::state::ProvisioningState;
+
+pub use lote::{LoteFileServerProperties, STORAGE_PATH_LENGTH_MAX};
 
 /// The most source ranges that may reach the node by SSH (capabilities §8.4).
 pub const SOURCE_RANGES_MAX: usize = 400;
@@ -34,6 +38,9 @@ pub struct FileServerProperties {
     /// A subnet; recorded and echoed, the network is the site's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet: Option<ResourceReference>,
+    /// What Batch AI has no word for.
+    #[serde(default, skip_serializing_if = "LoteFileServerProperties::is_default")]
+    pub lote: LoteFileServerProperties,
 }
 
 /// `sshConfiguration`.
@@ -102,22 +109,23 @@ fn null_as_anywhere<'de, D: serde::Deserializer<'de>>(
 }
 
 /// Members that the service sets; clients that resubmit an answer send them.
-const READ_ONLY: [&str; 5] = [
+const READ_ONLY: [&str; 4] = [
     "creationTime",
     "provisioningState",
     "provisioningStateTransitionTime",
     "mountSettings",
-    "lote",
 ];
 
 impl FileServerProperties {
     /// Reads the body of a create request.
     pub fn parse(request_body: &[u8]) -> Result<Self, Problem> {
         let mut members = body::properties(request_body, &READ_ONLY)?;
+        lote::without_answers(&mut members);
         // The password is neither kept nor compared: Lote makes no accounts on nodes.
         let taken = secret_members::take(&mut members, &OF_FILE_SERVERS);
         let typed = body::typed(body::without_nulls(members), "/properties");
-        let properties: Self = taken.or_findings(typed)?;
+        let mut properties: Self = taken.or_findings(typed)?;
+        properties.lote.normalise();
         let mut findings = taken.findings;
         findings.extend(properties.check());
         Problem::gather(findings).map_or(Ok(properties), Err)
@@ -130,6 +138,16 @@ impl FileServerProperties {
             ..other.clone()
         };
         self.vm_size.eq_ignore_ascii_case(&other.vm_size) && *self == respelled
+    }
+
+    /// How much its files may take together, in bytes. A GB of a disk is 2^30 bytes, as in the
+    /// original service: of the two readings the one that gives no less than was asked for.
+    pub fn size_limit_bytes(&self) -> u64 {
+        let gigabytes = |number: i32| u64::try_from(number).unwrap_or_default();
+        let disks = &self.data_disks;
+        gigabytes(disks.disk_size_in_gb)
+            .saturating_mul(gigabytes(disks.disk_count))
+            .saturating_mul(1 << 30)
     }
 
     fn check(&self) -> Vec<Problem> {
@@ -161,6 +179,7 @@ impl FileServerProperties {
             "diskCount must be at least 1",
         );
         findings.extend(check_sources(&self.ssh_configuration.public_ips_to_allow));
+        findings.extend(self.lote.check());
         findings
     }
 }
@@ -211,11 +230,18 @@ pub struct FileServerRecord {
     pub uid: FileServerUid,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// The user and group of its workspace, to which its directory belongs; none in records of
+    /// versions that could not serve any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_id: Option<UnixId>,
     /// What the user wants.
     pub properties: FileServerProperties,
     /// Set once the user asked to delete it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_requested_at: Option<Timestamp>,
+    /// Whether its files are erased when it is deleted; they are kept otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase_data: bool,
 }
 
 /// What the leader has made of a file server. One without a status is being
@@ -230,15 +256,15 @@ pub struct FileServerStatus {
     pub state: ProvisioningState,
     /// Since when.
     pub state_since: Timestamp,
-    /// Why it failed; empty otherwise.
+    /// The node that has its files, chosen once and for all; none until one was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeName>,
+    /// Why it failed, what keeps it from being ready, or from being deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ErrorRecord>,
     /// Where it is mounted from, once it is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_settings: Option<MountSettings>,
-    /// The node that serves it, from when one was chosen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<NodeName>,
 }
 
 /// `mountSettings`.

@@ -41,7 +41,8 @@ pub const ALLOCATIONS: &str = "allocations/";
 pub const PLANS: &str = "plans/";
 /// What each node is to export, written by the leader.
 pub const EXPORTS: &str = "exports/";
-/// What has become of each export, written by its node.
+/// What has become of each export, written by its node; erased by the leader once the node has
+/// withdrawn it, or is no more.
 pub const EXPORTED: &str = "exported/";
 /// What each node is, written by that node.
 pub const NODES: &str = "nodes/";

@@ -110,6 +110,11 @@ impl MountVolumes {
         *self == Self::default()
     }
 
+    /// The places of all mounts below the mount root, as the user wrote them.
+    pub fn mount_paths(&self) -> impl Iterator<Item = &str> {
+        self.paths().map(|(_, _, path)| path)
+    }
+
     /// What is wrong, with targets below `base`.
     pub(crate) fn check(&self, base: &str) -> Vec<Problem> {
         let mut findings = self.check_shares(&format!("{base}/azureFileShares"));

@@ -94,22 +94,13 @@ impl NodeSetup {
     /// What of it this version cannot do and a job could not do without. A
     /// cluster with any of these must not run jobs as if its nodes were set up.
     pub fn obstacles(&self) -> Vec<ErrorRecord> {
-        let mut obstacles = Vec::new();
-        let mut add = |what: &str, member: &str| {
-            let message = format!(
-                "node set-up: this version of Lote cannot {what} yet, so the cluster gets no nodes; \
-                 create it without nodeSetup.{member}"
-            );
-            let error = ErrorRecord::new(NODE_SETUP_NOT_SUPPORTED, message);
-            obstacles.push(error.with("member", format!("nodeSetup.{member}")));
-        };
-        if self.setup_task.is_some() {
-            add("run the set-up task of a cluster", "setupTask");
-        }
-        if self.mount_volumes.is_some() {
-            add("mount the file systems of a cluster", "mountVolumes");
-        }
-        obstacles
+        let task = self.setup_task.iter().map(|_| {
+            let message = "node set-up: this version of Lote cannot run the set-up task of a cluster yet, so the \
+                 cluster gets no nodes; create it without nodeSetup.setupTask";
+            ErrorRecord::new(NODE_SETUP_NOT_SUPPORTED, message)
+                .with("member", "nodeSetup.setupTask")
+        });
+        task.collect()
     }
 
     /// Everything that the cluster's errors must say about it.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::export::ExportPoint;
 use crate::id::{FileServerUid, NodeName};
+use crate::mount_volumes::{FileServerMount, MountVolumes};
+use crate::plan::Mount;
 
 /// All mounts of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,81 @@ impl PlannedMounts {
     /// Whether there is nothing to mount.
     pub fn is_empty(&self) -> bool {
         self.cluster.is_empty() && self.job.is_empty()
+    }
+}
+
+/// Plans the mounts of `volumes`: first what comes from the operator's table, then file servers,
+/// which `file_server` looks up, then what the user's own commands mount. The first file server
+/// that cannot be mounted ends it.
+pub fn plan_mounts<E>(
+    volumes: &MountVolumes,
+    mut file_server: impl FnMut(&FileServerMount) -> Result<FileServerSource, E>,
+) -> Result<Vec<PlannedMount>, E> {
+    let shares = volumes.azure_file_shares.iter().map(|share| {
+        let source = MountSource::FileShare(FileShareSource {
+            account: share.account_name.clone(),
+            url: share.azure_file_url.clone(),
+            file_mode: share.file_mode.clone(),
+            directory_mode: share.directory_mode.clone(),
+        });
+        PlannedMount::new(&share.relative_mount_path, source)
+    });
+    let containers = volumes.azure_blob_file_systems.iter().map(|container| {
+        let source = MountSource::Blobs(BlobsSource {
+            account: container.account_name.clone(),
+            container: container.container_name.clone(),
+            options: container.mount_options.clone(),
+        });
+        PlannedMount::new(&container.relative_mount_path, source)
+    });
+    let mut planned: Vec<_> = shares.chain(containers).collect();
+    for mount in &volumes.file_servers {
+        let source = MountSource::FileServer(file_server(mount)?);
+        planned.push(PlannedMount::new(&mount.relative_mount_path, source));
+    }
+    let commands = volumes.unmanaged_file_systems.iter();
+    planned.extend(commands.map(|mount| {
+        let source = MountSource::Command(mount.mount_command.clone());
+        PlannedMount::new(&mount.relative_mount_path, source)
+    }));
+    Ok(planned)
+}
+
+/// The mounts as a plugin sees them: `paths` below a mount root. Whatever can be mounted shows
+/// the same files on all nodes of a job.
+pub fn mounts_for_plugin<'a>(
+    mount_root: &str,
+    paths: impl IntoIterator<Item = &'a str>,
+) -> Vec<Mount> {
+    let mount = |path: &str| {
+        let name = direct(path);
+        Mount {
+            path: format!("{mount_root}/{name}"),
+            name,
+            shared: true,
+        }
+    };
+    paths.into_iter().map(mount).collect()
+}
+
+/// A relative path without empty parts and detours; empty for the place itself.
+fn direct(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// Which directory of its file server a mount asks for, as [`FileServerSource`] has it.
+pub fn source_directory(mount: &FileServerMount) -> Option<String> {
+    let directory = mount.source_directory.as_deref().map(direct)?;
+    (!directory.is_empty()).then_some(directory)
+}
+
+impl PlannedMount {
+    fn new(path: &str, source: MountSource) -> Self {
+        Self {
+            relative_path: direct(path),
+            source,
+        }
     }
 }
 
@@ -98,4 +175,97 @@ pub struct BlobsSource {
     /// Mount options of the user's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<String>,
+}
+
+impl FileServerSource {
+    /// What clients mount: `ADDRESS:PATH`, down to the directory that was asked for.
+    pub fn remote(&self) -> String {
+        let export = self.point.remote(&self.address);
+        match &self.directory {
+            Some(directory) => format!("{export}/{directory}"),
+            None => export,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::export::{NfsServer, SizeLimit};
+
+    fn volumes() -> MountVolumes {
+        serde_json::from_value(json!({
+            "azureFileShares": [{"accountName": "a", "azureFileUrl": "https://a/s", "credentials": {},
+                "relativeMountPath": "afs"}],
+            "azureBlobFileSystems": [{"accountName": "a", "containerName": "c", "credentials": {},
+                "relativeMountPath": "bfs", "mountOptions": "ro"}],
+            "fileServers": [{"fileServer": {"id": "f"}, "relativeMountPath": "nfs//data/",
+                "sourceDirectory": "/in/"}],
+            "unmanagedFileSystems": [{"mountCommand": "mount -t x y", "relativeMountPath": "x"}],
+        }))
+        .unwrap()
+    }
+
+    fn source(mount: &FileServerMount) -> FileServerSource {
+        FileServerSource {
+            name: mount.file_server.id.clone(),
+            uid: FileServerUid::new("u"),
+            node: NodeName::new("n"),
+            address: "10.0.0.4".into(),
+            point: ExportPoint {
+                server: NfsServer::Kernel,
+                path: "/srv/f".into(),
+                nfs_port: 2049,
+                mount_port: None,
+                versions: vec!["4.2".into()],
+                size_limit: SizeLimit {
+                    in_force: true,
+                    note: "project quota".into(),
+                },
+            },
+            directory: source_directory(mount),
+            options: mount.mount_options.clone(),
+        }
+    }
+
+    #[test]
+    fn all_four_kinds_are_planned_in_order() {
+        let planned = plan_mounts(&volumes(), |mount| Ok::<_, ()>(source(mount))).unwrap();
+        insta::assert_json_snapshot!(planned);
+        let MountSource::FileServer(server) = &planned[2].source else {
+            panic!("{planned:?}")
+        };
+        assert_eq!(server.remote(), "10.0.0.4:/srv/f/in");
+    }
+
+    #[test]
+    fn the_whole_file_server_has_no_directory() {
+        let mut mount = volumes().file_servers.remove(0);
+        for whole in [None, Some("/"), Some("./"), Some("")] {
+            mount.source_directory = whole.map(str::to_owned);
+            assert_eq!(source_directory(&mount), None, "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_server_that_cannot_be_mounted_ends_it() {
+        assert_eq!(plan_mounts(&volumes(), |_| Err("gone")), Err("gone"));
+    }
+
+    #[test]
+    fn plugins_are_told_names_and_paths() {
+        let mounts = mounts_for_plugin("/m", volumes().mount_paths());
+        let told: Vec<_> = mounts.iter().map(|it| (&*it.name, &*it.path)).collect();
+        assert_eq!(
+            told,
+            [
+                ("afs", "/m/afs"),
+                ("bfs", "/m/bfs"),
+                ("nfs/data", "/m/nfs/data"),
+                ("x", "/m/x")
+            ]
+        );
+    }
 }

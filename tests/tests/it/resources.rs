@@ -18,7 +18,7 @@ fn file_server() -> Value {
 }
 
 #[test]
-fn a_file_server_is_refused_by_the_leader_and_can_be_deleted() {
+fn a_file_server_that_has_no_node_says_why_and_can_be_deleted() {
     let daemon = Daemon::start(&[]);
     let create = [
         "file-server",
@@ -30,17 +30,19 @@ fn a_file_server_is_refused_by_the_leader_and_can_be_deleted() {
         "2",
         "--disk-size",
         "10",
+        "--node",
+        "nowhere",
     ];
     let created = daemon.lote(&create);
     assert_eq!(created.status.code(), Some(1), "{created:?}");
     assert!(
-        text(&created.stderr).contains("share its disks over NFS"),
+        text(&created.stderr).contains("there is no node of that name"),
         "{created:?}"
     );
     let shown = daemon.lote(&["file-server", "show", "nfs"]);
     let shown = text(&shown.stdout);
     assert!(
-        shown.contains("failed") && shown.contains("FileServerNotSupported"),
+        shown.contains("failed") && shown.contains("FileServerNodeNotFound"),
         "{shown}"
     );
     assert!(text(&daemon.lote(&["file-server", "list"]).stdout).contains("nfs"));

@@ -2,7 +2,7 @@
 //!
 //! * [`create`] — PUT.
 //! * [`view`] — the answer about a job.
-//! * [`plan`] — the stored plan, and the dry run.
+//! * [`plan`], [`mounts`] — the stored plan, and the dry run.
 //! * [`changes`] — what happens to one job, from the store.
 //! * [`events`] — the same as server-sent events.
 //! * [`logs`] — output while it is being written.
@@ -12,6 +12,7 @@ pub(crate) mod changes;
 pub(crate) mod create;
 pub(crate) mod events;
 pub(crate) mod logs;
+pub(crate) mod mounts;
 pub(crate) mod plan;
 pub(crate) mod samples;
 pub(crate) mod view;

@@ -6,20 +6,22 @@ use axum::response::{IntoResponse, Response};
 use lote_model::access::Permission;
 use lote_model::allocation::{GangMember, NodePlan};
 use lote_model::cluster::{ClusterRecord, ClusterStatus};
-use lote_model::environment::scratch_path;
+use lote_model::environment::{mount_roots, scratch_path};
 use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::id::{NodeName, UnixId};
 use lote_model::job::{ErrorRecord, ResourceRequest};
 use lote_model::key;
 use lote_model::node::NodeRecord;
 use lote_model::path::JobPath;
-use lote_model::plan::{AllocatedGpu, AllocatedNode, AllocationInput, LaunchPlan};
+use lote_model::plan::{AllocatedGpu, AllocatedNode, AllocationInput, JobInput, LaunchPlan};
+use lote_model::planned_mount::{PlannedMounts, mounts_for_plugin};
 use lote_model::problem::Problem;
 use lote_store::{ListRequest, get_json, list_json};
 use serde_json::{Value, json};
 
 use super::Job;
 use super::create::{Accepted, CLUSTER_ID, accept, job_input, parse, require_mounts};
+use super::mounts::{self, Level};
 use crate::auth::Principal;
 use crate::error::{Answer, ApiError};
 use crate::fleet::Fleet;
@@ -49,12 +51,9 @@ pub(crate) async fn get(
         );
         return Err(ApiError::not_found("PlanNotFound", message));
     };
-    Ok(answer(
-        &job.record.value.path.id(&caller.style),
-        first,
-        &joined(&plans),
-        false,
-    ))
+    let mounts = mounts::planned(&first.mounts);
+    let id = job.record.value.path.id(&caller.style);
+    Ok(answer(&id, first, &joined(&plans), &mounts, false))
 }
 
 /// The node plans of one attempt in rank order.
@@ -91,7 +90,13 @@ fn joined(plans: &[NodePlan]) -> LaunchPlan {
     whole
 }
 
-fn answer(id: &str, about: &NodePlan, launch: &LaunchPlan, imagined: bool) -> Response {
+fn answer(
+    id: &str,
+    about: &NodePlan,
+    launch: &LaunchPlan,
+    mounts: &[Value],
+    imagined: bool,
+) -> Response {
     let nodes: Vec<Value> = about
         .gang
         .iter()
@@ -106,6 +111,7 @@ fn answer(id: &str, about: &NodePlan, launch: &LaunchPlan, imagined: bool) -> Re
         "nodes": nodes,
         "preparation": about.preparation,
         "workingDirectory": about.working_directory,
+        "mounts": mounts,
         "userVariables": about.user_variables,
         "secretVariables": about.secret_variables,
         "variables": launch.variables,
@@ -140,31 +146,50 @@ pub(crate) async fn dry_run(
         );
         ApiError::bad_request("ClusterNotFound", message).at(target)
     })?;
+    let cluster = cluster.value;
     let id = "dry-run";
     let accepted = accept(&state, request, id).await?;
-    let nodes = likely_nodes(&state, &cluster.value).await?;
+    let nodes = likely_nodes(&state, &cluster).await?;
     let allocation = imagine(&accepted, &nodes, workspace.unix_id, id);
-    let planned = plan(&state, &accepted, &allocation, id).await?;
+    let mut input = job_input(
+        &accepted.properties,
+        accepted.framework.settings.clone(),
+        id,
+    );
+    let (mount_root, job_mount_root) = mount_roots(
+        work_directory(&nodes),
+        workspace.unix_id.0,
+        accepted.cluster.name.as_str(),
+        id,
+    );
+    let volumes = [
+        (Level::Cluster, cluster.properties.mount_volumes().cloned()),
+        (Level::Job, accepted.properties.mount_volumes.clone()),
+    ];
+    let mut shown = Vec::new();
+    for (level, volumes) in &volumes {
+        let Some(volumes) = volumes else { continue };
+        let root = match level {
+            Level::Cluster => &mount_root,
+            Level::Job => &job_mount_root,
+        };
+        input
+            .mounts
+            .extend(mounts_for_plugin(root, volumes.mount_paths()));
+        shown.extend(mounts::imagined(state.store(), *level, volumes).await?);
+    }
+    let planned = plan(&state, &accepted, input, &allocation).await?;
     let about = about(&path, accepted, &allocation, planned.plugin);
-    Ok(answer(
-        &path.id(&caller.style),
-        &about,
-        planned.plan.plan(),
-        true,
-    ))
+    let plan = planned.plan.plan();
+    Ok(answer(&path.id(&caller.style), &about, plan, &shown, true))
 }
 
 async fn plan(
     state: &ApiState,
     accepted: &Accepted,
+    input: JobInput,
     allocation: &AllocationInput,
-    id: &str,
 ) -> Result<PlannedLaunch, ApiError> {
-    let input = job_input(
-        &accepted.properties,
-        accepted.framework.settings.clone(),
-        id,
-    );
     let (frameworks, member, allocation) = (
         state.frameworks.clone(),
         accepted.framework.member.clone(),
@@ -216,9 +241,6 @@ fn imagine(
     unix_id: UnixId,
     id: &str,
 ) -> AllocationInput {
-    let work_directory = nodes
-        .first()
-        .map_or(IMAGINED_WORK_DIRECTORY, |node| &node.work_directory);
     let resources = accepted.properties.lote.resources.as_ref();
     AllocationInput {
         nodes: (0..accepted.properties.node_count)
@@ -240,10 +262,16 @@ fn imagine(
             })
             .collect(),
         shared_scratch: None,
-        local_scratch: scratch_path(work_directory, unix_id.0, id),
+        local_scratch: scratch_path(work_directory(nodes), unix_id.0, id),
         peer_launcher: None,
         attempt: 1,
     }
+}
+
+/// Where nodes keep what belongs to jobs.
+fn work_directory(nodes: &[NodeRecord]) -> &str {
+    let first = nodes.first();
+    first.map_or(IMAGINED_WORK_DIRECTORY, |node| &node.work_directory)
 }
 
 fn allocated(
@@ -302,7 +330,7 @@ fn about(
         plugin,
         launch: LaunchPlan::default(),
         primaries_elsewhere: false,
-        mounts: lote_model::planned_mount::PlannedMounts::default(),
+        mounts: PlannedMounts::default(),
         user_variables: properties.environment_variables,
         secret_variables: properties
             .secrets

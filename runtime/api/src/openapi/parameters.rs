@@ -133,3 +133,11 @@ pub(crate) fn link_expiry() -> Parameter {
     let what = "After how many minutes the links expire.";
     query("linkexpiryinminutes", what, number(5, 600, 60))
 }
+
+pub(crate) fn erase_data() -> Parameter {
+    let what = "Whether the files are erased too; they stay on their node otherwise.";
+    let flag = ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .default(Some(json!(false)));
+    query("erasedata", what, flag)
+}

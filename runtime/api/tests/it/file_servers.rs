@@ -1,10 +1,16 @@
 //! File servers: their bodies, and their life as far as the leader tells it.
 
+use lote_model::export::{
+    Export, ExportPhase, ExportPoint, ExportReport, ExportState, ExportStorage, NfsServer,
+    SizeLimit, StorageUsage,
+};
 use lote_model::file_server::{FileServerRecord, FileServerStatus, MountSettings};
+use lote_model::id::{NodeName, UnixId};
 use lote_model::job::ErrorRecord;
 use lote_model::key;
 use lote_model::path::ChildPath;
 use lote_model::state::ProvisioningState;
+use lote_model::workspace::WorkspaceRecord;
 use lote_store::Transaction;
 use serde_json::{Value, json};
 
@@ -49,6 +55,7 @@ fn conclude(daemon: &Daemon, state: ProvisioningState, errors: Vec<ErrorRecord>)
         uid: record.uid,
         state,
         state_since: daemon.now(),
+        node: ready.then(|| NodeName::new("nas")),
         errors,
         mount_settings: ready.then(|| MountSettings {
             mount_point: "/data".into(),
@@ -60,8 +67,38 @@ fn conclude(daemon: &Daemon, state: ProvisioningState, errors: Vec<ErrorRecord>)
     daemon.write(&key::file_server_status(&path()), &status);
 }
 
+/// What its node writes.
+fn report(daemon: &Daemon, state: ExportState) {
+    let record: FileServerRecord = daemon.read(&key::file_server(&path())).unwrap();
+    let report = ExportReport {
+        uid: record.uid.clone(),
+        state,
+        usage: Some(StorageUsage {
+            used_bytes: 5 << 20,
+            free_bytes: 7 << 30,
+        }),
+        reported_at: daemon.now(),
+    };
+    daemon.write(&key::exported(&NodeName::new("nas"), &record.uid), &report);
+}
+
+/// That it is served, and how.
+pub(crate) fn serving() -> ExportState {
+    ExportState::Serving(ExportPoint {
+        server: NfsServer::Ganesha,
+        path: "/srv/nfs".into(),
+        nfs_port: 2049,
+        mount_port: Some(2050),
+        versions: vec!["4.2".into(), "3".into()],
+        size_limit: SizeLimit {
+            in_force: false,
+            note: "no project quota on this file system".into(),
+        },
+    })
+}
+
 fn not_supported() -> Vec<ErrorRecord> {
-    vec![ErrorRecord::new("FileServerNotSupported", "no node can do that").with("vmSize", "x")]
+    vec![ErrorRecord::new("FileServerNodeNotFound", "no node can do that").with("vmSize", "x")]
 }
 
 #[test]
@@ -81,7 +118,7 @@ fn one_that_cannot_be_made_fails_its_operation_and_says_why() {
     assert_eq!(status["endTime"], "2018-07-02T10:00:02Z");
     assert_eq!(
         status["error"],
-        json!({"code": "FileServerNotSupported", "message": "no node can do that"})
+        json!({"code": "FileServerNodeNotFound", "message": "no node can do that"})
     );
     insta::assert_json_snapshot!(
         "file-server-failed",
@@ -108,6 +145,7 @@ fn one_that_is_ready_tells_where_it_is_mounted_from() {
     let running = daemon.get(&location);
     assert_eq!((running.status, running.header("retry-after")), (202, "1"));
     conclude(&daemon, ProvisioningState::Succeeded, vec![]);
+    report(&daemon, serving());
     daemon.restart();
     assert_eq!(daemon.get(&operation).expect(200)["status"], "Succeeded");
     daemon.get(&location).expect(200);
@@ -283,4 +321,145 @@ fn a_workspace_goes_after_its_file_servers() {
     wait_until("the workspace is gone", || {
         daemon.get(&rm("/workspaces/ws")).status == 404
     });
+}
+
+#[test]
+fn its_files_belong_to_the_user_of_its_workspace() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    create(&daemon);
+    let record: FileServerRecord = daemon.read(&key::file_server(&path())).unwrap();
+    let workspace: WorkspaceRecord = daemon.read(&key::workspace(&workspace_path())).unwrap();
+    assert_eq!(record.unix_id, Some(workspace.unix_id));
+}
+
+#[test]
+fn an_answer_with_the_chosen_node_can_be_sent_back() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let mut body = body();
+    body["properties"]["lote"] = json!({"directory": "/srv/nfs"});
+    daemon.put(&url(), &body).expect(202);
+    conclude(&daemon, ProvisioningState::Succeeded, vec![]);
+    report(&daemon, serving());
+    let told = daemon.get(&url()).expect(200);
+    let lote = &told["properties"]["lote"];
+    assert_eq!(
+        (&lote["node"], &lote["directory"]),
+        (&json!("nas"), &json!("/srv/nfs"))
+    );
+    let revision = daemon.revision();
+    assert_eq!(daemon.put(&url(), &told).expect(200), told);
+    let mut other = told;
+    other["properties"]["lote"]["node"] = json!("other");
+    daemon
+        .put(&url(), &other)
+        .expect_error(409, "FileServerAlreadyExists");
+    assert_eq!(daemon.revision(), revision);
+}
+
+#[test]
+fn slips_in_the_members_of_our_own_have_targets() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    for (lote, target) in [
+        (json!({"directory": "../x"}), "directory"),
+        (json!({"disks": ["sdb"]}), "disks/0"),
+        (json!({"eraseDisks": true}), "eraseDisks"),
+        (json!({"node": "a b"}), "node"),
+    ] {
+        let mut body = body();
+        body["properties"]["lote"] = lote;
+        let error = daemon
+            .put(&url(), &body)
+            .expect_error(400, "InvalidParameter");
+        assert_eq!(error["target"], format!("/properties/lote/{target}"));
+    }
+}
+
+#[test]
+fn the_first_deletion_decides_about_the_files() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let record = || {
+        daemon
+            .read::<FileServerRecord>(&key::file_server(&path()))
+            .unwrap()
+    };
+    create(&daemon);
+    daemon
+        .delete(&rm("/workspaces/ws/fileServers/nfs?eraseData=perhaps"))
+        .expect_error(400, "InvalidParameter");
+    assert!(record().delete_requested_at.is_none());
+    let erase = rm("/workspaces/ws/fileServers/nfs?eraseData=true");
+    daemon.delete(&erase).expect(202);
+    assert!(record().erase_data);
+    // Once more, in any way, changes nothing.
+    daemon.delete(&erase).expect(202);
+    daemon.delete(&url()).expect(202);
+    assert!(record().erase_data);
+
+    daemon.commit(Transaction::new().delete(key::file_server(&path())));
+    create(&daemon);
+    daemon.delete(&url()).expect(202);
+    assert!(!record().erase_data);
+    let error = daemon
+        .delete(&erase)
+        .expect_error(409, "FileServerBeingDeleted");
+    assert!(
+        error["message"].as_str().unwrap().contains("kept"),
+        "{error}"
+    );
+    assert!(!record().erase_data);
+}
+
+#[test]
+fn a_workspace_keeps_the_files_when_it_goes() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    create(&daemon);
+    daemon.delete(&rm("/workspaces/ws")).expect(202);
+    let record = || {
+        daemon
+            .read::<FileServerRecord>(&key::file_server(&path()))
+            .unwrap()
+    };
+    wait_until("the file server is marked", || {
+        record().delete_requested_at.is_some()
+    });
+    assert!(!record().erase_data);
+}
+
+#[test]
+fn a_living_node_with_files_is_not_removed() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let node = NodeName::new("nas");
+    daemon.write(
+        &key::node(&node),
+        &crate::resources::node_record("nas", false),
+    );
+    daemon.write(&key::alive(&node), &true);
+    create(&daemon);
+    let record: FileServerRecord = daemon.read(&key::file_server(&path())).unwrap();
+    let export = Export {
+        file_server: path(),
+        uid: record.uid.clone(),
+        owner: UnixId::FIRST,
+        storage: ExportStorage::Own,
+        size_limit_bytes: 1,
+        clients: vec![],
+        phase: ExportPhase::Serve,
+    };
+    daemon.write(&key::export(&node, &record.uid), &export);
+    daemon.post("/v1/nodes/nas/drain").expect(200);
+    let error = daemon
+        .delete("/v1/nodes/nas")
+        .expect_error(409, "NodeInUse");
+    assert!(
+        error["message"].as_str().unwrap().contains("lab/ws/nfs"),
+        "{error}"
+    );
+    daemon.commit(Transaction::new().delete(key::alive(&node)));
+    daemon.delete("/v1/nodes/nas").expect(200);
 }

@@ -2,10 +2,14 @@
 
 use lote_model::allocation::{GangMember, NodePlan};
 use lote_model::duration::Seconds;
-use lote_model::id::{NodeName, UnixId};
+use lote_model::export::ExportState;
+use lote_model::id::{FileServerUid, NodeName, UnixId};
 use lote_model::job::{ErrorRecord, JobStatus};
 use lote_model::key;
 use lote_model::plan::{LaunchPlan, PlanFile, Variable};
+use lote_model::planned_mount::{
+    BlobsSource, FileServerSource, MountSource, PlannedMount, PlannedMounts,
+};
 use lote_model::state::ExecutionState;
 use serde_json::json;
 
@@ -246,6 +250,21 @@ fn a_dry_run_shows_the_plan_and_stores_nothing() {
         answer["variables"],
         json!([{"name": "WORLD", "value": "2"}])
     );
+    assert_eq!(answer["mounts"], json!([]));
+    body["properties"]["mountVolumes"] = json!({
+        "fileServers": [{"fileServer": {"id": "/v1/groups/lab/workspaces/ws/fileServers/nfs"},
+            "relativeMountPath": "nfs", "mountOptions": "ro"}],
+        "azureFileShares": [{"accountName": "a", "azureFileUrl": "https://a.file.example/s",
+            "credentials": {"accountKey": "c2VjcmV0"}, "relativeMountPath": "afs"}]});
+    let answer = plan(&body).expect(200);
+    assert_eq!(
+        answer["mounts"],
+        json!([
+            {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/afs", "kind": "fileShare",
+                "source": "https://a.file.example/s", "address": null, "options": null},
+            {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/nfs", "kind": "fileServer",
+                "source": "nfs", "address": null, "options": "ro"}])
+    );
     body["properties"]["customToolkitSettings"] = json!({});
     let error = plan(&body).expect_error(400, "InvalidSettings");
     assert_eq!(
@@ -303,7 +322,7 @@ fn the_stored_plan_is_put_together() {
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: false,
-            mounts: lote_model::planned_mount::PlannedMounts::default(),
+            mounts: mounts(),
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
@@ -333,4 +352,49 @@ fn the_stored_plan_is_put_together() {
         (json!(2), json!("prepare"))
     );
     assert_eq!(plan["variables"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        plan["mounts"],
+        json!([
+            {"level": "cluster", "path": "$AZ_BATCHAI_MOUNT_ROOT/data", "kind": "fileServer",
+                "source": "nfs", "address": "10.0.0.4:/srv/nfs/sets", "options": "ro"},
+            {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/blobs", "kind": "blobs",
+                "source": "a/c", "address": null, "options": null},
+            {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/x", "kind": "command",
+                "source": "mount -t x y", "address": null, "options": null}])
+    );
+}
+
+fn mounts() -> PlannedMounts {
+    let ExportState::Serving(point) = crate::file_servers::serving() else {
+        panic!("it serves")
+    };
+    let mount = |path: &str, source| PlannedMount {
+        relative_path: path.into(),
+        source,
+    };
+    PlannedMounts {
+        cluster: vec![mount(
+            "data",
+            MountSource::FileServer(FileServerSource {
+                name: "nfs".into(),
+                uid: FileServerUid::new("u"),
+                node: NodeName::new("nas"),
+                address: "10.0.0.4".into(),
+                point,
+                directory: Some("sets".into()),
+                options: Some("ro".into()),
+            }),
+        )],
+        job: vec![
+            mount(
+                "blobs",
+                MountSource::Blobs(BlobsSource {
+                    account: "a".into(),
+                    container: "c".into(),
+                    options: None,
+                }),
+            ),
+            mount("x", MountSource::Command("mount -t x y".into())),
+        ],
+    }
 }

@@ -1,6 +1,7 @@
 //! File servers, logins and usages.
 
 use jiff::Timestamp;
+use lote_model::export::StorageUsage;
 use lote_model::file_server::MountSettings;
 use lote_model::job::ErrorRecord;
 use serde::Deserialize;
@@ -53,9 +54,41 @@ pub struct Disks {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FileServerExtensions {
-    /// Why it failed.
+    /// Why it failed, or what it waits for.
     #[serde(deserialize_with = "or_default")]
     pub errors: Vec<ErrorRecord>,
+    /// The node that serves it.
+    pub node: Option<String>,
+    /// The directory that was asked for.
+    pub directory: Option<String>,
+    /// The disks that were asked for.
+    #[serde(deserialize_with = "or_default")]
+    pub disks: Vec<String>,
+    /// Who answers its clients, while it is served.
+    pub server: Option<String>,
+    /// The protocol versions that are served.
+    #[serde(deserialize_with = "or_default")]
+    pub versions: Vec<String>,
+    /// The TCP port of the NFS service.
+    pub nfs_port: Option<u16>,
+    /// A line that mounts it.
+    pub mount_command: Option<String>,
+    /// How much its files may take.
+    pub size_limit: Option<FileServerLimit>,
+    /// How full it is.
+    pub usage: Option<StorageUsage>,
+}
+
+/// How much the files of a file server may take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileServerLimit {
+    /// How much, in bytes.
+    pub bytes: u64,
+    /// Whether writing more fails; none until its node has said.
+    pub in_force: Option<bool>,
+    /// How, or why not.
+    pub note: Option<String>,
 }
 
 /// A file, directory or link on a file server.

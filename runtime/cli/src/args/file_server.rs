@@ -10,7 +10,7 @@ use super::resources::DeleteArgs;
 #[derive(Debug, Subcommand)]
 pub enum FileServerCommand {
     /// Create a file server
-    Create(CreateFileServerArgs),
+    Create(Box<CreateFileServerArgs>),
     /// List the file servers of the workspace
     List,
     /// Show a file server
@@ -18,8 +18,8 @@ pub enum FileServerCommand {
         /// Its name
         name: String,
     },
-    /// Delete a file server
-    Delete(DeleteArgs),
+    /// Delete a file server, once no job mounts it; its files stay on its node
+    Delete(DeleteFileServerArgs),
     /// List a directory of a file server
     Ls {
         /// The file server
@@ -82,6 +82,17 @@ pub struct TransferArgs {
     pub overwrite: bool,
 }
 
+/// `lote file-server delete`.
+#[derive(Debug, Args)]
+pub struct DeleteFileServerArgs {
+    /// What and how
+    #[command(flatten)]
+    pub delete: DeleteArgs,
+    /// Erase its files as well
+    #[arg(long)]
+    pub erase_data: bool,
+}
+
 /// `lote file-server create`.
 #[derive(Debug, Default, Args)]
 pub struct CreateFileServerArgs {
@@ -117,6 +128,18 @@ pub struct CreateFileServerArgs {
     /// The id of a subnet that is recorded
     #[arg(long, value_name = "ID")]
     pub subnet: Option<String>,
+    /// The node that is to serve it [default: the one of the size with the fewest file servers]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// A directory on that node, one that its operator set aside or below one
+    #[arg(long, value_name = "PATH", conflicts_with = "disk")]
+    pub directory: Option<String>,
+    /// A disk of that node that its operator listed, such as /dev/sdb; several are striped
+    #[arg(long, value_name = "DEVICE")]
+    pub disk: Vec<String>,
+    /// Whether a file system that is on one of the disks may be erased
+    #[arg(long, requires = "disk", conflicts_with = "directory")]
+    pub erase_disks: bool,
 }
 
 /// `--storage-sku`.
@@ -163,5 +186,17 @@ mod tests {
         let args = create(line).unwrap();
         assert_eq!(args.storage_sku, Some(StorageSku::Premium));
         assert_eq!(args.caching_type, Some(Caching::ReadOnly));
+    }
+
+    #[test]
+    fn it_lies_in_a_directory_or_on_disks() {
+        let args = create("create nfs -f s.json --disk /dev/sdb --disk /dev/sdc --erase-disks");
+        assert_eq!(args.unwrap().disk, ["/dev/sdb", "/dev/sdc"]);
+        for line in [
+            "create nfs -f s.json --directory /srv --disk /dev/sdb",
+            "create nfs -f s.json --directory /srv --erase-disks",
+        ] {
+            assert!(create(line).is_err(), "{line}");
+        }
     }
 }

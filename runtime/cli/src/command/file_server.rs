@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::job_input::read_file;
 use super::{Context, Outcome, server_files};
-use crate::args::file_server::{CreateFileServerArgs, FileServerCommand};
+use crate::answer::{self, FileServer};
+use crate::args::file_server::{CreateFileServerArgs, DeleteFileServerArgs, FileServerCommand};
 use crate::failure::Failure;
-use crate::{place, show};
+use crate::http::Done;
+use crate::{exit, place, show};
 
 /// The collection's name in paths.
 const FILE_SERVERS: &str = "fileservers";
@@ -29,11 +31,7 @@ pub(super) fn run(context: &Context<'_>, command: FileServerCommand) -> Outcome 
             let value = context.client.get(&action, &path)?;
             context.print(&action, &value, show::file_server_details)
         }
-        FileServerCommand::Delete(args) => {
-            let path = place::child(&context.child(&args.name)?, FILE_SERVERS);
-            let what = format!("file server '{}'", args.name);
-            context.delete(&what, &path, args.yes, args.no_wait)
-        }
+        FileServerCommand::Delete(args) => delete(context, &args),
         FileServerCommand::Ls { name, path, long } => {
             server_files::list(context, &name, &path, long)
         }
@@ -57,6 +55,49 @@ pub(super) fn run(context: &Context<'_>, command: FileServerCommand) -> Outcome 
     }
 }
 
+/// Says before it asks what becomes of the files, and while it waits what keeps it.
+fn delete(context: &Context<'_>, args: &DeleteFileServerArgs) -> Outcome {
+    let DeleteFileServerArgs { delete, erase_data } = args;
+    let path = place::child(&context.child(&delete.name)?, FILE_SERVERS);
+    let what = format!("file server '{}'", delete.name);
+    let question = if *erase_data {
+        format!("delete {what} and erase all its files")
+    } else {
+        format!("delete {what} (its files stay on its node)")
+    };
+    context.confirm(&question, delete.yes)?;
+    let action = format!("delete {what}");
+    let query = if *erase_data { "?erasedata=true" } else { "" };
+    match context.client.delete(&action, &format!("{path}{query}"))? {
+        None => context.say(&format!("{what} was not there")),
+        Some(Done::Later(_)) if delete.no_wait => {
+            context.say(&format!("{what} is being deleted"));
+        }
+        Some(done) => {
+            if let Done::Later(operation) = &done {
+                wait(context, &action, operation, &path)?;
+            }
+            context.say(&format!("deleted {what}"));
+        }
+    }
+    Ok(exit::SUCCESS)
+}
+
+/// Waits for an operation on the file server at a path, and says what that waits for itself.
+fn wait(context: &Context<'_>, action: &str, operation: &str, path: &str) -> Result<(), Failure> {
+    let mut told = None;
+    context.client.wait_telling(action, operation, || {
+        let server = context.client.get(action, path).ok();
+        let server = server.and_then(|value| answer::read::<FileServer>(&value).ok());
+        let error = server.and_then(|it| it.properties.lote.errors.into_iter().next());
+        let message = error.map(|error| error.message);
+        if let Some(message) = message.as_ref().filter(|_| message != told) {
+            context.say(message);
+        }
+        told = message;
+    })
+}
+
 fn create(context: &Context<'_>, args: &CreateFileServerArgs) -> Outcome {
     let members = match &args.file {
         Some(file) => read_file(file)?,
@@ -66,8 +107,15 @@ fn create(context: &Context<'_>, args: &CreateFileServerArgs) -> Outcome {
     let key = args.ssh_key.as_deref().map(read_key).transpose()?;
     let body = body(members, args, user, key.as_deref());
     let path = place::child(&context.child(&args.name)?, FILE_SERVERS);
-    let what = format!("file server '{}'", args.name);
-    context.create(&what, &path, Some(&body), show::file_server_details)
+    let action = format!("create file server '{}'", args.name);
+    let value = match context.client.put(&action, &path, Some(&body))? {
+        Done::Now(value) => value,
+        Done::Later(operation) => {
+            wait(context, &action, &operation, &path)?;
+            context.client.get(&action, &path)?
+        }
+    };
+    context.print(&action, &value, show::file_server_details)
 }
 
 fn read_key(path: &Path) -> Result<String, Failure> {
@@ -108,7 +156,24 @@ fn body(
     if let Some(key) = key {
         account["adminUserSshPublicKey"] = key.into();
     }
+    write_place(properties, args);
     body
+}
+
+/// Where its files are to lie.
+fn write_place(properties: &mut Value, args: &CreateFileServerArgs) {
+    if let Some(node) = &args.node {
+        properties["lote"]["node"] = node.as_str().into();
+    }
+    if let Some(directory) = &args.directory {
+        properties["lote"]["directory"] = directory.as_str().into();
+    }
+    if !args.disk.is_empty() {
+        properties["lote"]["disks"] = json!(args.disk);
+    }
+    if args.erase_disks {
+        properties["lote"]["eraseDisks"] = true.into();
+    }
 }
 
 fn write_disks(disks: &mut Value, args: &CreateFileServerArgs) {
@@ -151,6 +216,9 @@ mod tests {
             storage_sku: Some(StorageSku::Premium),
             caching_type: Some(Caching::ReadOnly),
             allow: vec!["10.0.0.0/8".into()],
+            node: Some("NAS".into()),
+            disk: vec!["/dev/sdb".into(), "/dev/sdc".into()],
+            erase_disks: true,
             ..CreateFileServerArgs::default()
         };
         let body = body(Map::new(), &args, "me", Some("ssh-rsa AAAA"));
@@ -161,6 +229,10 @@ mod tests {
             StorageAccountType::Premium
         );
         assert_eq!(properties.data_disks.caching_type, CachingType::ReadOnly);
+        let lote = properties.lote;
+        assert_eq!(lote.node.unwrap().as_str(), "nas");
+        assert_eq!(lote.disks, ["/dev/sdb", "/dev/sdc"]);
+        assert!(lote.erase_disks);
         let ssh = properties.ssh_configuration;
         assert_eq!(ssh.public_ips_to_allow, ["10.0.0.0/8"]);
         assert_eq!(ssh.user_account_settings.admin_user_name, "me");

@@ -20,6 +20,8 @@ pub struct PlanAnswer {
     preparation: Option<String>,
     working_directory: Option<String>,
     #[serde(default)]
+    mounts: Vec<PlanMount>,
+    #[serde(default)]
     user_variables: Vec<Variable>,
     #[serde(default)]
     variables: Vec<Variable>,
@@ -37,9 +39,21 @@ struct PlanNode {
     address: String,
 }
 
+/// A file system that is mounted before anything else is done.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlanMount {
+    path: String,
+    kind: String,
+    source: String,
+    address: Option<String>,
+    options: Option<String>,
+}
+
 /// The whole plan as text.
 pub fn plan(plan: &PlanAnswer, style: Style) -> String {
     let mut text = head(plan, style);
+    section(&mut text, style, "Mounts", plan.mounts.iter().map(mount));
     section(
         &mut text,
         style,
@@ -109,6 +123,22 @@ fn section(text: &mut String, style: Style, title: &str, blocks: impl IntoIterat
             text.push('\n');
         }
     }
+}
+
+/// Where it is, and what.
+fn mount(mount: &PlanMount) -> String {
+    let source = &mount.source;
+    let what = match (mount.kind.as_str(), &mount.address) {
+        ("fileServer", Some(address)) => format!("file server '{source}' ({address})"),
+        ("fileServer", None) => format!("file server '{source}', which is not served now"),
+        ("fileShare", _) => format!("share {source}"),
+        ("blobs", _) => format!("container {source}"),
+        ("command", _) => format!("by: {source}"),
+        (kind, _) => format!("{kind} {source}"),
+    };
+    let options = mount.options.as_ref();
+    let options = options.map_or_else(String::new, |options| format!(", options {options}"));
+    format!("{}\n  {what}{options}", mount.path)
 }
 
 fn variables(plan: &PlanAnswer) -> Vec<String> {
@@ -201,6 +231,13 @@ mod tests {
             "job": "/v1/…/jobs/train", "attempt": 1, "imagined": true, "plugin": "pytorch 0.1.0 sha256:12ab",
             "nodes": [{"rank": 0, "name": "a", "address": "10.0.0.1"}, {"rank": 1, "name": "b", "address": "10.0.0.2"}],
             "preparation": "pip install x", "workingDirectory": null,
+            "mounts": [
+                {"level": "cluster", "path": "$AZ_BATCHAI_MOUNT_ROOT/home", "kind": "fileServer", "source": "home",
+                 "address": "10.0.0.4:/srv/home", "options": null},
+                {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/new", "kind": "fileServer", "source": "new",
+                 "address": null, "options": "ro"},
+                {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/x", "kind": "command", "source": "mount -t x y",
+                 "address": null, "options": null}],
             "userVariables": [{"name": "LR", "value": "0.1"}],
             "variables": [{"name": "MASTER_ADDR", "value": "10.0.0.1"}],
             "files": [{"node": 0, "path": "hosts", "contents": "a slots=1\nb slots=1\n", "executable": false}],

@@ -120,6 +120,7 @@ fn nothing_is_deleted_unasked() {
         "workspace delete w",
         "experiment delete e",
         "cluster delete c",
+        "file-server delete f",
     ] {
         let refused = run(&stub.url, line);
         assert_eq!(refused.code, 2, "{line}");

@@ -1,5 +1,7 @@
 //! `lote file-server`, `lote quota`, and where to log in.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::stub::{Reply, Stub};
@@ -51,7 +53,7 @@ fn a_new_file_server_is_waited_for_and_shown() {
 
 #[test]
 fn one_that_cannot_be_made_says_why() {
-    let error = json!({"code": "FileServerNotSupported", "message": "no node can share its disks"});
+    let error = json!({"code": "FileServerNodeNotFound", "message": "no node can share its disks"});
     let stub = creating(json!({"status": "Failed", "error": error}));
     let run = run(&stub.url, CREATE);
     assert_eq!((run.code, run.out.as_str()), (1, ""), "{}", run.err);
@@ -59,6 +61,49 @@ fn one_that_cannot_be_made_says_why() {
         run.err.contains("no node can share its disks"),
         "{}",
         run.err
+    );
+}
+
+#[test]
+fn a_deletion_says_first_what_becomes_of_the_files_and_then_what_it_waits_for() {
+    let polls = AtomicUsize::new(0);
+    let stub = Stub::start(move |request| match request.line().as_str() {
+        line if line == format!("DELETE {SERVER}") => {
+            let operation = "/v1/operations/x".to_owned();
+            let headers = vec![("azure-asyncoperation", operation)];
+            Reply::Whole(202, headers, String::new())
+        }
+        "GET /v1/operations/x" => {
+            let is_over = polls.fetch_add(1, Ordering::SeqCst) == 2;
+            let status = if is_over { "Succeeded" } else { "InProgress" };
+            Reply::json(200, &json!({"status": status}))
+        }
+        line if line == format!("GET {SERVER}") => {
+            let mut server = server("deleting");
+            let error = json!({"code": "FileServerInUse", "message": "1 job that mounts it runs"});
+            server["properties"]["lote"] = json!({"errors": [error]});
+            Reply::json(200, &server)
+        }
+        _ => Reply::error(404, "ResourceNotFound", "there is nothing"),
+    });
+    let refused = run(&stub.url, "file-server delete nfs --erase-data");
+    assert!(
+        refused.err.contains("erase all its files"),
+        "{}",
+        refused.err
+    );
+    let refused = run(&stub.url, "file-server delete nfs");
+    assert!(refused.err.contains("stay on its node"), "{}", refused.err);
+    assert!(stub.requests().is_empty());
+    let run = run(&stub.url, "file-server delete nfs --erase-data --yes");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(
+        run.err, "1 job that mounts it runs\ndeleted file server 'nfs'\n",
+        "it is said once"
+    );
+    assert_eq!(
+        stub.requests()[0].target,
+        format!("{SERVER}?erasedata=true")
     );
 }
 

@@ -10,16 +10,16 @@ use crate::snapshot::NodeState;
 
 /// Nodes by size in lower case.
 #[derive(Debug, Default)]
-pub(super) struct Site<'a>(BTreeMap<String, Size<'a>>);
+pub(crate) struct Site<'a>(BTreeMap<String, Size<'a>>);
 
 /// What can differ between nodes of one size: GPUs, processors, memory and ports.
 type Build = (u32, u32, u64, u16);
 
 /// The nodes of one size.
 #[derive(Debug, Default)]
-pub(super) struct Size<'a> {
+pub(crate) struct Size<'a> {
     /// How many have joined.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     drained: usize,
     off: usize,
     starting: usize,
@@ -32,7 +32,7 @@ pub(super) struct Size<'a> {
 }
 
 impl<'a> Site<'a> {
-    pub(super) fn of(pass: &Pass<'a>) -> Self {
+    pub(crate) fn of(pass: &Pass<'a>) -> Self {
         let mut sizes: BTreeMap<String, Size<'a>> = BTreeMap::new();
         for node in pass.snapshot.nodes().values() {
             let Some(record) = node.record.as_deref() else {
@@ -52,7 +52,7 @@ impl<'a> Site<'a> {
     }
 
     /// The nodes of a size in lower case.
-    pub(super) fn size(&self, size: &str) -> Option<&Size<'a>> {
+    pub(crate) fn size(&self, size: &str) -> Option<&Size<'a>> {
         self.0.get(size)
     }
 }
@@ -90,7 +90,7 @@ impl<'a> Size<'a> {
     }
 
     /// How many could hold their part of a job if nothing else was there.
-    pub(super) fn able(&self, request: &Request, ports_per_allocation: u16) -> usize {
+    pub(crate) fn able(&self, request: &Request, ports_per_allocation: u16) -> usize {
         let builds = self.builds.values();
         builds
             .filter(|(_, example)| {
@@ -102,7 +102,7 @@ impl<'a> Size<'a> {
 
     /// Which nodes take no jobs, and why, and how many GPUs are not given out; none if all are
     /// well.
-    pub(super) fn away(&self) -> Option<String> {
+    pub(crate) fn away(&self) -> Option<String> {
         let nodes = among(
             self.count,
             "nodes",

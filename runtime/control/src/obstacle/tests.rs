@@ -2,25 +2,15 @@ use lote_model::body;
 use lote_model::id::JobUid;
 use lote_model::job::JobStatus;
 use lote_model::state::ExecutionState;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::testing::{JobBuilder, World, cluster, job, node};
 
-fn asking(name: &str, member: &str, value: Value) -> JobBuilder {
-    let mut builder = job(name);
-    let properties = &mut builder.0.properties;
-    match member {
-        "containerSettings" => {
-            properties.container_settings = Some(body::typed(value, "").unwrap());
-        }
-        list => properties.mount_volumes = Some(body::typed(json!({list: [value]}), "").unwrap()),
-    }
-    builder
-}
-
 fn container(name: &str) -> JobBuilder {
-    let value = json!({"imageSourceRegistry": {"image": "ubuntu"}});
-    asking(name, "containerSettings", value)
+    let mut builder = job(name);
+    let container = json!({"imageSourceRegistry": {"image": "ubuntu"}});
+    builder.0.properties.container_settings = Some(body::typed(container, "").unwrap());
+    builder
 }
 
 fn world() -> World {
@@ -40,56 +30,27 @@ fn failed(world: &World, uid: &JobUid) -> JobStatus {
 }
 
 #[test]
-fn each_kind_has_its_code_and_holds_no_node() {
+fn a_container_fails_its_job_and_holds_no_node() {
     let mut world = world();
-    let jobs = [
-        asking(
-            "share",
-            "azureFileShares",
-            json!({"accountName": "a", "azureFileUrl": "https://a/s", "credentials": {}, "relativeMountPath": "afs"}),
-        ),
-        asking(
-            "blobs",
-            "azureBlobFileSystems",
-            json!({"accountName": "a", "containerName": "c", "credentials": {}, "relativeMountPath": "bfs"}),
-        ),
-        asking(
-            "server",
-            "fileServers",
-            json!({"fileServer": {"id": "f"}, "relativeMountPath": "nfs"}),
-        ),
-        asking(
-            "unmanaged",
-            "unmanagedFileSystems",
-            json!({"mountCommand": "mount -t x", "relativeMountPath": "x"}),
-        ),
-        container("container"),
-    ];
-    let uids = jobs.map(|job| world.submit(job));
+    let uid = world.submit(container("container"));
     world.advance_seconds(1);
     let plain = world.submit(job("plain"));
     world.settle();
-    let errors: Vec<_> = uids
-        .iter()
-        .flat_map(|uid| failed(&world, uid).errors)
-        .collect();
-    insta::assert_json_snapshot!(errors);
+    insta::assert_json_snapshot!(failed(&world, &uid).errors);
     assert_eq!(
         world.nodes_of(&plain),
         ["n1"],
-        "those that cannot start leave the node to others at once"
+        "one that cannot start leaves the node to others at once"
     );
 }
 
 #[test]
 fn the_mount_comes_before_the_container() {
     let mut world = world();
-    let mut both = container("both");
-    let share = json!({"fileServers": [{"fileServer": {"id": "f"}, "relativeMountPath": "nfs"}]});
-    both.0.properties.mount_volumes = Some(body::typed(share, "").unwrap());
-    let uid = world.submit(both);
+    let uid = world.submit(container("both").mounts("none"));
     world.settle();
-    assert_eq!(failed(&world, &uid).errors[0].code, super::FILE_SERVER);
+    let errors = failed(&world, &uid).errors;
+    assert_eq!(errors[0].code, crate::mounts::FILE_SERVER);
 }
 
 #[test]
@@ -114,35 +75,39 @@ fn it_waits_for_its_turn_and_may_be_terminated_before() {
 
 #[test]
 fn a_cluster_that_cannot_be_set_up_gets_no_nodes_and_says_so() {
-    for (value, member) in [
-        (
-            json!({"setupTask": {"commandLine": "true", "stdOutErrPathPrefix": "/o"}}),
-            "nodeSetup.setupTask",
-        ),
-        (
-            json!({"mountVolumes": {"unmanagedFileSystems": [
-                {"mountCommand": "m", "relativeMountPath": "x"}]}}),
-            "nodeSetup.mountVolumes",
-        ),
-    ] {
-        let mut world = world();
-        for mut other in [cluster("manual").manual(1), cluster("auto").auto(1, 1)] {
-            other.0.properties.node_setup = Some(body::typed(value.clone(), "").unwrap());
-            world.put_cluster(&other);
-            let name = other.0.path.name.to_string();
-            let uid = world.submit(job(&name).on(&name));
-            world.settle();
-            world.advance_seconds(5);
-            world.settle();
-            let status = world.cluster_status(&other).unwrap();
-            assert!(status.nodes.is_empty());
-            assert_eq!(status.errors[0].code, "NodeSetupNotSupported");
-            assert_eq!(status.errors[0].details[0].value, member);
-            let waits = world.status(&uid).unwrap();
-            assert_eq!(waits.state, ExecutionState::Queued);
-            assert!(waits.waiting.unwrap().contains("node set-up"));
-        }
+    let mut world = world();
+    for mut other in [cluster("manual").manual(1), cluster("auto").auto(1, 1)] {
+        let setup = json!({"setupTask": {"commandLine": "true", "stdOutErrPathPrefix": "/o"}});
+        other.0.properties.node_setup = Some(body::typed(setup, "").unwrap());
+        world.put_cluster(&other);
+        let name = other.0.path.name.to_string();
+        let uid = world.submit(job(&name).on(&name));
+        world.settle();
+        world.advance_seconds(5);
+        world.settle();
+        let status = world.cluster_status(&other).unwrap();
+        assert!(status.nodes.is_empty());
+        assert_eq!(status.errors[0].code, "NodeSetupNotSupported");
+        assert_eq!(status.errors[0].details[0].value, "nodeSetup.setupTask");
+        let waits = world.status(&uid).unwrap();
+        assert_eq!(waits.state, ExecutionState::Queued);
+        assert!(waits.waiting.unwrap().contains("node set-up"));
     }
+}
+
+#[test]
+fn a_cluster_with_mounts_gets_nodes() {
+    let mut world = World::new();
+    world.add_node(&node("n1"));
+    let mut other = cluster("c").manual(1);
+    let command = json!({"mountCommand": "mount -t x y", "relativeMountPath": "x"});
+    let setup = json!({"mountVolumes": {"unmanagedFileSystems": [command]}});
+    other.0.properties.node_setup = Some(body::typed(setup, "").unwrap());
+    world.put_cluster(&other);
+    let uid = world.submit(job("j"));
+    world.settle();
+    assert_eq!(world.nodes_of(&uid), ["n1"]);
+    assert!(world.cluster_status(&other).unwrap().errors.is_empty());
 }
 
 #[test]

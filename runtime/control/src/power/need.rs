@@ -17,7 +17,7 @@ use crate::snapshot::{Class, ClusterKey, ClusterState, QueueKey};
 pub(crate) fn wake(pass: &mut Pass<'_>, priority: VmPriority) {
     let sizes: Vec<String> = pass.sleepers.keys().cloned().collect();
     for size in sizes {
-        wake_promised(pass, &size);
+        wake_due(pass, &size);
         let mut supply = Supply::new(pass, &size);
         for (key, cluster) in clusters(pass, &size, priority) {
             supply.serve(pass, key, cluster);
@@ -53,8 +53,9 @@ fn clusters<'a>(
     found
 }
 
-/// Machines that a promise names are switched on in time for it.
-fn wake_promised(pass: &mut Pass<'_>, size: &str) {
+/// Machines that a promise names are switched on in time for it, and those that have file servers
+/// at once.
+fn wake_due(pass: &mut Pass<'_>, size: &str) {
     let Some(policy) = &pass.snapshot.config().power else {
         return;
     };
@@ -63,7 +64,7 @@ fn wake_promised(pass: &mut Pass<'_>, size: &str) {
     let is_due = |name: &&NodeName| {
         let promise = pass.promised.get(*name).copied();
         let promise = promise.and_then(|id| pass.reservations.get(id));
-        promise.is_some_and(|promise| promise.at <= in_time)
+        promise.is_some_and(|promise| promise.at <= in_time) || pass.serving.contains_key(*name)
     };
     let due: Vec<_> = able.iter().copied().filter(is_due).collect();
     pass.woken.entry(size.to_owned()).or_default().extend(due);

@@ -146,6 +146,7 @@ fn switch_off_idle(pass: &mut Pass<'_>, policy: &PowerPolicy) {
         };
         let Some(record) = &node.record else { continue };
         if is_needed(pass, name)
+            || pass.serving.contains_key(name)
             || record.always_on
             || is_own(pass.snapshot, name)
             || !can_be_woken(policy, record)

@@ -6,7 +6,7 @@ use lote_model::node::{NodePower, PowerState};
 use crate::actions::{Action, Decisions, PowerOrder};
 use crate::config::{Config, PowerPolicy};
 use crate::driver::Leadership;
-use crate::testing::{NodeBuilder, World, at_second, cluster, job, node};
+use crate::testing::{NodeBuilder, World, at_second, cluster, file_server, job, node};
 
 fn policy() -> PowerPolicy {
     PowerPolicy {
@@ -378,4 +378,22 @@ fn small_jobs_do_not_keep_a_gang_from_machines_that_are_off() {
     let given = settle(&mut world);
     assert!(given.len() <= 1, "{given:?}");
     assert_eq!(world.nodes_of(&one), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_with_a_file_server_stays_on_and_is_woken_for_one() {
+    let mut world = world(3, policy());
+    let mut server = file_server("f", "1");
+    server.properties.lote.node = Some(NodeName::new("n2"));
+    world.put_file_server(&server);
+    settle(&mut world);
+    world.advance_seconds(700);
+    assert_eq!(settle(&mut world), [off("n3")]);
+    silence(&mut world, "n3");
+    // Another one is to be where a machine sleeps.
+    world.advance_seconds(60);
+    let mut server = file_server("g", "2");
+    server.properties.lote.node = Some(NodeName::new("n3"));
+    world.put_file_server(&server);
+    assert_eq!(settle(&mut world), [("n3".to_owned(), PowerOrder::On)]);
 }

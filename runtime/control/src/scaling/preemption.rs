@@ -17,7 +17,7 @@ use lote_model::id::NodeName;
 use self::supply::{Need, Supply};
 use super::{missing, waits};
 use crate::decide::Pass;
-use crate::obstacle::obstacle;
+use crate::obstacle::surroundings;
 use crate::pool::room;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Request};
@@ -102,7 +102,7 @@ fn supply_waiting<'a>(
         let Some(job) = pass.snapshot.job(&queue_key.uid) else {
             continue;
         };
-        if refused.contains(&job.request) || obstacle(&job.record.properties).is_some() {
+        if refused.contains(&job.request) || surroundings(pass.snapshot, job).is_err() {
             continue;
         }
         let may_withdraw = waiting.hindrance == Hindrance::None;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use lote_model::allocation::Allocation;
 use lote_model::cluster::{ClusterRecord, ClusterStatus};
-use lote_model::id::{JobUid, NodeName};
+use lote_model::id::{FileServerUid, JobUid, NodeName};
 use lote_model::job::{JobRecord, JobStatus};
 use lote_model::key;
 use lote_model::node::NodeRecord;
@@ -14,7 +14,7 @@ use lote_store::{Entry, Event, StoreError, Versioned};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Erasure, Snapshot};
+use super::{Erasure, Snapshot, Stored};
 
 /// The members of a job that tell whether the rest is worth reading.
 #[derive(Deserialize)]
@@ -52,6 +52,13 @@ fn decode<T: DeserializeOwned>(versioned: &Versioned) -> Result<T, StoreError> {
         key: versioned.key.clone(),
         expected: std::any::type_name::<T>(),
         source,
+    })
+}
+
+fn stored<T: DeserializeOwned>(versioned: &Versioned) -> Result<Stored<T>, StoreError> {
+    Ok(Stored {
+        value: decode(versioned)?,
+        revision: versioned.mod_revision,
     })
 }
 
@@ -112,6 +119,14 @@ impl Snapshot {
             self.put_file_server(versioned)
         } else if key.starts_with(key::FILE_SERVER_STATUS) {
             self.put_file_server_status(versioned)
+        } else if let Some((node, uid)) = pair(key, key::EXPORTS) {
+            let stored = Some(stored(versioned)?);
+            self.set_export((FileServerUid::new(uid), NodeName::new(node)), stored);
+            Ok(())
+        } else if let Some((node, uid)) = pair(key, key::EXPORTED) {
+            let stored = Some(stored(versioned)?);
+            self.set_exported((FileServerUid::new(uid), NodeName::new(node)), stored);
+            Ok(())
         } else if let Some(rest) = key.strip_prefix(key::SHARES) {
             self.set_share(rest, Some(decode(versioned)?), versioned.mod_revision);
             Ok(())
@@ -155,6 +170,10 @@ impl Snapshot {
             self.delete_file_server(place);
         } else if let Some(place) = key.strip_prefix(key::FILE_SERVER_STATUS) {
             self.delete_file_server_status(place);
+        } else if let Some((node, uid)) = pair(key, key::EXPORTS) {
+            self.set_export((FileServerUid::new(uid), NodeName::new(node)), None);
+        } else if let Some((node, uid)) = pair(key, key::EXPORTED) {
+            self.set_exported((FileServerUid::new(uid), NodeName::new(node)), None);
         } else if let Some(rest) = key.strip_prefix(key::SHARES) {
             self.set_share(rest, None, 0);
         } else if let Some(rest) = key.strip_prefix(key::DAILY_USAGE) {

@@ -60,6 +60,9 @@ pub enum Hindrance {
     Starting,
     /// Its status is being written. Nobody may overtake it meanwhile.
     Busy,
+    /// A file server that it mounts is not there yet. It waits for that and not for nodes, so
+    /// everybody may overtake it.
+    Storage,
 }
 
 /// A cluster as the leader sees it.

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +14,11 @@ use lote_model::state::ExecutionState;
 use lote_store::Revision;
 
 use super::workspace::workspace_of;
-use super::{Class, ClusterKey, Hindrance, QueueKey, Snapshot, Waiting, WorkspaceKey};
+use super::{
+    Availability, Class, ClusterKey, FileServerPlace, Hindrance, QueueKey, Snapshot, Waiting,
+    WorkspaceKey,
+};
+use crate::mounts;
 use crate::room::Request;
 use crate::time::after_seconds;
 
@@ -76,6 +81,7 @@ struct Indexed {
     class: Option<Class>,
     deadline: Option<Timestamp>,
     is_running: bool,
+    mounts: BTreeSet<FileServerPlace>,
 }
 
 impl LiveJob {
@@ -147,11 +153,17 @@ impl LiveJob {
         }
     }
 
-    fn waiting(&self) -> Waiting {
+    /// The file servers that it mounts, those of its cluster included.
+    pub fn file_servers(&self) -> &BTreeSet<FileServerPlace> {
+        &self.indexed.mounts
+    }
+
+    fn waiting(&self, lacks_storage: bool) -> Waiting {
         Waiting {
             request: self.request,
             limit: self.record.properties.constraints.max_wall_clock_time,
             hindrance: match &self.in_flight {
+                None if lacks_storage => Hindrance::Storage,
                 None => Hindrance::None,
                 Some(InFlight::Start { .. }) => Hindrance::Starting,
                 Some(InFlight::Change) => Hindrance::Busy,
@@ -222,6 +234,52 @@ impl Snapshot {
         if let Some(at) = indexed.deadline {
             self.deadlines.remove(&(at, job.record.uid.clone()));
         }
+        for place in indexed.mounts {
+            if let Entry::Occupied(mut jobs) = self.mounting.entry(place) {
+                jobs.get_mut().remove(&job.record.uid);
+                if jobs.get().is_empty() {
+                    jobs.remove();
+                }
+            }
+        }
+    }
+
+    fn index_mounts(&mut self, job: &mut LiveJob) {
+        let cluster = self.clusters.get(&job.cluster);
+        let cluster = cluster.and_then(|cluster| cluster.record.as_ref());
+        let mounts = mounts::file_servers(&job.record.properties, cluster);
+        for place in &mounts {
+            let jobs = self.mounting.entry(place.clone()).or_default();
+            jobs.insert(job.record.uid.clone());
+        }
+        job.indexed.mounts = mounts;
+    }
+
+    /// Whether a job waits for what it mounts. One that will fail because of another file server
+    /// does not.
+    fn lacks_storage(&self, job: &LiveJob) -> bool {
+        let mut is_pending = false;
+        for place in &job.indexed.mounts {
+            match self.availability(place) {
+                Availability::Ready => {}
+                Availability::Pending => is_pending = true,
+                Availability::Unavailable => return false,
+            }
+        }
+        is_pending
+    }
+
+    /// The live jobs that mount the file server at a place, in no order that means anything.
+    pub fn jobs_that_mount(&self, place: &str) -> impl Iterator<Item = &LiveJob> {
+        let uids = self.mounting.get(place).into_iter().flatten();
+        uids.filter_map(|uid| self.jobs.get(uid))
+    }
+
+    pub(super) fn refresh_jobs_that_mount(&mut self, place: &str) {
+        let jobs = self.mounting.get(place).cloned().unwrap_or_default();
+        for uid in &jobs {
+            self.refresh_job(uid);
+        }
     }
 
     /// Puts a job, or what is left of one, into the indices where it belongs now.
@@ -232,6 +290,8 @@ impl Snapshot {
             return;
         };
         self.unindex(&mut job);
+        self.index_mounts(&mut job);
+        let lacks_storage = self.lacks_storage(&job);
         let is_placeable = job.state() == ExecutionState::Queued
             && !job.is_unwanted()
             && job.plan_failure.is_none()
@@ -243,8 +303,10 @@ impl Snapshot {
         if is_placeable || is_starting {
             let key = job.queue_key();
             let cluster = self.cluster_mut(&job.cluster);
-            cluster.queue.insert(key.clone(), job.waiting());
-            if !is_starting {
+            cluster
+                .queue
+                .insert(key.clone(), job.waiting(lacks_storage));
+            if !is_starting && !lacks_storage {
                 let class = job.class();
                 let limit = job.record.properties.constraints.max_wall_clock_time;
                 let keys = cluster.classes.entry(class.clone()).or_default();

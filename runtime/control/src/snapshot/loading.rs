@@ -25,13 +25,15 @@ pub struct Loading {
 
 impl Snapshot {
     /// What is loaded, in this order: statuses before jobs, so that finished jobs are skipped.
-    pub const PREFIXES: [&str; 14] = [
+    pub const PREFIXES: [&str; 16] = [
         key::JOB_STATUS,
         key::JOBS,
         key::CLUSTERS,
         key::CLUSTER_STATUS,
         key::FILE_SERVERS,
         key::FILE_SERVER_STATUS,
+        key::EXPORTS,
+        key::EXPORTED,
         key::NODES,
         key::DRAINS,
         key::POWER,

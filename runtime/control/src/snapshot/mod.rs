@@ -21,11 +21,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lote_model::cluster::{NodeDeallocationOption, Withdrawal};
 use lote_model::daily_usage::DailyUsage;
+use lote_model::export::ExportReport;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::RequeueCause;
 
 pub use cluster::{Class, ClusterState, Hindrance, QueueKey, Waiting};
-pub use file_server::{FileServerPlace, FileServerState};
+use file_server::ExportPlace;
+pub use file_server::{Availability, FileServerPlace, FileServerState, StoredExport, place_of};
 pub use gang::{Gang, Part};
 pub use job::{InFlight, LiveJob, Unsuitable};
 pub use loading::Loading;
@@ -49,6 +51,15 @@ pub struct Erasure {
     pub record_revision: lote_store::Revision,
 }
 
+/// A value, and the revision at which it was written.
+#[derive(Clone, Debug)]
+pub struct Stored<T> {
+    /// The value.
+    pub value: T,
+    /// Its revision.
+    pub revision: lote_store::Revision,
+}
+
 /// The leader's view of the store.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -66,6 +77,14 @@ pub struct Snapshot {
     switched: BTreeSet<NodeName>,
     clusters: BTreeMap<ClusterKey, ClusterState>,
     file_servers: BTreeMap<FileServerPlace, FileServerState>,
+    /// What nodes are to export.
+    exports: BTreeMap<ExportPlace, StoredExport>,
+    /// What nodes say about that.
+    exported: BTreeMap<ExportPlace, Stored<ExportReport>>,
+    /// The addresses of all nodes, and how many have each.
+    addresses: BTreeMap<String, usize>,
+    /// Live jobs by the file servers that they mount.
+    mounting: HashMap<FileServerPlace, BTreeSet<JobUid>>,
     workspaces: BTreeMap<WorkspaceKey, WorkspaceUse>,
     /// What workspaces used by day, by the keys below [`key::DAILY_USAGE`].
     days: BTreeMap<Box<str>, (DailyUsage, lote_store::Revision)>,

@@ -230,9 +230,15 @@ impl Snapshot {
             .as_ref()
             .map(|record| Place::of(&record.labels, nearness));
         let node = self.node_mut(name, now);
-        node.record = record.map(Arc::new);
+        let record = record.map(Arc::new);
+        let old = std::mem::replace(&mut node.record, record.clone());
         node.place = place.unwrap_or_default();
+        self.move_address(
+            old.as_ref().map(|old| old.address.as_str()),
+            record.as_ref().map(|new| new.address.as_str()),
+        );
         self.refresh_node(name, now);
+        self.refresh_file_servers_on(name);
     }
 
     pub(super) fn set_node_alive(&mut self, name: &NodeName, is_alive: bool, now: Timestamp) {
@@ -249,6 +255,7 @@ impl Snapshot {
             self.absent.insert(name.clone());
         }
         self.refresh_node(name, now);
+        self.refresh_file_servers_on(name);
     }
 
     pub(super) fn set_node_drained(&mut self, name: &NodeName, drained: bool, now: Timestamp) {

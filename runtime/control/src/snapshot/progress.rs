@@ -64,7 +64,9 @@ impl Snapshot {
                     cluster.pending.clone_from(&change.cluster_status);
                     self.refresh_members(key, now);
                 }
-                Subject::FileServer(place) => self.set_file_server_in_flight(place, true),
+                Subject::FileServer(place) => {
+                    self.begin_file_server(place, change.file_server_node.clone());
+                }
                 Subject::Share(key) => self.with_workspace(key, |it| it.in_flight = true),
                 // Only actions about power have this subject.
                 Subject::Power(name) => self.set_power_in_flight(name, true, now),
@@ -104,7 +106,7 @@ impl Snapshot {
                 self.refresh_members(key, now);
                 self.drop_needless_cluster(key);
             }
-            Subject::FileServer(place) => self.set_file_server_in_flight(place, false),
+            Subject::FileServer(place) => self.finish_file_server(place),
             Subject::Share(key) => self.with_workspace(key, |it| it.in_flight = false),
             Subject::Power(name) => self.set_power_in_flight(name, false, now),
         }

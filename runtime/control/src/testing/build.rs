@@ -15,10 +15,13 @@ use lote_model::job::{
 use lote_model::money::Money;
 use lote_model::name::{GroupName, ResourceName};
 use lote_model::node::{Condition, NodeRecord};
+use lote_model::node_setup::NodeSetup;
 use lote_model::path::{ChildPath, JobPath, WorkspacePath};
 use lote_model::plan::{Command, GpuShare, OnFailure, Part, Process};
 use lote_model::spending::{Budget, BudgetPeriod};
 use lote_model::state::Priority;
+
+use super::mounting;
 
 #[expect(clippy::expect_used, reason = "names in tests are literals")]
 fn name(text: &str) -> ResourceName {
@@ -230,6 +233,16 @@ impl ClusterBuilder {
         self
     }
 
+    /// Whose nodes have a file server mounted for every job.
+    #[must_use]
+    pub fn mounts(mut self, file_server: &str) -> Self {
+        self.0.properties.node_setup = Some(NodeSetup {
+            mount_volumes: Some(mounting(file_server)),
+            ..NodeSetup::default()
+        });
+        self
+    }
+
     /// Its place in the tree.
     pub fn path(&self) -> ChildPath {
         self.0.path.clone()
@@ -321,6 +334,13 @@ impl JobBuilder {
     #[must_use]
     pub fn failing_on_loss(mut self) -> Self {
         self.0.properties.lote.on_node_loss = lote_model::job::OnNodeLoss::Fail;
+        self
+    }
+
+    /// With a file server mounted.
+    #[must_use]
+    pub fn mounts(mut self, file_server: &str) -> Self {
+        self.0.properties.mount_volumes = Some(mounting(file_server));
         self
     }
 

@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 use lote_model::cluster::UserAccountSettings;
+use lote_model::export::{ExportPoint, ExportState, NfsServer, SizeLimit};
 use lote_model::file_server::{
-    CachingType, DataDisks, FileServerProperties, FileServerRecord, SshConfiguration,
-    StorageAccountType,
+    CachingType, DataDisks, FileServerProperties, FileServerRecord, LoteFileServerProperties,
+    SshConfiguration, StorageAccountType,
 };
-use lote_model::id::FileServerUid;
+use lote_model::id::{FileServerUid, UnixId};
+use lote_model::job::{ErrorRecord, ResourceReference};
+use lote_model::mount_volumes::{FileServerMount, MountVolumes};
 use lote_model::name::ResourceName;
 
 use super::workspace;
@@ -22,6 +25,7 @@ pub fn file_server(name: &str, uid: &str) -> FileServerRecord {
         path: workspace().child(ResourceName::new(name).expect("a valid name")),
         uid: FileServerUid::new(uid),
         created_at: Timestamp::UNIX_EPOCH,
+        unix_id: Some(UnixId::FIRST),
         properties: FileServerProperties {
             vm_size: "cpu".into(),
             ssh_configuration: SshConfiguration {
@@ -38,7 +42,43 @@ pub fn file_server(name: &str, uid: &str) -> FileServerRecord {
                 caching_type: CachingType::None,
             },
             subnet: None,
+            lote: LoteFileServerProperties::default(),
         },
         delete_requested_at: None,
+        erase_data: false,
+    }
+}
+
+/// What a node says of one that it serves.
+pub fn serving() -> ExportState {
+    ExportState::Serving(ExportPoint {
+        server: NfsServer::Ganesha,
+        path: "/srv/f".into(),
+        nfs_port: 2049,
+        mount_port: Some(2050),
+        versions: vec!["4.2".into(), "3".into()],
+        size_limit: SizeLimit {
+            in_force: false,
+            note: "no quota here".into(),
+        },
+    })
+}
+
+/// What a node says of one that it cannot serve.
+pub fn not_serving() -> ExportState {
+    ExportState::Failed(ErrorRecord::new("ExportFailed", "the disk is on fire"))
+}
+
+/// Volumes with one file server of the workspace of tests, mounted below its name.
+pub fn mounting(name: &str) -> MountVolumes {
+    let id = format!("/v1/groups/lab/workspaces/ws/fileServers/{name}");
+    MountVolumes {
+        file_servers: vec![FileServerMount {
+            file_server: ResourceReference { id },
+            source_directory: None,
+            relative_mount_path: name.to_owned(),
+            mount_options: None,
+        }],
+        ..MountVolumes::default()
     }
 }

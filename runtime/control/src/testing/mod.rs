@@ -8,7 +8,7 @@ mod ledger;
 mod world;
 
 pub use build::{ClusterBuilder, JobBuilder, NodeBuilder, cluster, job, node, worker, workspace};
-pub use file_server::file_server;
+pub use file_server::{file_server, mounting, not_serving, serving};
 pub use fits::assert_fits;
 pub use ledger::Ledger;
 pub use world::{World, at_second};

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use lote_model::accounting::Account;
 use lote_model::allocation::Allocation;
 use lote_model::cluster::ClusterStatus;
-use lote_model::file_server::FileServerRecord;
+use lote_model::export::{Export, ExportReport, ExportState};
+use lote_model::file_server::{FileServerRecord, FileServerStatus};
 use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::{ErrorRecord, JobRecord, JobStatus};
@@ -126,6 +127,37 @@ impl World {
     /// The user creates, replaces or marks a file server.
     pub fn put_file_server(&mut self, record: &FileServerRecord) {
         self.put(&key::file_server(&record.path), record);
+    }
+
+    /// A file server's status, if it has one.
+    pub fn file_server_status(&self, record: &FileServerRecord) -> Option<FileServerStatus> {
+        self.ledger.get(&key::file_server_status(&record.path))
+    }
+
+    /// A node says how far it is with an export.
+    pub fn report_export(&mut self, record: &FileServerRecord, node: &str, state: ExportState) {
+        let report = ExportReport {
+            uid: record.uid.clone(),
+            state,
+            usage: None,
+            reported_at: self.now,
+        };
+        self.put(&key::exported(&NodeName::new(node), &record.uid), &report);
+    }
+
+    /// What a node is to export for a file server.
+    pub fn export(&self, record: &FileServerRecord, node: &str) -> Option<Export> {
+        self.ledger
+            .get(&key::export(&NodeName::new(node), &record.uid))
+    }
+
+    /// A node is removed from the cluster.
+    pub fn remove_node(&mut self, node: &str) {
+        let name = NodeName::new(node);
+        for key in [key::node(&name), key::alive(&name)] {
+            let events = self.ledger.delete(&key);
+            self.follow(&events);
+        }
     }
 
     /// The user submits a job now.

@@ -48,11 +48,37 @@ fn an_answer_can_be_sent_back() {
         ("creationTime", json!("2018-07-02T10:00:00Z")),
         ("provisioningState", json!("failed")),
         ("mountSettings", json!({"mountPoint": "/data"})),
-        ("lote", json!({"errors": []})),
+        (
+            "lote",
+            json!({"uid": "u", "errors": [], "directory": "/srv/a", "server": "ganesha", "nfsPort": 2049,
+                "mountPort": 2050, "versions": ["4.2"], "mountCommand": "mount", "sizeLimit": {}, "usage": {}}),
+        ),
     ] {
         body["properties"][member] = value;
     }
-    assert!(parse(&body).is_ok());
+    let lote = parse(&body).unwrap().lote;
+    assert_eq!(lote.directory.as_deref(), Some("/srv/a"));
+    body["properties"]["lote"]["diks"] = json!([]);
+    assert!(parse(&body).is_err(), "a misspelt member is refused");
+}
+
+#[test]
+fn a_gigabyte_of_a_disk_is_two_to_the_thirty() {
+    let properties = parse(&body()).unwrap();
+    assert_eq!(properties.size_limit_bytes(), 20 << 30);
+    let mut huge = properties;
+    huge.data_disks.disk_size_in_gb = i32::MAX;
+    huge.data_disks.disk_count = i32::MAX;
+    assert_eq!(huge.size_limit_bytes(), u64::MAX);
+}
+
+#[test]
+fn records_of_older_versions_are_read() {
+    let old = json!({
+        "path": {"group": "g", "workspace": "w", "name": "f"}, "uid": "u",
+        "createdAt": "2018-07-02T10:00:00Z", "properties": parse(&body()).unwrap()});
+    let record: FileServerRecord = serde_json::from_value(old).unwrap();
+    assert_eq!((record.unix_id, record.erase_data), (None, false));
 }
 
 #[test]
@@ -71,6 +97,8 @@ fn each_wrong_member_is_named() {
         ("/dataDisks/storageAccountType", json!("Cheap_LRS")),
         ("/dataDisks/cachingType", json!("write")),
         ("/subnet", json!({"name": "s"})),
+        ("/lote", json!({"eraseDisks": true})),
+        ("/lote", json!({"directory": "srv"})),
     ] {
         let error = parse(&with(pointer, value.clone())).unwrap_err();
         let target = error.target.unwrap();
@@ -141,6 +169,7 @@ fn only_the_spelling_of_the_size_may_differ() {
         ("/dataDisks/diskCount", json!(3)),
         ("/dataDisks/cachingType", json!("readonly")),
         ("/sshConfiguration/publicIPsToAllow", json!(["10.0.0.1"])),
+        ("/lote", json!({"node": "a"})),
     ] {
         let other = parse(&with(pointer, value)).unwrap();
         assert!(!first.is_same_request(&other), "{pointer}");

@@ -1,6 +1,7 @@
 //! File servers.
 
 use super::{Described, tagged, workspace};
+use crate::openapi::parameters;
 use crate::openapi::schemas::file_server::{
     FileServer, FileServerCreateParameters, FileServerListResult,
 };
@@ -20,7 +21,12 @@ pub(crate) fn all() -> Vec<Described> {
                 .takes::<FileServerCreateParameters>()
                 .answers::<FileServer>("The file server.")
                 .accepted(),
-            Described::delete("FileServers_Delete", one(), "Deletes a file server"),
+            Described::delete(
+                "FileServers_Delete",
+                one(),
+                "Deletes a file server, once no job mounts it; its files are kept unless told otherwise",
+            )
+            .parameter(parameters::erase_data()),
             Described::get("FileServers_Get", one(), "Reads a file server")
                 .answers::<FileServer>("The file server."),
         ],

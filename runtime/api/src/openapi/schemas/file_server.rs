@@ -3,7 +3,7 @@
 use utoipa::ToSchema;
 
 use super::account::UserAccountSettings;
-use super::error::BatchAIError;
+use super::file_server_lote::{LoteFileServerSettings, LoteFileServerStatus};
 use super::resource::{ProxyResource, ResourceId};
 
 /// A file server: directories of one node that jobs on others can mount.
@@ -34,6 +34,8 @@ pub(crate) struct FileServerBaseProperties {
     data_disks: DataDisks,
     /// A subnet; recorded, the network is the site's own.
     subnet: Option<ResourceId>,
+    /// Where its files are to lie.
+    lote: Option<LoteFileServerSettings>,
 }
 
 /// What was asked for of a file server, and how it fares.
@@ -61,17 +63,7 @@ pub(crate) struct FileServerProperties {
     #[schema(read_only)]
     provisioning_state: Option<FileServerProvisioningState>,
     /// What Batch AI has no word for.
-    #[schema(read_only)]
     lote: Option<LoteFileServerStatus>,
-}
-
-/// What Lote says about a file server.
-#[derive(ToSchema)]
-pub(crate) struct LoteFileServerStatus {
-    /// Unique over all file servers that ever bore the name.
-    uid: String,
-    /// Why it could not be made.
-    errors: Vec<BatchAIError>,
 }
 
 /// How far a file server is with coming to be, changing or going away.

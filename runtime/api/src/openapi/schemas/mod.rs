@@ -24,6 +24,7 @@ pub(crate) mod events;
 pub(crate) mod experiment;
 pub(crate) mod file;
 pub(crate) mod file_server;
+pub(crate) mod file_server_lote;
 pub(crate) mod frameworks;
 pub(crate) mod group;
 pub(crate) mod installation_events;

@@ -24,6 +24,8 @@ pub(crate) struct LotePlan {
     /// Where the processes start.
     #[schema(required)]
     working_directory: Option<String>,
+    /// What every node mounts before anything else is done.
+    mounts: Vec<LotePlanMount>,
     /// The variables of the job.
     user_variables: Vec<EnvironmentVariable>,
     /// The names of the job's secret variables; their values are in no plan.
@@ -47,6 +49,44 @@ pub(crate) struct LotePlanNode {
     name: String,
     /// The address the other nodes reach it by.
     address: String,
+}
+
+/// A file system that every node of a job mounts.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LotePlanMount {
+    /// Whether the cluster has it for all its jobs, or the job has it for itself.
+    level: LoteMountLevel,
+    /// Where, below the variable with the mount root.
+    path: String,
+    /// What it is.
+    kind: LoteMountKind,
+    /// The name of the file server, the URL of the share, account and container, or the command.
+    source: String,
+    /// From where a file server is mounted; none if it is not served now.
+    #[schema(required)]
+    address: Option<String>,
+    /// Options of the mount.
+    #[schema(required)]
+    options: Option<String>,
+}
+
+/// Whose a mount is.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) enum LoteMountLevel {
+    Cluster,
+    Job,
+}
+
+/// What is mounted.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) enum LoteMountKind {
+    FileServer,
+    FileShare,
+    Blobs,
+    Command,
 }
 
 /// A file that is written before any process starts.
