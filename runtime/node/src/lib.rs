@@ -2,10 +2,12 @@
 
 pub mod agent;
 pub mod cgroup;
+mod command;
 mod descriptor;
 pub mod devices;
 pub mod gpu;
 pub mod isolation;
 pub mod launch;
+pub mod mount;
 mod numa;
 pub mod power;

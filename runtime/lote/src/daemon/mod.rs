@@ -57,6 +57,7 @@ use lote_node::agent::{
 use lote_node::devices::DeviceConfig;
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
+use lote_node::mount::MountConfig;
 use lote_store::Store;
 use lote_vault::SealingKey;
 use tokio::net::TcpListener;
@@ -416,6 +417,12 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
             .or_else(|| machine::mac_address(&member.address)),
         always_on: settings.always_on || member.holds_etcd,
         power_off: power::own_off(settings.power.as_ref()),
+        mounts: MountConfig {
+            storage_table: settings.mount.storage_table.clone(),
+            allow_commands: settings.mount.allow_commands,
+            time_limit: settings.mount.timeout,
+            ..MountConfig::default()
+        },
     }
 }
 

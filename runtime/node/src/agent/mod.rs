@@ -4,6 +4,7 @@
 //! * `registration` — the node's record and its lease of life.
 //! * `fence` — ends everything in time when the node is cut off.
 //! * `allocations` — follows the allocations of this node, one task for each.
+//! * `mounts` — the file systems of a job, before and after its processes.
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
 //! * `power` — switches this machine off when nobody needs it.
@@ -26,6 +27,7 @@ mod ending;
 mod fence;
 mod host_names;
 mod inventory;
+mod mounts;
 mod power;
 mod preparation;
 mod process_spec;
@@ -59,6 +61,7 @@ use crate::devices::DeviceConfig;
 use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+use crate::mount::MountConfig;
 use crate::numa::Topology;
 use crate::power::OperatorCommand;
 
@@ -117,6 +120,8 @@ pub struct NodeConfig {
     pub always_on: bool,
     /// What switches this machine off, where the leader leaves that to the node.
     pub power_off: Option<OperatorCommand>,
+    /// How the file systems of jobs are mounted.
+    pub mounts: MountConfig,
 }
 
 /// What of a machine is kept for the system.

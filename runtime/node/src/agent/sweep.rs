@@ -46,6 +46,7 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
             all_ended = false;
             continue;
         }
+        crate::mount::leave(&node.config.data_directory, &name).await;
         // All attempts of a job have one directory.
         let uid = job_of(&name).to_owned();
         let is_in_use = ours.iter().any(|run| job_of(run) == uid);

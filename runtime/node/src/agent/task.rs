@@ -3,7 +3,6 @@
 //! Every step can be repeated: after a restart of the daemon the task runs from
 //! the top again, and finds by the run records what has happened already.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use lote_model::plan::Part;
 use lote_model::problem::explain;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{StoreError, get_json};
-use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,15 +28,16 @@ use super::ending::{Failure, LimitsHit};
 use super::fence::Pass;
 use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
-use super::processes::Processes;
+use super::processes::{Processes, terminate};
 use super::reporter::{Reporter, Withdrawn};
 use super::secrets::{self, JobSecrets};
-use super::{Node, cgroup_record, ending, registration};
+use super::{Node, cgroup_record, ending, mounts, registration};
 use crate::cgroup::{CgroupLayout, CgroupUsage, Controller, DeviceControl, JobCgroup, Limits};
 use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
-use crate::launch::{LostReason, Supervised};
+use crate::launch::LostReason;
+use crate::mount::Made;
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
 const RETRY: Duration = Duration::from_millis(500);
@@ -107,6 +106,7 @@ pub(super) async fn run(
         directive,
         reporter,
         cgroup: None,
+        mounts: Vec::new(),
         running_report: None,
         all_ended: stored.ended,
     };
@@ -159,7 +159,11 @@ fn context(
     directories: Directories,
     secrets: JobSecrets,
 ) -> JobContext {
+    let name = attempt_name(&allocation);
+    let layout = mounts::layout(&node.config.data_directory, &name, &plan.mounts, &paths);
     JobContext {
+        layout,
+        hidden: node.config.mounts.storage_table.iter().cloned().collect(),
         identity: node.identity(plan.unix_id),
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),
@@ -206,6 +210,8 @@ struct Task {
     directive: watch::Receiver<Directive>,
     reporter: Arc<Reporter>,
     cgroup: Option<JobCgroup>,
+    /// The file systems that are mounted for it.
+    mounts: Vec<Made>,
     running_report: Option<RunningReport>,
     /// Whether every process of the plan is known to have ended.
     all_ended: bool,
@@ -232,8 +238,8 @@ enum Verdict {
 impl Task {
     /// Everything up to the end of the processes that matter.
     async fn execute(&mut self) -> Outcome {
-        if let Err(error) = self.set_up().await {
-            return failed(error);
+        if let Err(outcome) = self.set_up().await {
+            return outcome;
         }
         let node = self.node.config.name.to_string();
         self.begin_account().await;
@@ -255,7 +261,32 @@ impl Task {
         }
     }
 
-    async fn set_up(&mut self) -> Result<(), ErrorRecord> {
+    /// Everything that processes need before any is started.
+    async fn set_up(&mut self) -> Result<(), Outcome> {
+        self.control().map_err(failed)?;
+        self.mount().await?;
+        self.make_directories().await.map_err(failed)
+    }
+
+    /// The file systems of the job; gives up when nobody wants it any more.
+    async fn mount(&mut self) -> Result<(), Outcome> {
+        let mut stop = self.directive.clone();
+        let (node, job) = (Arc::clone(&self.node), Arc::clone(&self.job));
+        let made = tokio::select! {
+            biased;
+            made = mounts::mount(&node, &job) => made,
+            _ = stop.wait_for(|directive| is_stop(*directive)) => Err(Outcome::Stopped),
+            () = node.fence.closed(self.pass) => Err(Outcome::Lost {
+                reason: format!("on node {}: {}", node.config.name, LostReason::Fenced),
+                error: None,
+            }),
+        };
+        self.mounts = made?;
+        Ok(())
+    }
+
+    /// The control group, after the directory of the run records.
+    fn control(&mut self) -> Result<(), ErrorRecord> {
         // A job that runs already is not ended for want of a secret that it has got.
         if let Some(problem) = self.job.secrets.problem()
             && !self.job.has_started()
@@ -292,12 +323,20 @@ impl Task {
             }
             self.cgroup = Some(cgroup);
         }
+        Ok(())
+    }
+
+    async fn make_directories(&self) -> Result<(), ErrorRecord> {
+        let node = self.node.config.name.as_str();
+        let error = |message: String| {
+            ErrorRecord::new("FailedPreparingNode", message).with("node", node)
+        };
         let job = Arc::clone(&self.job);
         let prepared = tokio::task::spawn_blocking(move || job_directories(&job)).await;
         match prepared {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(cause)) => Err(error("FailedPreparingNode", cause.to_string())),
-            Err(cause) => Err(error("FailedPreparingNode", cause.to_string())),
+            Ok(Err(cause)) => Err(error(cause.to_string())),
+            Err(cause) => Err(error(cause.to_string())),
         }
     }
 
@@ -601,6 +640,7 @@ impl Task {
         {
             tracing::warn!(error = explain(&error), job = %self.job.plan.job, "a control group stays behind");
         }
+        mounts::leave(&self.node, &self.job).await;
         let job = Arc::clone(&self.job);
         let removed = tokio::task::spawn_blocking(move || {
             remove_job_directory(Path::new(&job.paths.job_root), job.identity.is_some())
@@ -622,16 +662,12 @@ impl Task {
     }
 
     fn locations(&self) -> Vec<DirectoryLocation> {
-        let directories = &self.job.directories;
-        let own = [(STDOUTERR.to_owned(), directories.stdouterr.clone())];
-        own.iter()
-            .chain(&directories.outputs)
-            .map(|(id, path)| DirectoryLocation {
-                id: id.clone(),
-                node: self.node.config.name.clone(),
-                path: path.clone(),
-            })
-            .collect()
+        let Directories {
+            stdouterr, outputs, ..
+        } = &self.job.directories;
+        let outputs = outputs.iter().map(|(id, path)| (id.as_str(), path.as_str()));
+        let all = std::iter::once((STDOUTERR, stdouterr.as_str())).chain(outputs);
+        mounts::locations(&self.node, &self.job, &self.mounts, all)
     }
 }
 
@@ -649,52 +685,4 @@ fn is_stop(directive: Directive) -> bool {
 
 fn is_withdrawn(directive: &Directive) -> bool {
     directive.phase.is_none()
-}
-
-/// SIGTERM to everything, the grace period until `patience` ends, SIGKILL to the processes of
-/// the plan; what they left is killed with the control group.
-async fn terminate(
-    processes: &Processes,
-    cgroup: Option<&JobCgroup>,
-    patience: impl Future<Output = ()>,
-) {
-    let running = processes.close();
-    match cgroup {
-        Some(cgroup) => {
-            if let Err(error) = cgroup.signal(Signal::SIGTERM) {
-                tracing::warn!(
-                    error = explain(&error),
-                    "cannot ask the processes of a job to end"
-                );
-            }
-        }
-        None => signal_each(&running, Signal::SIGTERM),
-    }
-    let all_ended = async {
-        for process in &running {
-            process.wait().await.ok();
-        }
-        if let Some(cgroup) = cgroup {
-            cgroup.wait_empty().await.ok();
-        }
-    };
-    let has_ended = tokio::select! {
-        biased;
-        () = all_ended => true,
-        () = patience => false,
-    };
-    if !has_ended {
-        signal_each(&running, Signal::SIGKILL);
-        for process in &running {
-            process.wait().await.ok();
-        }
-    }
-}
-
-fn signal_each(processes: &[Supervised], signal: Signal) {
-    for process in processes {
-        if let Err(error) = process.signal(signal) {
-            tracing::warn!(error = explain(&error), "cannot signal a process");
-        }
-    }
 }

@@ -14,10 +14,13 @@ use lote_model::name::{GroupName, ResourceName};
 use lote_model::node::NodeRecord;
 use lote_model::path::{JobPath, WorkspacePath};
 use lote_model::plan::{AllocatedGpu, Command, GpuShare, LaunchPlan, OnFailure, Part, Process};
+use lote_model::planned_mount::PlannedMounts;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig, Reserved};
 use lote_node::devices::DeviceConfig;
+use lote_node::mount::MountConfig;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
+use lote_vault::SealingKey;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -39,6 +42,12 @@ pub struct Host {
     pub reserved: Reserved,
     /// What jobs are granted.
     pub grant: Grant,
+    /// How jobs are kept apart.
+    pub isolation: Isolation,
+    /// How their file systems are mounted.
+    pub mounts: MountConfig,
+    /// What opens their secrets.
+    pub sealing_key: SealingKey,
 }
 
 /// A running daemon of a host. In a runtime of its own, so that its end is as sudden as that
@@ -55,6 +64,12 @@ pub struct TestJob {
     pub script: String,
     pub grace: Seconds,
     pub gpus: Vec<AllocatedGpu>,
+    /// What a second process runs, if there is one.
+    pub second: Option<String>,
+    /// Its file systems.
+    pub mounts: PlannedMounts,
+    /// Where its output goes, below the mount root.
+    pub output_below: String,
 }
 
 impl Host {
@@ -62,6 +77,7 @@ impl Host {
         let directory = directory();
         let store = directory.path().join("store");
         std::fs::create_dir(&store).unwrap();
+        let sealing_key = lote_vault::sealing_key(directory.path()).unwrap();
         let store = EmbeddedStore::open(&store, &EmbeddedOptions::default()).unwrap();
         Self {
             directory,
@@ -80,7 +96,20 @@ impl Host {
                 processes_max: None,
                 ports: vec![],
             },
+            isolation: Isolation::Full,
+            mounts: MountConfig::default(),
+            sealing_key,
         }
+    }
+
+    /// A place beside the daemon's data.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Whom jobs run as.
+    pub fn user(&self) -> UnixId {
+        self.user
     }
 
     /// A machine with the GPUs that this library tells of.
@@ -107,8 +136,8 @@ impl Host {
             nvml_library: self.nvml_library.clone(),
             gpu_check: None,
             sysfs_root: "/sys".into(),
-            isolation: Isolation::Full,
-            sealing_key: None,
+            isolation: self.isolation,
+            sealing_key: Some(self.sealing_key.clone()),
             secrets_file: None,
             labels: std::collections::BTreeMap::new(),
             fencing: self.fencing,
@@ -118,6 +147,7 @@ impl Host {
             mac_address: None,
             always_on: false,
             power_off: None,
+            mounts: self.mounts.clone(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
@@ -194,18 +224,21 @@ impl Host {
     }
 
     fn plan(&self, job: &TestJob) -> NodePlan {
-        let process = Process {
-            name: "main".into(),
+        let process = |name: &str, script: &str, output: Option<&str>| Process {
+            name: name.into(),
             node: 0,
-            command: Command::Shell(job.script.clone()),
+            command: Command::Shell(script.into()),
             variables: vec![],
             working_directory: None,
-            output: None,
+            output: output.map(str::to_owned),
             gpus: GpuShare::All,
             part: Part::Primary,
             on_failure: OnFailure::FailJob,
             stage: 0,
         };
+        let mut processes = vec![process("main", &job.script, None)];
+        let second = job.second.iter();
+        processes.extend(second.map(|script| process("second", script, Some("second"))));
         NodePlan {
             job: path(),
             uid: job.uid.clone(),
@@ -217,16 +250,16 @@ impl Host {
             }],
             plugin: "test".into(),
             launch: LaunchPlan {
-                processes: vec![process],
+                processes,
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: false,
-            mounts: lote_model::planned_mount::PlannedMounts::default(),
+            mounts: job.mounts.clone(),
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
             preparation: None,
-            std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
+            std_out_err_path_prefix: format!("$AZ_BATCHAI_MOUNT_ROOT/{}", job.output_below),
             input_directories: vec![],
             output_directories: vec![],
             output_segment: job.uid.to_string(),
@@ -260,6 +293,23 @@ impl Host {
         Pid::from_raw(line.trim().parse().unwrap())
     }
 
+    /// What the node last said about an attempt, once it has said that.
+    pub async fn report(
+        &self,
+        job: &TestJob,
+        mut is_wanted: impl FnMut(&ReportPhase) -> bool,
+    ) -> Report {
+        let key = key::report(&job.uid, &name());
+        loop {
+            let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
+            let report = report.map(|report| report.value);
+            match report.filter(|report| report.attempt == job.attempt) {
+                Some(report) if is_wanted(&report.phase) => return report,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    }
+
     /// Waits for the node's last report about an attempt.
     pub async fn end(&self, job: &TestJob) -> Outcome {
         self.end_and_account(job).await.0
@@ -267,17 +317,10 @@ impl Host {
 
     /// The same, with what the job used.
     pub async fn end_and_account(&self, job: &TestJob) -> (Outcome, Account) {
-        let key = key::report(&job.uid, &name());
-        loop {
-            let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
-            let report = report.map(|report| report.value);
-            match report.filter(|report| report.attempt == job.attempt) {
-                Some(Report {
-                    phase: ReportPhase::Ended { outcome, account },
-                    ..
-                }) => return (outcome, account),
-                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-            }
+        let is_end = |phase: &ReportPhase| matches!(phase, ReportPhase::Ended { .. });
+        match self.report(job, is_end).await.phase {
+            ReportPhase::Ended { outcome, account } => (outcome, account),
+            other => panic!("not ended: {other:?}"),
         }
     }
 }
@@ -310,6 +353,9 @@ impl TestJob {
             script: format!("cd $AZ_BATCHAI_STDOUTERR_DIR; echo $$ > pid; {script}"),
             grace: Seconds(30),
             gpus: Vec::new(),
+            second: None,
+            mounts: PlannedMounts::default(),
+            output_below: String::new(),
         }
     }
 
