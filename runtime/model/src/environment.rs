@@ -120,7 +120,9 @@ impl SharedScratch<'_> {
             MountRoot::Cluster => of_cluster,
             MountRoot::Job => of_job,
         };
-        Some(format!("{root}/{relative}/{SHARED_SCRATCH}/{uid}.{attempt}"))
+        Some(format!(
+            "{root}/{relative}/{SHARED_SCRATCH}/{uid}.{attempt}"
+        ))
     }
 }
 

@@ -34,7 +34,9 @@ impl PlannedMounts {
                 MountRoot::Cluster => &self.cluster,
                 MountRoot::Job => &self.job,
             };
-            let found = mounts.iter().find(|mount| mount.is_writable_file_server())?;
+            let found = mounts
+                .iter()
+                .find(|mount| mount.is_writable_file_server())?;
             Some((root, found.relative_path.trim_matches('/')))
         };
         of(MountRoot::Cluster).or_else(|| of(MountRoot::Job))

@@ -34,7 +34,11 @@ pub(crate) fn open_root_within(within: &Path, path: &Path) -> io::Result<OwnedFd
     let way = RelativePath::parse(way.ok_or_else(escapes)?).map_err(|_| escapes())?;
     let base = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let base = open(within, base, Mode::empty())?;
-    open_beneath(&base, &way, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+    open_beneath(
+        &base,
+        &way,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW,
+    )
 }
 
 /// Opens a regular file below `root` for reading.

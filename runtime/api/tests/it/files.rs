@@ -93,7 +93,9 @@ fn a_link_on_the_way_does_not_lead_out_of_a_file_server() {
     let query = rm_job("j", "/listOutputFiles?outputdirectoryid=stdouterr");
     for path in [export.join("s/stdouterr"), folder.join("secret/stdouterr")] {
         report_shared(&daemon, &record, &["n9"], &export, &path);
-        daemon.post(&query).expect_error(403, "PathEscapesDirectory");
+        daemon
+            .post(&query)
+            .expect_error(403, "PathEscapesDirectory");
     }
 }
 

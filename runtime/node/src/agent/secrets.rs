@@ -114,20 +114,29 @@ pub(super) async fn account_keys(node: &Node, plan: &NodePlan, mounts: &[Placed]
 async fn cluster_secrets(node: &Node, plan: &NodePlan) -> Result<Secrets, String> {
     let store = &*node.store;
     let unread = |error: StoreError| format!("the store cannot be read: {}", explain(&error));
-    let job = get_json::<JobRecord>(store, &key::job(&plan.job)).await.map_err(unread)?;
+    let job = get_json::<JobRecord>(store, &key::job(&plan.job))
+        .await
+        .map_err(unread)?;
     let job = job.ok_or("the job is not in the store")?.value;
     let cluster = get_json::<ClusterRecord>(store, &key::cluster(&job.cluster)).await;
-    let cluster = cluster.map_err(unread)?.ok_or("its cluster is not in the store")?.value;
+    let cluster = cluster
+        .map_err(unread)?
+        .ok_or("its cluster is not in the store")?
+        .value;
     open(node, &key::cluster_secrets(&cluster.uid)).await
 }
 
 async fn open(node: &Node, store_key: &str) -> Result<Secrets, String> {
     let sealed = get_json::<Sealed>(&*node.store, store_key).await;
-    let sealed = sealed.map_err(|error| format!("the store cannot be read: {}", explain(&error)))?;
+    let sealed =
+        sealed.map_err(|error| format!("the store cannot be read: {}", explain(&error)))?;
     let sealed = sealed.ok_or("the secrets of the account are not in the store")?;
     let cluster_key = node.config.sealing_key.as_ref();
     let cluster_key = cluster_key.ok_or("this node has no key to open secrets with")?;
-    sealed.value.open(cluster_key, store_key).map_err(|error| explain(&error))
+    sealed
+        .value
+        .open(cluster_key, store_key)
+        .map_err(|error| explain(&error))
 }
 
 /// The operator's table, read when the first reference asks for it.

@@ -18,6 +18,7 @@ use super::{Node, cgroup_record};
 use crate::cgroup::CgroupError;
 use crate::gpu::METERS_FILE;
 use crate::launch::{Attached, attach, tombstone};
+use crate::mount::{self, MOUNTS};
 
 /// How long a process may take to die of SIGKILL before that is an error.
 const DEATH_MAX: Duration = Duration::from_secs(30);
@@ -30,6 +31,7 @@ const DEATH_MAX: Duration = Duration::from_secs(30);
 pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
     let mut all_ended = true;
     let runs = node.run_directory();
+    leave_strange_mounts(node, &runs).await;
     let (ours, strays): (Vec<String>, Vec<String>) = names_in(&runs)
         .into_iter()
         .partition(|name| listed.has_run(name));
@@ -46,7 +48,7 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
             all_ended = false;
             continue;
         }
-        crate::mount::leave(&node.config.data_directory, &name).await;
+        mount::leave(&node.config.data_directory, &name).await;
         // All attempts of a job have one directory.
         let uid = job_of(&name).to_owned();
         let is_in_use = ours.iter().any(|run| job_of(run) == uid);
@@ -62,6 +64,17 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
         removed.await.ok();
     }
     all_ended
+}
+
+/// Unmounts what belongs to no run: a step of mounting may come to its end when nobody waits for
+/// it any more.
+async fn leave_strange_mounts(node: &Node, runs: &Path) {
+    let data = &node.config.data_directory;
+    for name in names_in(&data.join(MOUNTS)) {
+        if !runs.join(&name).exists() {
+            mount::leave(data, &name).await;
+        }
+    }
 }
 
 /// The job of a run, which is named `{uid}.{attempt}`.

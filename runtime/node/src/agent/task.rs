@@ -328,9 +328,8 @@ impl Task {
 
     async fn make_directories(&self) -> Result<(), ErrorRecord> {
         let node = self.node.config.name.as_str();
-        let error = |message: String| {
-            ErrorRecord::new("FailedPreparingNode", message).with("node", node)
-        };
+        let error =
+            |message: String| ErrorRecord::new("FailedPreparingNode", message).with("node", node);
         let job = Arc::clone(&self.job);
         let prepared = tokio::task::spawn_blocking(move || job_directories(&job)).await;
         match prepared {
@@ -665,7 +664,9 @@ impl Task {
         let Directories {
             stdouterr, outputs, ..
         } = &self.job.directories;
-        let outputs = outputs.iter().map(|(id, path)| (id.as_str(), path.as_str()));
+        let outputs = outputs
+            .iter()
+            .map(|(id, path)| (id.as_str(), path.as_str()));
         let all = std::iter::once((STDOUTERR, stdouterr.as_str())).chain(outputs);
         mounts::locations(&self.node, &self.job, &self.mounts, all)
     }

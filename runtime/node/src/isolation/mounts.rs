@@ -159,8 +159,7 @@ fn detach(path: &Path) -> Result<(), MountError> {
 fn show(tree: &MountedTree, taken: &OwnedFd) -> Result<(), MountError> {
     let path = tree.base.join(&tree.relative);
     let base = rustix::fs::open(&tree.base, DIRECTORY, Mode::empty()).map_err(at(&tree.base))?;
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let target = openat2(&base, &tree.relative, DIRECTORY, Mode::empty(), resolve);
     attach(taken, target.map_err(at(&path))?).map_err(at(&path))
 }

@@ -86,9 +86,11 @@ pub(super) async fn start(
         .map_err(|error| failed(format!("Lote's NFS client cannot be started: {error}")))?;
     let client = child.id().and_then(|pid| i32::try_from(pid).ok());
     let client = client.and_then(Client::of);
+    let mut unfinished = Unfinished(client);
     let up = tokio::time::timeout(limit, is_up(&mut child)).await;
     let reason = match (up, client) {
         (Ok(true), Some(client)) => {
+            unfinished.0 = None;
             let score = format!("/proc/{}/oom_score_adj", client.pid);
             std::fs::write(score, OOM_SCORE_ADJUSTMENT).ok();
             return Ok(client);
@@ -99,9 +101,7 @@ pub(super) async fn start(
             limit.as_secs()
         ),
     };
-    if let Some(client) = client {
-        client.kill_group();
-    }
+    drop(unfinished);
     let status = child.wait().await.ok().filter(|_| up.is_ok());
     Err(NotStarted {
         status: status.map(|status| status.to_string()),
@@ -116,7 +116,10 @@ fn spawn(command: &NfsClientCommand, arguments: &[String], log: &Path) -> io::Re
         .args(&command.arguments)
         .args(arguments)
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -143,7 +146,21 @@ async fn is_up(child: &mut Child) -> bool {
 
 fn said(log: &Path) -> Vec<String> {
     let tail = crate::launch::tail(log, SAID_BYTES_MAX, None).unwrap_or_default();
-    tail.lines().map(|line| line.trim_end().to_owned()).collect()
+    tail.lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
+}
+
+/// A client that has mounted nothing yet: if nobody waits for it any more, it ends. The child is
+/// not waited for before, so the number is its own.
+struct Unfinished(Option<Client>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            client.kill_group();
+        }
+    }
 }
 
 impl Client {
@@ -218,7 +235,10 @@ mod tests {
             ..client
         };
         assert!(!other.is_alive());
-        let fields = (1..=19).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let fields = (1..=19)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(" ");
         assert_eq!(start_of(&format!("1 (a ) b) S {fields}")), Some(19));
         assert_eq!(start_of(&format!("1 (a) Z {fields}")), None);
     }
@@ -247,11 +267,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let command = shell("echo no route to host >&2; exit 3");
-        let error = start(&command, &[], &log, Duration::from_mins(1)).await.unwrap_err();
+        let error = start(&command, &[], &log, Duration::from_mins(1))
+            .await
+            .unwrap_err();
         assert_eq!(error.said, ["no route to host"]);
         assert!(error.status.unwrap().contains('3'));
         let command = shell("echo waiting >&2; sleep 1000");
-        let error = start(&command, &[], &log, Duration::from_millis(300)).await.unwrap_err();
-        assert_eq!((error.status, error.said), (None, vec!["waiting".to_owned()]));
+        let error = start(&command, &[], &log, Duration::from_millis(300))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.status, error.said),
+            (None, vec!["waiting".to_owned()])
+        );
     }
 }

@@ -31,7 +31,9 @@ pub(super) fn file_server(
         format!("port={}", point.nfs_port),
     ];
     if version == "3" {
-        let port = point.mount_port.ok_or("the file server names no port of its MOUNT service")?;
+        let port = point
+            .mount_port
+            .ok_or("the file server names no port of its MOUNT service")?;
         // Its lock service is not there; locks are those of this node's processes.
         list.extend([
             format!("mountport={port}"),
@@ -59,9 +61,11 @@ pub(super) fn own_client(
 ) -> Result<Vec<String>, String> {
     let point = &source.point;
     let Some(mount_port) = point.mount_port else {
-        return Err("the file server does not speak version 3 of NFS, the only one that a node \
+        return Err(
+            "the file server does not speak version 3 of NFS, the only one that a node \
                     without an NFS client in its kernel can mount"
-            .to_owned());
+                .to_owned(),
+        );
     };
     Ok(own_client_words(&OwnClient {
         server: &source.address,
@@ -140,9 +144,17 @@ pub(super) fn table_smb(
     options.extend(smb.options.clone());
     let share = format!("//{}/{}", smb.server, smb.share.trim_matches('/'));
     let target = target.to_string_lossy();
-    ["mount", "-t", "cifs", "-o", &options.join(","), &share, &target]
-        .map(str::to_owned)
-        .into()
+    [
+        "mount",
+        "-t",
+        "cifs",
+        "-o",
+        &options.join(","),
+        &share,
+        &target,
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 /// A bucket of the operator's table, by `s3fs`.
@@ -287,7 +299,13 @@ pub(super) mod tests {
             credentials: super::super::table::Credentials::Job,
             options: Some("vers=3.1.1".into()),
         };
-        let words = table_smb(&smb, ("0660", "0770"), Path::new("/k"), USER, Path::new("/m"));
+        let words = table_smb(
+            &smb,
+            ("0660", "0770"),
+            Path::new("/k"),
+            USER,
+            Path::new("/m"),
+        );
         assert_eq!(
             words[4],
             "credentials=/k,uid=7,gid=8,forceuid,forcegid,file_mode=0660,dir_mode=0770,nosuid,\

@@ -116,11 +116,24 @@ mod tests {
         let error = failure.error(&placed, &[SecretText::new("hunter22")]);
         assert_eq!(error.code, "UnmanagedFileSystemMountError");
         let shown = serde_json::to_string(&error).unwrap();
-        assert!(!shown.contains("hunter22") && shown.contains("***"), "{shown}");
-        let names: Vec<_> = error.details.iter().map(|detail| detail.name.as_str()).collect();
+        assert!(
+            !shown.contains("hunter22") && shown.contains("***"),
+            "{shown}"
+        );
+        let names: Vec<_> = error
+            .details
+            .iter()
+            .map(|detail| detail.name.as_str())
+            .collect();
         assert_eq!(
             names,
-            ["step", "relativeMountPath", "command", "exitStatus", "stderr"]
+            [
+                "step",
+                "relativeMountPath",
+                "command",
+                "exitStatus",
+                "stderr"
+            ]
         );
     }
 }

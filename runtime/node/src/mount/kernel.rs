@@ -103,7 +103,10 @@ const DIRECTORY: OFlags = OFlags::PATH
 pub(super) fn bind(directory: &Path, below: Option<&str>, place: &Path) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut shown = openat(CWD, directory, flags, Mode::empty())?;
-    if let Some(below) = below.map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) {
+    if let Some(below) = below
+        .map(|path| path.trim_matches('/'))
+        .filter(|path| !path.is_empty())
+    {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         shown = openat2(&shown, below, flags, Mode::empty(), resolve)?;
     }
@@ -218,7 +221,8 @@ mod tests {
 
     #[test]
     fn mount_points_are_read() {
-        let text = b"36 35 98:0 /mnt1 /mnt/my\\040disk\\134x rw,noatime master:1 - ext3 /dev/root rw\n\
+        let text =
+            b"36 35 98:0 /mnt1 /mnt/my\\040disk\\134x rw,noatime master:1 - ext3 /dev/root rw\n\
                      37 36 0:3 / /mnt ro,nosuid - tmpfs lote rw\n";
         let found = parse(text);
         assert_eq!(found[0].path, Path::new("/mnt/my disk\\x"));

@@ -183,7 +183,9 @@ fn pointer(root: MountRoot, list: &str, index: usize) -> String {
 }
 
 fn normalised(path: &str) -> String {
-    let parts = path.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+    let parts = path
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "." | ".."));
     parts.collect::<Vec<_>>().join("/")
 }
 

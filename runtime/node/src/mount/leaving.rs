@@ -108,7 +108,9 @@ async fn unmount(point: &Point, made: &[Made]) {
         }
         None => {
             tracing::warn!(%path, "a file system of a job does not answer; it is unmounted by force");
-            made.iter().filter_map(|made| made.client).for_each(super::client::Client::kill);
+            made.iter()
+                .filter_map(|made| made.client)
+                .for_each(super::client::Client::kill);
             leave(Leaving::ByForce).await;
         }
     }

@@ -36,7 +36,10 @@ pub(crate) fn location(
         return at(&source.node, Some(root), directory_of(&shown, Some(rest)));
     }
     let is_this = |made: &&Made| made.root == placed.root && made.relative == placed.relative;
-    let shown = made.iter().find(is_this).and_then(|made| made.directory.clone());
+    let shown = made
+        .iter()
+        .find(is_this)
+        .and_then(|made| made.directory.clone());
     let root = shown.unwrap_or_else(|| host_path(layout, placed));
     at(node, Some(root.clone()), directory_of(&root, Some(rest)))
 }
@@ -84,11 +87,20 @@ mod tests {
         let own = NodeName::new("n1");
         let of = |path: &str| {
             let found = location(&layout, &made, &own, "M", path);
-            (found.node.to_string(), found.path, found.root.unwrap_or_default())
+            (
+                found.node.to_string(),
+                found.path,
+                found.root.unwrap_or_default(),
+            )
         };
         let user = "/d/work/users/7";
         for (path, node, expected, root) in [
-            ("mounts/c/nfs/s/out", "n9", "/srv/lote/f1/s/out", "/srv/lote/f1"),
+            (
+                "mounts/c/nfs/s/out",
+                "n9",
+                "/srv/lote/f1/s/out",
+                "/srv/lote/f1",
+            ),
             ("mounts/c/nfs", "n9", "/srv/lote/f1", "/srv/lote/f1"),
             // The innermost one counts.
             (
@@ -98,7 +110,12 @@ mod tests {
                 "/d/mounts/u1.2/cluster/nfs/tmp",
             ),
             ("mounts/c/share/s", "n1", "/srv/share/s", "/srv/share"),
-            ("jobs/u1/mounts/sets/s", "n9", "/srv/lote/f1/a/b/s", "/srv/lote/f1"),
+            (
+                "jobs/u1/mounts/sets/s",
+                "n9",
+                "/srv/lote/f1/a/b/s",
+                "/srv/lote/f1",
+            ),
             ("mounts/c/s/out", "n1", "/d/work/users/7/mounts/c/s/out", ""),
         ] {
             let expected = (node.to_owned(), expected.to_owned(), root.to_owned());

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use lote_model::id::NodeName;
 use lote_model::job::ErrorRecord;
-use lote_model::planned_mount::{
-    BlobsSource, FileServerSource, FileShareSource, MountSource,
-};
+use lote_model::planned_mount::{BlobsSource, FileServerSource, FileShareSource, MountSource};
 use lote_model::problem::explain;
 use lote_model::secret::SecretText;
 use tokio::process::Command;
@@ -77,7 +75,9 @@ impl Making<'_> {
                 }
                 self.mount_one(number, placed).await
             };
-            let mounted = mounted.await.map_err(|failure| self.error(&failure, placed))?;
+            let mounted = mounted
+                .await
+                .map_err(|failure| self.error(&failure, placed))?;
             made.push(Made {
                 root: placed.root,
                 relative: placed.relative.clone(),
@@ -94,7 +94,9 @@ impl Making<'_> {
 
     fn error(&self, failure: &Failure, placed: &Placed) -> ErrorRecord {
         let secrets: Vec<_> = self.keys.values().flatten().cloned().collect();
-        failure.error(placed, &secrets).with("node", self.node.as_str())
+        failure
+            .error(placed, &secrets)
+            .with("node", self.node.as_str())
     }
 
     async fn mount_one(&self, number: usize, placed: &Placed) -> Outcome<Mounted> {
@@ -107,7 +109,9 @@ impl Making<'_> {
             MountSource::Blobs(source) => self.blobs(number, placed, source, &place).await,
             MountSource::Command(command) => self.users_command(command, &place).await,
         }?;
-        let settled = self.settle(placed, &place, is_nested, mounted.restrictions).await;
+        let settled = self
+            .settle(placed, &place, is_nested, mounted.restrictions)
+            .await;
         if settled.is_err()
             && let Some(client) = mounted.client
         {
@@ -152,7 +156,11 @@ impl Making<'_> {
         }
         let at = place.to_owned();
         let restricted = move || kernel::restrict(&at, restrictions);
-        self.bounded(restricted, "cannot take set-user-id programs and device files away").await?;
+        self.bounded(
+            restricted,
+            "cannot take set-user-id programs and device files away",
+        )
+        .await?;
         if !is_nested {
             return Ok(());
         }
@@ -266,7 +274,8 @@ impl Making<'_> {
                     .to_owned(),
             ));
         }
-        self.run(&command_line::users_command(command, place), &[]).await?;
+        self.run(&command_line::users_command(command, place), &[])
+            .await?;
         Ok(Mounted::default())
     }
 
@@ -291,7 +300,9 @@ impl Making<'_> {
     ) -> Outcome<Mounted> {
         let name = StorageName::new(&source.account, &source.container)?;
         let options = source.options.as_deref().unwrap_or_default();
-        let mut mounted = self.storage(number, placed, &name, ("0660", "0770"), place).await?;
+        let mut mounted = self
+            .storage(number, placed, &name, ("0660", "0770"), place)
+            .await?;
         // Those of blobfuse mean nothing to what stands for it, but for this one.
         let mut options = options.split([',', ' ']);
         mounted.restrictions.read_only |= options.any(|option| option == "ro");
@@ -309,12 +320,18 @@ impl Making<'_> {
     ) -> Outcome<Mounted> {
         let key = || {
             let missing = || Err("the job brings no key of the account".to_owned());
-            let key = placed.key.as_ref().and_then(|pointer| self.keys.get(pointer));
+            let key = placed
+                .key
+                .as_ref()
+                .and_then(|pointer| self.keys.get(pointer));
             key.cloned().unwrap_or_else(missing).map_err(Failure::from)
         };
         let account = |key: &SecretText, names: &[(&'static str, &'static str)]| {
             let pairs = names.iter().flat_map(|(user, secret)| {
-                [(*user, name.account.clone()), (*secret, key.expose().to_owned())]
+                [
+                    (*user, name.account.clone()),
+                    (*secret, key.expose().to_owned()),
+                ]
             });
             pairs.collect::<Vec<_>>()
         };
@@ -327,7 +344,8 @@ impl Making<'_> {
                     Some(_) => Vec::new(),
                     None => account(&key()?, S3_VARIABLES),
                 };
-                self.run(&self.s3_words(&s3, name, place), &environment).await?;
+                self.run(&self.s3_words(&s3, name, place), &environment)
+                    .await?;
                 Ok(Mounted::default())
             }
             Target::Command(words) => {
@@ -399,7 +417,9 @@ impl Making<'_> {
         };
         let options = nfs.options.as_deref().unwrap_or_default();
         let value = |name: &str| {
-            let mut pairs = options.split(',').filter_map(|option| option.split_once('='));
+            let mut pairs = options
+                .split(',')
+                .filter_map(|option| option.split_once('='));
             pairs.find(|(own, _)| *own == name)?.1.parse::<u16>().ok()
         };
         let (Some(port), Some(mount_port)) = (value("port"), value("mountport")) else {
@@ -458,18 +478,23 @@ impl Making<'_> {
         };
         let mut process = Command::new(program);
         process.args(arguments).env_clear().envs([
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            (
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
             ("HOME", "/root"),
             ("LANG", "C.UTF-8"),
         ]);
         process.envs(environment.iter().map(|(name, value)| (name, value)));
         let limit = self.config.time_limit;
         let command = shown(words);
-        let finished = command::run(process, limit).await.map_err(|error| Failure {
-            sentence: format!("cannot start '{program}' on this node: {error}"),
-            command: Some(command.clone()),
-            ..Failure::default()
-        })?;
+        let finished = command::run(process, limit)
+            .await
+            .map_err(|error| Failure {
+                sentence: format!("cannot start '{program}' on this node: {error}"),
+                command: Some(command.clone()),
+                ..Failure::default()
+            })?;
         match finished.end {
             End::Exited(status) if status.success() => Ok(()),
             End::Exited(status) => Err(Failure::ended(command, status, finished.said)),
@@ -504,7 +529,10 @@ fn make_directory(directory: &Directory, identity: Identity) -> io::Result<()> {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent)?;
     }
     let mode = match directory.owner {
         Owner::Root => 0o755,
@@ -531,7 +559,11 @@ impl KeyFile {
             return Err(io::Error::other("the key has a line end in it"));
         }
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         let own = Self(path);
         writeln!(file, "username={account}\npassword={}", key.expose())?;
         Ok(own)

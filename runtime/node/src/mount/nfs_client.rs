@@ -49,14 +49,19 @@ fn kernel_has_nfs(root: &Path) -> bool {
 
 fn has_mount_program(root: &Path) -> bool {
     let directories = ["sbin", "usr/sbin"];
-    directories.iter().any(|directory| root.join(directory).join("mount.nfs").exists())
+    directories
+        .iter()
+        .any(|directory| root.join(directory).join("mount.nfs").exists())
 }
 
 /// What the node says of it.
 pub(crate) fn capability() -> Capability {
     let (in_force, note) = match detect() {
         NfsClient::Kernel => (true, "the kernel's".to_owned()),
-        NfsClient::Fuse(lack) => (true, format!("Lote's own over FUSE, version 3 only: {lack}")),
+        NfsClient::Fuse(lack) => (
+            true,
+            format!("Lote's own over FUSE, version 3 only: {lack}"),
+        ),
         NfsClient::None(lack) => (
             false,
             format!("jobs here mount only file servers of this node: {lack}"),
@@ -87,7 +92,10 @@ mod tests {
     #[test]
     fn the_kernel_is_the_client_if_it_can() {
         let loaded = ("proc/filesystems", "nodev\tsysfs\nnodev\tnfs4\n");
-        let module = ("lib/modules/6.1/modules.dep", "kernel/fs/nfs/nfs.ko.xz: kernel/fs/lockd.ko\n");
+        let module = (
+            "lib/modules/6.1/modules.dep",
+            "kernel/fs/nfs/nfs.ko.xz: kernel/fs/lockd.ko\n",
+        );
         let (program, fuse) = (("sbin/mount.nfs", ""), ("dev/fuse", ""));
         let of = |files: &[(&str, &str)]| {
             let release = [("proc/sys/kernel/osrelease", "6.1\n")];
@@ -95,10 +103,17 @@ mod tests {
         };
         assert_eq!(of(&[loaded, program]), NfsClient::Kernel);
         assert_eq!(of(&[module, program, fuse]), NfsClient::Kernel);
-        let NfsClient::Fuse(lack) = of(&[module, fuse]) else { panic!() };
+        let NfsClient::Fuse(lack) = of(&[module, fuse]) else {
+            panic!()
+        };
         assert!(lack.contains("nfs-common"), "{lack}");
         assert!(matches!(of(&[program, fuse]), NfsClient::Fuse(_)));
-        let NfsClient::None(lack) = of(&[("proc/filesystems", "nodev\tnfsd\n")]) else { panic!() };
-        assert!(lack.contains("no NFS client") && lack.contains("/dev/fuse"), "{lack}");
+        let NfsClient::None(lack) = of(&[("proc/filesystems", "nodev\tnfsd\n")]) else {
+            panic!()
+        };
+        assert!(
+            lack.contains("no NFS client") && lack.contains("/dev/fuse"),
+            "{lack}"
+        );
     }
 }

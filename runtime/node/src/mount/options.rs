@@ -3,21 +3,65 @@
 /// Those that go to the kernel's client as they are. Nothing here can weaken what the runtime
 /// sets itself: no other server, port or protocol, no set-user-id programs, no device files.
 const PLAIN: &[&str] = &[
-    "ac", "noac", "cto", "nocto", "sync", "async", "atime", "noatime", "diratime", "nodiratime",
-    "relatime", "norelatime", "strictatime", "lock", "nolock", "hard", "soft", "softerr",
-    "rdirplus", "nordirplus", "acl", "noacl", "sharecache", "nosharecache", "exec",
+    "ac",
+    "noac",
+    "cto",
+    "nocto",
+    "sync",
+    "async",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "lock",
+    "nolock",
+    "hard",
+    "soft",
+    "softerr",
+    "rdirplus",
+    "nordirplus",
+    "acl",
+    "noacl",
+    "sharecache",
+    "nosharecache",
+    "exec",
 ];
 
 /// Those with a number.
 const NUMBERS: &[&str] = &[
-    "rsize", "wsize", "timeo", "retrans", "acregmin", "acregmax", "acdirmin", "acdirmax",
-    "actimeo", "nconnect", "max_connect", "namlen",
+    "rsize",
+    "wsize",
+    "timeo",
+    "retrans",
+    "acregmin",
+    "acregmax",
+    "acdirmin",
+    "acdirmax",
+    "actimeo",
+    "nconnect",
+    "max_connect",
+    "namlen",
 ];
 
 /// Those that mean nothing here, but stand in many a recipe.
 const WITHOUT_EFFECT: &[&str] = &[
-    "defaults", "auto", "noauto", "_netdev", "nofail", "nosuid", "nodev", "proto=tcp", "tcp",
-    "nouser", "intr", "nointr", "bg", "fg",
+    "defaults",
+    "auto",
+    "noauto",
+    "_netdev",
+    "nofail",
+    "nosuid",
+    "nodev",
+    "proto=tcp",
+    "tcp",
+    "nouser",
+    "intr",
+    "nointr",
+    "bg",
+    "fg",
 ];
 
 /// What a user asked for.
@@ -84,7 +128,10 @@ impl NfsOptions {
         };
         // `vers=4` is any of 4.x.
         let fits = |version: &&String| {
-            *version == wanted || version.split_once('.').is_some_and(|(major, _)| major == wanted)
+            *version == wanted
+                || version
+                    .split_once('.')
+                    .is_some_and(|(major, _)| major == wanted)
         };
         let found = spoken.iter().find(fits).map(String::as_str);
         found.ok_or_else(|| {

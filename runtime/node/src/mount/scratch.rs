@@ -25,7 +25,8 @@ pub(crate) async fn make(
         let way = format!("{SHARED_SCRATCH}/{name}");
         kernel::directory_below(&mount, &way, 0o700).map(drop)
     });
-    made.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    made.await
+        .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Removes it with all that is in it, with the rights of the job's user.
@@ -46,5 +47,7 @@ pub(crate) async fn remove(
             _ => Ok(()),
         }
     });
-    removed.await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    removed
+        .await
+        .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }

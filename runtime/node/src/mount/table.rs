@@ -172,7 +172,9 @@ impl StorageTable {
     fn parse(path: &Path, text: &str) -> Result<Self, TableError> {
         let lines: BTreeMap<String, Line> = toml::from_str(text).map_err(|error| {
             // What the parser would show quotes the line, and users read this.
-            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
+            let line = error
+                .span()
+                .map(|span| 1 + text[..span.start].matches('\n').count());
             let line = line.map_or_else(String::new, |line| format!("line {line}: "));
             TableError::Parse {
                 path: path.into(),
@@ -189,7 +191,11 @@ impl StorageTable {
             let is_name = |name: &str| name == "*" || is_plain(name);
             match entry.split_once('/') {
                 Some((account, name)) if is_plain(account) && is_name(name) => {}
-                _ => return Err(wrong("an entry is called \"ACCOUNT/SHARE\" or \"ACCOUNT/*\"")),
+                _ => {
+                    return Err(wrong(
+                        "an entry is called \"ACCOUNT/SHARE\" or \"ACCOUNT/*\"",
+                    ));
+                }
             }
             let target = line.target().map_err(|message| wrong(&message))?;
             if targets.insert(entry.to_ascii_lowercase(), target).is_some() {
@@ -223,9 +229,11 @@ impl Line {
             return Err("create and owner are for a directory".into());
         }
         if self.owner == Some(Owner::Job) && self.create != Some(true) {
-            return Err("owner = \"job\" needs create = true: a directory that is there keeps its \
+            return Err(
+                "owner = \"job\" needs create = true: a directory that is there keeps its \
                         owner"
-                .into());
+                    .into(),
+            );
         }
         let directory = self.directory.map(|path| {
             Target::Directory(Directory {
@@ -262,7 +270,8 @@ fn words(command: &str) -> Result<Vec<String>, String> {
 
 impl Target {
     fn check(&self) -> Result<(), String> {
-        let absolute = |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
+        let absolute =
+            |path: &str| path.starts_with('/') && !path.split('/').any(|part| part == "..");
         match self {
             Self::Directory(Directory { path, .. }) if !absolute(path) => {
                 Err("the directory must be an absolute path without '..'".into())
@@ -365,7 +374,9 @@ impl StorageName {
         let share = path.trim_end_matches('/').split_once('/');
         let share = share.and_then(|(_, path)| path.rsplit('/').next());
         let Some(share) = share.filter(|share| !share.is_empty()) else {
-            return Err(format!("the URL '{url}' names no share: https://ACCOUNT.file.HOST/SHARE"));
+            return Err(format!(
+                "the URL '{url}' names no share: https://ACCOUNT.file.HOST/SHARE"
+            ));
         };
         Self::new(account, share)
     }
@@ -443,9 +454,14 @@ mod tests {
         assert_eq!(credentials("job"), Credentials::Job);
         let user = Identity { uid: 7, gid: 8 };
         let command = |words: &[String]| with_target(words, Path::new("/m/a b;c"), user);
-        let Target::Command(words) = find("cmd") else { panic!() };
+        let Target::Command(words) = find("cmd") else {
+            panic!()
+        };
         // One word, whatever is in it.
-        assert_eq!(command(&words), ["sshfs", "h:/cmd", "/m/a b;c", "-o", "uid=7,gid=8"]);
+        assert_eq!(
+            command(&words),
+            ["sshfs", "h:/cmd", "/m/a b;c", "-o", "uid=7,gid=8"]
+        );
         let Target::S3(s3) = find("s3") else { panic!() };
         let words = s3.own_command(&name("a", "s3")).unwrap();
         assert_eq!(command(&words), ["fs", "b", "/m/a b;c x"]);
@@ -455,28 +471,45 @@ mod tests {
     fn what_is_wrong_is_said_and_not_quoted() {
         for (text, expected) in [
             ("\"a/b\" = {}", "exactly one of"),
-            ("\"a/b\" = { directory = \"/x\", command = \"m\" }", "exactly one of"),
+            (
+                "\"a/b\" = { directory = \"/x\", command = \"m\" }",
+                "exactly one of",
+            ),
             ("\"a/b\" = { directory = \"x\" }", "absolute path"),
             ("\"a/b\" = { directory = \"/x/../y\" }", "absolute path"),
-            ("\"a/b\" = { directory = \"/x\", owner = \"job\" }", "create = true"),
-            ("\"a/b\" = { command = \"m\", create = true }", "for a directory"),
+            (
+                "\"a/b\" = { directory = \"/x\", owner = \"job\" }",
+                "create = true",
+            ),
+            (
+                "\"a/b\" = { command = \"m\", create = true }",
+                "for a directory",
+            ),
             ("\"a/b\" = { command = \"'m\" }", "no end"),
             ("\"a\" = { directory = \"/x\" }", "ACCOUNT/SHARE"),
             ("\"a/b/c\" = { directory = \"/x\" }", "ACCOUNT/SHARE"),
-            ("\"a/b\" = { folder = \"/x\" }", "line 1: unknown field `folder`"),
+            (
+                "\"a/b\" = { folder = \"/x\" }",
+                "line 1: unknown field `folder`",
+            ),
             (
                 "\"a/b\" = { directory = \"/x\" }\n\"A/b\" = { directory = \"/y\" }",
                 "twice",
             ),
         ] {
             let error = parse(text).unwrap_err().to_string();
-            assert!(error.contains(expected) && !error.contains("= {"), "{text}: {error}");
+            assert!(
+                error.contains(expected) && !error.contains("= {"),
+                "{text}: {error}"
+            );
         }
     }
 
     #[test]
     fn names_that_are_more_than_names_are_refused() {
-        for bad in ["..", "a/b", "a b", "-o", "a;b", "", "a'", ".x", "$", "a$b", "{path}"] {
+        for bad in [
+            "..", "a/b", "a b", "-o", "a;b", "", "a'", ".x", "$", "a$b", "{path}",
+        ] {
             assert!(StorageName::new("account", bad).is_err(), "{bad}");
             assert!(StorageName::new(bad, "container").is_err(), "{bad}");
         }
@@ -514,7 +547,10 @@ mod tests {
         };
         assert!(with_mode(0o600).is_ok() && with_mode(0o640).is_ok());
         for mode in [0o644, 0o602, 0o660] {
-            assert!(matches!(with_mode(mode), Err(TableError::Open { .. })), "{mode:o}");
+            assert!(
+                matches!(with_mode(mode), Err(TableError::Open { .. })),
+                "{mode:o}"
+            );
         }
         chown(&path, Some(7), None).unwrap();
         assert!(matches!(

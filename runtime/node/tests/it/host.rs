@@ -66,6 +66,8 @@ pub struct TestJob {
     pub gpus: Vec<AllocatedGpu>,
     /// What a second process runs, if there is one.
     pub second: Option<String>,
+    /// Another node of its gang, which is nowhere.
+    pub peer: Option<NodeName>,
     /// Its file systems.
     pub mounts: PlannedMounts,
     /// Where its output goes, below the mount root.
@@ -244,10 +246,13 @@ impl Host {
             uid: job.uid.clone(),
             attempt: job.attempt,
             rank: 0,
-            gang: vec![GangMember {
-                node: name(),
-                address: "127.0.0.1".into(),
-            }],
+            gang: std::iter::once(name())
+                .chain(job.peer.clone())
+                .map(|node| GangMember {
+                    node,
+                    address: "127.0.0.1".into(),
+                })
+                .collect(),
             plugin: "test".into(),
             launch: LaunchPlan {
                 processes,
@@ -354,6 +359,7 @@ impl TestJob {
             grace: Seconds(30),
             gpus: Vec::new(),
             second: None,
+            peer: None,
             mounts: PlannedMounts::default(),
             output_below: String::new(),
         }

@@ -39,7 +39,10 @@ pub const TESTS: &[Test] = &[
     cgroup_test("mounts::a_share_that_is_a_directory", share),
     cgroup_test("mounts::a_share_that_nothing_stands_for", unknown_share),
     cgroup_test("mounts::the_storage_table_cannot_be_read_by_a_job", table),
-    cgroup_test("mounts::the_key_of_an_account_reaches_a_command", account_key),
+    cgroup_test(
+        "mounts::the_key_of_an_account_reaches_a_command",
+        account_key,
+    ),
     cgroup_test("mounts::one_below_another", nested),
     cgroup_test("mounts::a_planted_link_misleads_nobody", planted_link),
     cgroup_test("mounts::only_the_job_sees_them", private),
@@ -50,6 +53,10 @@ pub const TESTS: &[Test] = &[
     cgroup_test("mounts::a_job_can_be_stopped_meanwhile", stopped),
     cgroup_test("mounts::an_nfs_client_outlives_the_daemon", client),
     cgroup_test("mounts::without_isolation_there_are_none", no_isolation),
+    cgroup_test(
+        "mounts::a_gang_shares_a_directory_while_it_runs",
+        shared_scratch,
+    ),
     cgroup_test("mounts::output_on_a_mount_is_told_where_it_stays", output),
 ];
 
@@ -63,8 +70,19 @@ pub fn client_main() -> ExitCode {
     signals.thread_block().unwrap();
     let place = std::env::args().next_back().unwrap();
     let options = Some("mode=1777");
-    mount(Some("client"), place.as_str(), Some("tmpfs"), MsFlags::empty(), options).unwrap();
-    fs::write(Path::new(&place).join("pid"), format!("{}\n", std::process::id())).unwrap();
+    mount(
+        Some("client"),
+        place.as_str(),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        options,
+    )
+    .unwrap();
+    fs::write(
+        Path::new(&place).join("pid"),
+        format!("{}\n", std::process::id()),
+    )
+    .unwrap();
     println!("mounted");
     signals.wait().unwrap();
     umount2(place.as_str(), MntFlags::MNT_DETACH).ok();
@@ -237,7 +255,10 @@ fn escape() {
             let job = with_cluster(vec![at("nfs", MountSource::FileServer(source))], "true");
             let error = host.refuses(&job).await;
             assert_eq!(error.code, "FileServerMountError");
-            assert!(error.message.contains("leads out"), "{directory}: {error:?}");
+            assert!(
+                error.message.contains("leads out"),
+                "{directory}: {error:?}"
+            );
             assert_eq!(detail(&error, "relativeMountPath"), "nfs");
         }
         let mut source = server("n1", &export);
@@ -293,9 +314,14 @@ fn not_allowed() {
         let _daemon = host.start();
         let made = host.path("made");
         let command = format!("touch {};", made.display());
-        let error = host.refuses(&with_own(vec![by_command("a", &command)], "true")).await;
+        let error = host
+            .refuses(&with_own(vec![by_command("a", &command)], "true"))
+            .await;
         assert_eq!(error.code, "UnmanagedFileSystemMountError");
-        assert!(error.message.contains("--allow-mount-commands"), "{error:?}");
+        assert!(
+            error.message.contains("--allow-mount-commands"),
+            "{error:?}"
+        );
         assert!(!made.exists());
     });
 }
@@ -306,9 +332,14 @@ fn hanging() {
         host.mounts.time_limit = Duration::from_secs(1);
         let pid = host.path("pid");
         let _daemon = host.start();
-        let command = format!("echo asking >&2; sleep 1000 & echo $! > {}; wait; true", pid.display());
+        let command = format!(
+            "echo asking >&2; sleep 1000 & echo $! > {}; wait; true",
+            pid.display()
+        );
         let asked = Instant::now();
-        let error = host.refuses(&with_own(vec![by_command("a", &command)], "true")).await;
+        let error = host
+            .refuses(&with_own(vec![by_command("a", &command)], "true"))
+            .await;
         assert!(asked.elapsed() < Duration::from_secs(20));
         assert!(error.message.contains("killed after 1 s"), "{error:?}");
         assert_eq!(detail(&error, "stderr"), "asking");
@@ -322,10 +353,15 @@ fn failing() {
         host.mounts.allow_commands = true;
         let _daemon = host.start();
         let command = "sh -c 'echo no such host >&2; exit 32'";
-        let error = host.refuses(&with_own(vec![by_command("a", command)], "true")).await;
+        let error = host
+            .refuses(&with_own(vec![by_command("a", command)], "true"))
+            .await;
         assert_eq!(detail(&error, "stderr"), "no such host");
         assert!(detail(&error, "exitStatus").contains("32"), "{error:?}");
-        assert!(detail(&error, "command").contains("no such host"), "{error:?}");
+        assert!(
+            detail(&error, "command").contains("no such host"),
+            "{error:?}"
+        );
         assert_eq!(detail(&error, "node"), "n1");
     });
 }
@@ -334,7 +370,10 @@ fn nothing() {
     on_host(async |mut host| {
         host.mounts.allow_commands = true;
         let _daemon = host.start();
-        let job = with_own(vec![by_command("a", MEMORY), by_command("b", "true")], "true");
+        let job = with_own(
+            vec![by_command("a", MEMORY), by_command("b", "true")],
+            "true",
+        );
         let error = host.refuses(&job).await;
         assert!(error.message.contains("nothing is mounted at"), "{error:?}");
         assert_eq!(detail(&error, "relativeMountPath"), "b");
@@ -356,8 +395,14 @@ fn share() {
         assert_eq!(host.ends(&job).await, Outcome::Completed);
         let share = shares.join("account/logs");
         let path = share.join(job.uid.as_str()).join("stdouterr");
-        assert_eq!(fs::read_to_string(path.join("stdout.txt")).unwrap(), "hello\n");
-        assert_eq!(fs::metadata(&share).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::read_to_string(path.join("stdout.txt")).unwrap(),
+            "hello\n"
+        );
+        assert_eq!(
+            fs::metadata(&share).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let report = host.report(&job, |_| true).await;
         let expected = DirectoryLocation {
             id: "stdouterr".into(),
@@ -419,7 +464,10 @@ fn account_key() {
         let job = with_own(vec![file_share("s", "a", "b")], "true");
         let mut secrets = Secrets::default();
         let pointer = "/properties/mountVolumes/azureFileShares/0/credentials/accountKey";
-        secrets.insert(pointer, SecretValue::Text(SecretText::new("hunter2-and-more")));
+        secrets.insert(
+            pointer,
+            SecretValue::Text(SecretText::new("hunter2-and-more")),
+        );
         let key = key::job_secrets(&job.uid);
         let sealed = Sealed::seal(&host.sealing_key, &key, &secrets).unwrap();
         let transaction = Transaction::new().put(key, serde_json::to_vec(&sealed).unwrap());
@@ -503,8 +551,14 @@ fn private() {
         host.allocate(&other, Run).await;
         assert_eq!(host.end(&other).await, Outcome::Completed);
         let seen = fs::read_to_string(host.output(&other, "seen")).unwrap();
-        assert!(!seen.contains('a') || seen.trim_end().ends_with(':'), "{seen}");
-        assert_eq!(fs::read_to_string(host.output(&other, "known")).unwrap(), "0\n");
+        assert!(
+            !seen.contains('a') || seen.trim_end().ends_with(':'),
+            "{seen}"
+        );
+        assert_eq!(
+            fs::read_to_string(host.output(&other, "known")).unwrap(),
+            "0\n"
+        );
         // Another user of the machine.
         let place = data.join(format!("mounts/{}.1/cluster/nfs/a", job.uid));
         assert_eq!(fs::read_to_string(&place).unwrap(), "one\n");
@@ -514,7 +568,13 @@ fn private() {
         };
         assert!(read_as(new_user()).is_err());
         let user = host.user().0;
-        assert!(read_as(Identity { uid: user, gid: user }).is_ok());
+        assert!(
+            read_as(Identity {
+                uid: user,
+                gid: user
+            })
+            .is_ok()
+        );
         fs::write(host.output(&job, "end"), "").unwrap();
         assert_eq!(host.end(&job).await, Outcome::Completed);
         host.is_clean();
@@ -547,7 +607,10 @@ fn stray() {
     on_host(async |host| {
         let export = host.owned("export");
         let daemon = host.start();
-        let job = with_cluster(vec![file_server("nfs", &export)], "touch $AZ_BATCHAI_MOUNT_ROOT/nfs/x; sleep 1000");
+        let job = with_cluster(
+            vec![file_server("nfs", &export)],
+            "touch $AZ_BATCHAI_MOUNT_ROOT/nfs/x; sleep 1000",
+        );
         host.allocate(&job, Run).await;
         host.pid(&job, "pid").await;
         until(|| export.join("x").exists().then_some(())).await;
@@ -603,7 +666,10 @@ fn stopped() {
         let pid = host.path("pid");
         let _daemon = host.start();
         let command = format!("sleep 1000 & echo $! > {}; wait; true", pid.display());
-        let job = with_own(vec![by_command("a", MEMORY), by_command("b", &command)], "true");
+        let job = with_own(
+            vec![by_command("a", MEMORY), by_command("b", &command)],
+            "true",
+        );
         host.allocate(&job, Run).await;
         let waiting: i32 = line_in(&pid).await.trim().parse().unwrap();
         host.allocate(&job, Stop).await;
@@ -616,7 +682,9 @@ fn stopped() {
 fn client() {
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap();
     if filesystems.lines().any(|line| line.ends_with("\tnfs")) || !Path::new("/dev/fuse").exists() {
-        println!("SKIPPED: mounts::an_nfs_client_outlives_the_daemon: the kernel is the client here");
+        println!(
+            "SKIPPED: mounts::an_nfs_client_outlives_the_daemon: the kernel is the client here"
+        );
         return;
     }
     on_host(async |mut host| {
@@ -654,9 +722,30 @@ fn no_isolation() {
         host.isolation = Isolation::None;
         let export = host.owned("export");
         let _daemon = host.start();
-        let error = host.refuses(&with_cluster(vec![file_server("nfs", &export)], "true")).await;
+        let error = host
+            .refuses(&with_cluster(vec![file_server("nfs", &export)], "true"))
+            .await;
         assert_eq!(error.code, "FileServerMountError");
         assert!(error.message.contains("--isolation none"), "{error:?}");
+    });
+}
+
+fn shared_scratch() {
+    on_host(async |host| {
+        let export = host.owned("export");
+        let _daemon = host.start();
+        let job = TestJob {
+            peer: Some(NodeName::new("n2")),
+            ..with_own(
+                vec![file_server("nfs", &export)],
+                "echo x > $AZ_BATCHAI_SHARED_JOB_TEMP/x && \
+                 cp $AZ_BATCHAI_JOB_MOUNT_ROOT/nfs/.lote/scratch/*/x $AZ_BATCHAI_JOB_MOUNT_ROOT/nfs/seen",
+            )
+        };
+        assert_eq!(host.ends(&job).await, Outcome::Completed);
+        assert_eq!(fs::read_to_string(export.join("seen")).unwrap(), "x\n");
+        let left = fs::read_dir(export.join(".lote/scratch")).unwrap();
+        assert_eq!(left.count(), 0);
     });
 }
 
