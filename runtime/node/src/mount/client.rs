@@ -88,7 +88,7 @@ pub(super) async fn start(
     let client = client.and_then(Client::of);
     let mut unfinished = Unfinished(client);
     let up = tokio::time::timeout(limit, is_up(&mut child)).await;
-    let reason = match (up, client) {
+    let reason = match (&up, client) {
         (Ok(true), Some(client)) => {
             unfinished.0 = None;
             let score = format!("/proc/{}/oom_score_adj", client.pid);
@@ -190,11 +190,7 @@ impl Client {
 
     /// SIGTERM, some time, SIGKILL.
     pub(super) async fn end(self) {
-        let asked = || match kill(Pid::from_raw(self.pid), Signal::SIGTERM) {
-            Err(Errno::ESRCH) => false,
-            _ => true,
-        };
-        if !self.is_alive() || !asked() {
+        if !self.is_alive() || kill(Pid::from_raw(self.pid), Signal::SIGTERM) == Err(Errno::ESRCH) {
             return;
         }
         let gone = async {

@@ -56,16 +56,9 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     while let Some((&first, after)) = rest.split_first() {
         let octal = (first == b'\\').then(|| after.get(..3)).flatten();
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                text.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                text.push(first);
-                rest = after;
-            }
-        }
+        let octal = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        text.push(octal.unwrap_or(first));
+        rest = if octal.is_some() { &after[3..] } else { after };
     }
     text
 }

@@ -99,8 +99,10 @@ impl NfsOptions {
                 Some((name, value)) if NUMBERS.contains(&name) && is_number(value) => {
                     options.others.push(option.to_owned());
                 }
-                Some(("lookupcache", "all" | "none" | "pos" | "positive"))
-                | Some(("local_lock", "all" | "flock" | "posix" | "none")) => {
+                Some(
+                    ("lookupcache", "all" | "none" | "pos" | "positive")
+                    | ("local_lock", "all" | "flock" | "posix" | "none"),
+                ) => {
                     options.others.push(option.to_owned());
                 }
                 _ if WITHOUT_EFFECT.contains(&option) => {}

@@ -19,7 +19,7 @@ use lote_model::secret::{SecretText, SecretValue, Secrets};
 use lote_node::agent::Isolation;
 use lote_node::isolation::{FsIdentity, Identity};
 use lote_node::mount::NfsClientCommand;
-use lote_store::{Store, Transaction};
+use lote_store::Transaction;
 use lote_vault::Sealed;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
