@@ -132,7 +132,10 @@ fn remove(directory: &Path) -> io::Result<()> {
     empty(directory, fs::symlink_metadata(area)?.dev())?;
     fs::remove_dir(directory)?;
     if fs::read_dir(area)?.next().is_none() && kernel::is_mount_point(area)? {
-        kernel::leave(area, Leaving::Unused)?;
+        // Nothing is in it, so nothing is lost if another name space holds on to it.
+        if kernel::leave(area, Leaving::Unused).is_err() {
+            kernel::leave(area, Leaving::Lazily)?;
+        }
         fs::remove_dir(area).ok();
     }
     Ok(())

@@ -32,6 +32,7 @@ pub const TESTS: &[Test] = &[
     cgroup_test("mounts::options_that_nobody_may_set_are_named", options),
     cgroup_test("mounts::a_read_only_mount_is_one", read_only),
     cgroup_test("mounts::a_command_of_the_users", command),
+    cgroup_test("mounts::data_on_a_disk_image_survives", disk_image),
     cgroup_test("mounts::a_command_is_not_run_unless_allowed", not_allowed),
     cgroup_test("mounts::a_command_that_hangs_is_killed", hanging),
     cgroup_test("mounts::a_command_that_fails_is_quoted", failing),
@@ -306,6 +307,32 @@ fn command() {
         );
         assert_eq!(host.ends(&job).await, Outcome::Completed);
         assert_eq!(fs::read_to_string(kept.join("x")).unwrap(), "2\n");
+    });
+}
+
+fn disk_image() {
+    on_host(async |mut host| {
+        host.mounts.allow_commands = true;
+        let (image, top) = (host.path("image"), host.owned("top"));
+        fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        let owner = format!("root_owner={0}:{0}", host.user().0);
+        let mut format = std::process::Command::new("mkfs.ext4");
+        let format = format
+            .args(["-q", "-F", "-E", &owner, "-d"])
+            .args([&top, &image]);
+        if !format.status().is_ok_and(|status| status.success()) {
+            println!("SKIPPED: mounts::data_on_a_disk_image_survives: no mkfs.ext4");
+            return;
+        }
+        let _daemon = host.start();
+        let command = format!("mount -o loop {}", image.display());
+        let disk = || vec![by_command("disk", &command)];
+        let writing = with_cluster(disk(), "echo kept > $AZ_BATCHAI_MOUNT_ROOT/disk/x");
+        assert_eq!(host.ends(&writing).await, Outcome::Completed);
+        let reading = with_own(disk(), "cat $AZ_BATCHAI_JOB_MOUNT_ROOT/disk/x");
+        assert_eq!(host.ends(&reading).await, Outcome::Completed);
+        let read = fs::read_to_string(host.output(&reading, "stdout.txt")).unwrap();
+        assert_eq!(read, "kept\n");
     });
 }
 
