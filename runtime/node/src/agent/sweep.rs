@@ -23,6 +23,9 @@ use crate::mount::{self, MOUNTS};
 /// How long a process may take to die of SIGKILL before that is an error.
 const DEATH_MAX: Duration = Duration::from_secs(30);
 
+/// How long the start of the node waits for a file system to be unmounted; then it goes on beside.
+const UNMOUNT_WAIT: Duration = Duration::from_secs(20);
+
 /// Ends and removes every run of an attempt that is not `listed`. `false` if something of one
 /// may still run.
 ///
@@ -48,7 +51,7 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
             all_ended = false;
             continue;
         }
-        mount::leave(&node.config.data_directory, &name).await;
+        leave_mounts(node, &name).await;
         // All attempts of a job have one directory.
         let uid = job_of(&name).to_owned();
         let is_in_use = ours.iter().any(|run| job_of(run) == uid);
@@ -69,11 +72,20 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
 /// Unmounts what belongs to no run: a step of mounting may come to its end when nobody waits for
 /// it any more.
 async fn leave_strange_mounts(node: &Node, runs: &Path) {
-    let data = &node.config.data_directory;
-    for name in names_in(&data.join(MOUNTS)) {
+    for name in names_in(&node.config.data_directory.join(MOUNTS)) {
         if !runs.join(&name).exists() {
-            mount::leave(data, &name).await;
+            leave_mounts(node, &name).await;
         }
+    }
+}
+
+/// Unmounts what a run had; nothing of it runs any more, so a server that is away keeps no node
+/// from its work.
+async fn leave_mounts(node: &Node, run: &str) {
+    let (data, run) = (node.config.data_directory.clone(), run.to_owned());
+    let leaving = tokio::spawn(async move { mount::leave(&data, &run).await });
+    if tokio::time::timeout(UNMOUNT_WAIT, leaving).await.is_err() {
+        tracing::warn!("file systems of a stray run do not answer; they are unmounted beside");
     }
 }
 

@@ -24,8 +24,9 @@ const MOUNTED: &str = "mounted";
 /// As for shims: without it a job loses its files when the machine runs out of memory.
 const OOM_SCORE_ADJUSTMENT: &str = "-900";
 
-/// How long it has to end after SIGTERM.
-const END_WAIT: Duration = Duration::from_secs(5);
+/// How long it has to end after SIGTERM: longer than it gives those who have files open, and the
+/// server to take the last data.
+const END_WAIT: Duration = Duration::from_secs(80);
 
 /// How much of its words is read.
 const SAID_BYTES_MAX: u64 = 4_096;

@@ -12,8 +12,12 @@ use super::layout::MOUNTS;
 use super::{resolved, state};
 use crate::mount::state::Made;
 
-/// How long one call to unmount something may take.
-const CALL_MAX: Duration = Duration::from_secs(10);
+/// How long unmounting something may take: the last data goes to its server then, which may just
+/// be starting again.
+const UNMOUNT_MAX: Duration = Duration::from_mins(3);
+
+/// How long it may take when its data is given up.
+const FORCE_MAX: Duration = Duration::from_secs(10);
 
 /// How often what is mounted is looked at again: what is covered shows when what covers it is gone.
 const PASSES_MAX: usize = 5;
@@ -96,12 +100,12 @@ pub(super) async fn leave_directory(directory: &Path) -> bool {
 
 /// Unmounts it whatever happens to it, and says so if it is not as usual.
 async fn unmount(point: &Point, made: &[Made]) {
-    let leave = |how| {
+    let leave = |limit, how| {
         let path = point.path.clone();
-        kernel::bounded(CALL_MAX, move || kernel::leave(&path, how))
+        kernel::bounded(limit, move || kernel::leave(&path, how))
     };
     let path = point.path.display();
-    match leave(Leaving::Unused).await {
+    match leave(UNMOUNT_MAX, Leaving::Unused).await {
         Some(Ok(())) => return,
         Some(Err(error)) => {
             tracing::warn!(%error, %path, "a file system of a job is in use; it is unmounted lazily");
@@ -111,10 +115,10 @@ async fn unmount(point: &Point, made: &[Made]) {
             made.iter()
                 .filter_map(|made| made.client)
                 .for_each(super::client::Client::kill);
-            leave(Leaving::ByForce).await;
+            leave(FORCE_MAX, Leaving::ByForce).await;
         }
     }
-    if let Some(Err(error)) = leave(Leaving::Lazily).await {
+    if let Some(Err(error)) = leave(FORCE_MAX, Leaving::Lazily).await {
         tracing::warn!(%error, %path, "a file system of a job cannot be unmounted");
     }
 }
