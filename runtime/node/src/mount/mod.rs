@@ -36,12 +36,16 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lote_model::node::Capability;
+use lote_model::problem::explain;
+
+use table::StorageTable;
+
 pub use client::NfsClientCommand;
 pub(crate) use layout::{Layout, MOUNTS, Placed};
 pub(crate) use leaving::{detach_below, leave};
 pub(crate) use location::location;
 pub(crate) use making::{Keys, Making};
-pub(crate) use nfs_client::capability;
 pub(crate) use state::{Made, read as known};
 
 /// How long a file system may take to be mounted, unless the operator says otherwise.
@@ -71,7 +75,65 @@ impl Default for MountConfig {
     }
 }
 
+/// What a node can mount for jobs, and what it cannot.
+pub(crate) fn capabilities(config: &MountConfig) -> Vec<Capability> {
+    let commands = Capability {
+        name: "mount commands".into(),
+        in_force: config.allow_commands,
+        note: if config.allow_commands {
+            "those of users are run, as root".into()
+        } else {
+            "those of users are not run without --allow-mount-commands".into()
+        },
+    };
+    let table = config.storage_table.as_ref().map(|path| {
+        let (in_force, note) = match StorageTable::read(path) {
+            Ok(table) => (
+                true,
+                format!("{} entries for shares and containers", table.len()),
+            ),
+            Err(error) => (false, explain(&error)),
+        };
+        Capability {
+            name: "storage table".into(),
+            in_force,
+            note,
+        }
+    });
+    let client = nfs_client::capability();
+    [client, commands].into_iter().chain(table).collect()
+}
+
 /// The directory without links on its way, as the kernel names what is mounted there.
 pub(crate) fn resolved(directory: &Path) -> PathBuf {
     std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_says_what_it_can_mount() {
+        let config = |storage_table: Option<&str>, allow_commands| MountConfig {
+            storage_table: storage_table.map(PathBuf::from),
+            allow_commands,
+            ..MountConfig::default()
+        };
+        let of = |config: &MountConfig, name: &str| {
+            let mut found = capabilities(config).into_iter();
+            found.find(|found| found.name == name)
+        };
+        let plain = config(None, false);
+        assert_eq!(of(&plain, "storage table"), None);
+        let commands = of(&plain, "mount commands").unwrap();
+        assert!(!commands.in_force && commands.note.contains("--allow-mount-commands"));
+        let broken = config(Some("/none/such"), true);
+        assert!(of(&broken, "mount commands").unwrap().in_force);
+        let table = of(&broken, "storage table").unwrap();
+        assert!(
+            !table.in_force && table.note.contains("/none/such"),
+            "{table:?}"
+        );
+    }
 }

@@ -55,7 +55,7 @@ fn has_mount_program(root: &Path) -> bool {
 }
 
 /// What the node says of it.
-pub(crate) fn capability() -> Capability {
+pub(super) fn capability() -> Capability {
     let (in_force, note) = match detect() {
         NfsClient::Kernel => (true, "the kernel's".to_owned()),
         NfsClient::Fuse(lack) => (

@@ -216,6 +216,11 @@ impl StorageTable {
         Some(found.filled_in(name))
     }
 
+    /// How many entries it has.
+    pub(super) fn len(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Where it was read.
     pub(super) fn path(&self) -> &Path {
         &self.path
