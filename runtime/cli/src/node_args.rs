@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 pub use gpu::{GpuArgs, GpuSettings};
 pub use machine::{MachineArgs, MachineError, MachineSettings};
+pub use mount::{MountArgs, MountError, MountSettings};
 pub use power::{PowerArgs, PowerDriver, PowerError, PowerSettings, PowerSwitching};
 pub use quotas::QuotaArgs;
 pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
@@ -22,6 +23,7 @@ pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
 mod gpu;
 mod machine;
+mod mount;
 mod power;
 mod quotas;
 mod retention;
@@ -158,6 +160,9 @@ pub struct NodeArgs {
     /// What jobs get of the machine.
     #[command(flatten)]
     pub machine: MachineArgs,
+    /// How the file systems of jobs are mounted.
+    #[command(flatten)]
+    pub mount: MountArgs,
     /// How machines are switched off and on.
     #[command(flatten)]
     pub power: PowerArgs,
@@ -247,6 +252,8 @@ pub struct NodeSettings {
     pub retention: RetentionSettings,
     /// What jobs get of the machine.
     pub machine: MachineSettings,
+    /// How the file systems of jobs are mounted.
+    pub mount: MountSettings,
     /// How machines are switched off and on; none if nobody does it.
     pub power: Option<PowerSettings>,
     /// Which job comes first, and where it goes.
@@ -349,6 +356,9 @@ pub enum NodeSettingsError {
     /// Jobs cannot get this of the machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// File systems cannot be mounted so.
+    #[error(transparent)]
+    Mount(#[from] MountError),
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -439,6 +449,7 @@ impl NodeArgs {
             quotas: self.quotas.resolve(file.quotas),
             retention,
             machine: self.machine.resolve(file.machine)?,
+            mount: self.mount.resolve(file.mount)?,
             power: self.power.resolve(file.power)?,
             scheduling: self.scheduling.resolve(file.scheduling)?,
             spool: self.spool.resolve(file.spool)?,

@@ -7,6 +7,7 @@ use crate::allocation::{GangMember, Grant, NodePlan};
 use crate::expand::expand;
 use crate::job::{ErrorRecord, STDOUTERR};
 use crate::plan::{GpuShare, Process};
+use crate::planned_mount::{MountRoot, PlannedMounts};
 use crate::secret::SecretText;
 
 /// Where a node keeps what belongs to a job. Short on purpose: long paths broke
@@ -28,6 +29,9 @@ pub struct JobPaths {
     /// A directory with the same path on every node of the job. While a job has one node,
     /// it is also the one that all its nodes share: `AZ_BATCHAI_SHARED_JOB_TEMP`.
     pub shared: String,
+    /// The directory that the nodes of a gang share, on a file server: their
+    /// `AZ_BATCHAI_SHARED_JOB_TEMP`. None if they have none, or there is one node only.
+    pub shared_scratch: Option<String>,
     /// The file that names the job's nodes: `AZ_BATCHAI_MPI_HOST_FILE`.
     pub host_file: String,
     /// What the job sees as `/tmp`.
@@ -46,9 +50,18 @@ impl JobPaths {
             &plan.cluster,
             plan.uid.as_str(),
         );
+        let shared_scratch = SharedScratch {
+            work_directory,
+            unix_id: plan.unix_id.0,
+            cluster: &plan.cluster,
+            uid: plan.uid.as_str(),
+            attempt: plan.attempt,
+        };
+        let is_gang = plan.gang.len() > 1;
         Self {
             mount_root,
             job_mount_root,
+            shared_scratch: is_gang.then(|| shared_scratch.path(&plan.mounts)).flatten(),
             scratch: scratch_path(work_directory, plan.unix_id.0, plan.uid.as_str()),
             shared: format!("{job_root}/shared"),
             host_file: format!("{job_root}/hosts"),
@@ -78,6 +91,43 @@ pub fn mount_roots(
     let of_cluster = format!("{user_root}/mounts/{cluster}");
     (of_cluster, format!("{user_root}/jobs/{uid}/mounts"))
 }
+
+/// Of which attempt of a job the directory is that its nodes share.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedScratch<'a> {
+    /// The work directory of its nodes, the same on all.
+    pub work_directory: &'a str,
+    /// The user that the job runs as.
+    pub unix_id: u32,
+    /// The name of its cluster.
+    pub cluster: &'a str,
+    /// The job.
+    pub uid: &'a str,
+    /// Which start of it this is: the nodes of another one may still be there.
+    pub attempt: u32,
+}
+
+impl SharedScratch<'_> {
+    /// Its absolute path as every process of the job sees it: on the first file server among
+    /// its mounts that can be written to. None if there is no such mount. It is what a gang
+    /// has as `AZ_BATCHAI_SHARED_JOB_TEMP`; a job on one node needs none.
+    pub fn path(&self, mounts: &PlannedMounts) -> Option<String> {
+        let (root, relative) = mounts.shared_between_nodes()?;
+        let Self { uid, attempt, .. } = self;
+        let (of_cluster, of_job) =
+            mount_roots(self.work_directory, self.unix_id, self.cluster, uid);
+        let root = match root {
+            MountRoot::Cluster => of_cluster,
+            MountRoot::Job => of_job,
+        };
+        Some(format!(
+            "{root}/{relative}/{SHARED_SCRATCH}/{uid}.{attempt}"
+        ))
+    }
+}
+
+/// Where shared scratch directories are, below the mount of a file server.
+pub const SHARED_SCRATCH: &str = ".lote/scratch";
 
 /// The directories of a job on a node, all variables expanded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,7 +344,11 @@ fn gang(plan: &NodePlan, grant: &Grant) -> Vec<(String, String)> {
 /// What tells a job about itself. `AZ_BATCHAI_SHARED_JOB_TEMP` is missing where the nodes
 /// of a gang share no file system: a path that each has for itself would be no rendezvous.
 fn job(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
-    let shared = (plan.gang.len() == 1).then_some(("AZ_BATCHAI_SHARED_JOB_TEMP", &paths.shared));
+    let shared = match plan.gang.len() {
+        1 => Some(&paths.shared),
+        _ => paths.shared_scratch.as_ref(),
+    };
+    let shared = shared.map(|path| ("AZ_BATCHAI_SHARED_JOB_TEMP", path));
     let attempt = plan.attempt.to_string();
     let (name, experiment) = (plan.job.job.to_string(), plan.job.experiment.to_string());
     [
@@ -532,6 +586,25 @@ mod tests {
         alone.gang.truncate(1);
         let expected = "/w/users/7/jobs/u1/shared";
         assert_eq!(shared(&alone).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_gang_with_a_file_server_shares_a_directory_on_it() {
+        let mut plan = plan();
+        let server = serde_json::json!({"relativePath": "nfs", "source": {"fileServer": {
+            "name": "f", "uid": "f1", "node": "n9", "address": "10.0.0.9", "point": {
+                "server": "ganesha", "path": "/srv", "nfsPort": 2049, "versions": ["4.2"],
+                "sizeLimit": {"inForce": false, "note": ""}}}}});
+        plan.mounts.cluster = vec![serde_json::from_value(server).unwrap()];
+        let paths = JobPaths::new("/w", &plan);
+        let expected = format!("{}/nfs/.lote/scratch/u1.{}", paths.mount_root, plan.attempt);
+        assert_eq!(paths.shared_scratch.as_deref(), Some(expected.as_str()));
+        let directories = Directories::new(&plan, &paths).unwrap();
+        let variables = environment(&plan, &paths, &directories, &grant(), None);
+        assert_eq!(variables["AZ_BATCHAI_SHARED_JOB_TEMP"], expected);
+        // One node needs no network for what is its own.
+        plan.gang.truncate(1);
+        assert_eq!(JobPaths::new("/w", &plan).shared_scratch, None);
     }
 
     #[test]

@@ -481,6 +481,10 @@ pub struct DirectoryLocation {
     pub node: NodeName,
     /// Absolute path there.
     pub path: String,
+    /// The directory that it lies in and that no link on the way to it may lead out of, where
+    /// others than the node itself made that way: an export, a mounted file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
 }
 
 /// The id of the directory that holds the output of the processes.

@@ -27,6 +27,32 @@ impl PlannedMounts {
     pub fn is_empty(&self) -> bool {
         self.cluster.is_empty() && self.job.is_empty()
     }
+
+    /// Below which mount the nodes of a job share what they write: the first file server
+    /// that can be written to, of the cluster's before the job's. Its root, and its path below it.
+    pub fn shared_between_nodes(&self) -> Option<(MountRoot, &str)> {
+        let of = |root: MountRoot| {
+            let mounts = match root {
+                MountRoot::Cluster => &self.cluster,
+                MountRoot::Job => &self.job,
+            };
+            let found = mounts
+                .iter()
+                .find(|mount| mount.is_writable_file_server())?;
+            Some((root, found.relative_path.trim_matches('/')))
+        };
+        of(MountRoot::Cluster).or_else(|| of(MountRoot::Job))
+    }
+}
+
+/// Below which of the two roots a file system is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MountRoot {
+    /// `AZ_BATCHAI_MOUNT_ROOT`.
+    Cluster,
+    /// `AZ_BATCHAI_JOB_MOUNT_ROOT`.
+    Job,
 }
 
 /// Plans the mounts of `volumes`: first what comes from the operator's table, then file servers,
@@ -114,6 +140,16 @@ pub struct PlannedMount {
     pub source: MountSource,
 }
 
+impl PlannedMount {
+    fn is_writable_file_server(&self) -> bool {
+        let MountSource::FileServer(source) = &self.source else {
+            return false;
+        };
+        let mut options = source.options.as_deref().unwrap_or_default().split(',');
+        !options.any(|option| option.trim() == "ro")
+    }
+}
+
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,6 +162,30 @@ pub enum MountSource {
     Blobs(BlobsSource),
     /// Whatever this command mounts; the absolute path is appended to it. Run as root.
     Command(String),
+}
+
+/// The code of a file share that was not mounted.
+pub const FILE_SHARE_ERROR: &str = "AZFMountError";
+/// The code of a container of blobs that was not mounted.
+pub const BLOBS_ERROR: &str = "BFSMountError";
+/// The code of a file server that was not mounted.
+pub const FILE_SERVER_ERROR: &str = "FileServerMountError";
+/// The code of a file system of the user's own that was not mounted.
+pub const COMMAND_ERROR: &str = "UnmanagedFileSystemMountError";
+
+/// The exit code of a job whose file systems could not be mounted (capabilities §5.1).
+pub const MOUNT_EXIT_CODE: i32 = -1;
+
+impl MountSource {
+    /// The code of the error if it cannot be mounted.
+    pub fn error_code(&self) -> &'static str {
+        match self {
+            Self::FileServer(_) => FILE_SERVER_ERROR,
+            Self::FileShare(_) => FILE_SHARE_ERROR,
+            Self::Blobs(_) => BLOBS_ERROR,
+            Self::Command(_) => COMMAND_ERROR,
+        }
+    }
 }
 
 /// A file server of Lote as its clients need it.
@@ -230,6 +290,38 @@ mod tests {
         }
     }
 
+    fn server(path: &str, options: Option<&str>) -> PlannedMount {
+        PlannedMount {
+            relative_path: path.into(),
+            source: MountSource::FileServer(FileServerSource {
+                name: "f".into(),
+                uid: FileServerUid::new("f1"),
+                node: NodeName::new("n1"),
+                address: "10.0.0.1".into(),
+                point: ExportPoint {
+                    server: NfsServer::Kernel,
+                    path: "/srv".into(),
+                    nfs_port: 2049,
+                    mount_port: None,
+                    versions: vec!["4.2".into()],
+                    size_limit: SizeLimit {
+                        in_force: false,
+                        note: String::new(),
+                    },
+                },
+                directory: None,
+                options: options.map(str::to_owned),
+            }),
+        }
+    }
+
+    fn command(path: &str) -> PlannedMount {
+        PlannedMount {
+            relative_path: path.into(),
+            source: MountSource::Command("mount x".into()),
+        }
+    }
+
     #[test]
     fn all_four_kinds_are_planned_in_order() {
         let planned = plan_mounts(&volumes(), |mount| Ok::<_, ()>(source(mount))).unwrap();
@@ -267,5 +359,20 @@ mod tests {
                 ("x", "/m/x")
             ]
         );
+    }
+
+    #[test]
+    fn what_nodes_share_is_the_first_file_server_that_can_be_written_to() {
+        let mut mounts = PlannedMounts {
+            cluster: vec![command("a"), server("b", Some("noatime, ro"))],
+            job: vec![server("c/", Some("rw"))],
+        };
+        assert_eq!(mounts.shared_between_nodes(), Some((MountRoot::Job, "c")));
+        mounts.cluster.push(server("d", None));
+        assert_eq!(
+            mounts.shared_between_nodes(),
+            Some((MountRoot::Cluster, "d"))
+        );
+        assert_eq!(PlannedMounts::default().shared_between_nodes(), None);
     }
 }

@@ -2,11 +2,13 @@
 
 pub mod agent;
 pub mod cgroup;
+mod command;
 mod descriptor;
 pub mod devices;
 pub mod gpu;
 pub mod isolation;
 pub mod launch;
+pub mod mount;
 mod mount_paths;
 mod numa;
 pub mod power;

@@ -26,6 +26,21 @@ pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, flags, Mode::empty())?)
 }
 
+/// The same for a directory that lies below another one, where others made the way: no link on
+/// it leads out of `within`, which itself is the word of the node or of its operator.
+pub(crate) fn open_root_within(within: &Path, path: &Path) -> io::Result<OwnedFd> {
+    let escapes = || io::Error::from(Errno::EXDEV);
+    let way = path.strip_prefix(within).ok().and_then(Path::to_str);
+    let way = RelativePath::parse(way.ok_or_else(escapes)?).map_err(|_| escapes())?;
+    let base = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let base = open(within, base, Mode::empty())?;
+    open_beneath(
+        &base,
+        &way,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW,
+    )
+}
+
 /// Opens a regular file below `root` for reading.
 pub(crate) fn open_file(root: &OwnedFd, path: &RelativePath) -> io::Result<File> {
     // A pipe would block the open, a terminal could become the daemon's own.
@@ -175,6 +190,26 @@ mod tests {
             assert!(make_directories(&root, &path(bad)).is_err(), "{bad}");
         }
         assert!(!folder.path().join("new").exists());
+    }
+
+    #[test]
+    fn the_way_to_a_root_leads_through_no_link_that_leads_out() {
+        let folder = tree();
+        let inside = folder.path().join("inside");
+        symlink(folder.path(), inside.join("out")).unwrap();
+        symlink("deep", inside.join("newest")).unwrap();
+        let opened = |path: &str| open_root_within(&inside, &inside.join(path));
+        for good in ["", "deep"] {
+            assert!(opened(good).is_ok(), "{good}");
+        }
+        fs::create_dir(inside.join("deep/er")).unwrap();
+        assert!(opened("newest/er").is_ok());
+        for bad in ["out/inside", "parent/inside", "../inside", "absolute"] {
+            let error = opened(bad).unwrap_err();
+            assert!(is_escape(&error) || bad == "absolute", "{bad}: {error}");
+        }
+        let elsewhere = open_root_within(&inside, folder.path()).unwrap_err();
+        assert!(is_escape(&elsewhere), "{elsewhere}");
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub(crate) struct Link {
     /// Where the directory is on that node.
     #[serde(rename = "d")]
     pub(crate) directory: PathBuf,
+    /// What no link on the way to the directory may lead out of.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) within: Option<PathBuf>,
     #[serde(rename = "f")]
     pub(crate) file: RelativePath,
     /// Whose rights count.
@@ -141,6 +144,7 @@ async fn send(
 ) -> Answer {
     let directory = Directory {
         path: link.directory,
+        within: link.within,
         // Whether rights can be changed is known where the file is.
         owner: link.owner.filter(|_| state.config.read_as_job_user),
     };

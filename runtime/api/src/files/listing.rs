@@ -10,7 +10,7 @@ use nix::dir::Dir;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
-use super::beneath::{open_directory, open_root, open_to_ask};
+use super::beneath::{open_directory, open_to_ask};
 use super::identity::FsIdentity;
 use super::relative::RelativePath;
 
@@ -50,7 +50,7 @@ impl Directory {
         limit: usize,
     ) -> io::Result<Page> {
         let _identity = FsIdentity::assume(self.owner)?;
-        let root = open_root(&self.path)?;
+        let root = self.open()?;
         let (names, more) = first_names(names(open_directory(&root, path)?)?, after, limit);
         let last = names.last().filter(|_| more).cloned();
         let entries = names

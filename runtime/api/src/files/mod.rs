@@ -24,6 +24,7 @@ pub(crate) mod stream;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use lote_model::id::UnixId;
@@ -36,22 +37,32 @@ use self::relative::RelativePath;
 pub(crate) struct Directory {
     /// Absolute path.
     pub(crate) path: PathBuf,
+    /// What no link on the way to it may lead out of, if others made that way.
+    pub(crate) within: Option<PathBuf>,
     /// The job's user; none to use the daemon's own rights.
     pub(crate) owner: Option<UnixId>,
 }
 
 impl Directory {
+    /// Opens the directory itself, with the rights of this thread.
+    fn open(&self) -> io::Result<OwnedFd> {
+        match &self.within {
+            Some(within) => beneath::open_root_within(within, &self.path),
+            None => beneath::open_root(&self.path),
+        }
+    }
+
     /// Opens a regular file below it for reading. Blocks.
     pub(crate) fn open_file(&self, path: &RelativePath) -> io::Result<File> {
         let _identity = FsIdentity::assume(self.owner)?;
-        let root = beneath::open_root(&self.path)?;
+        let root = self.open()?;
         beneath::open_file(&root, path)
     }
 
     /// Opens a directory below it, to watch it. Blocks.
     pub(crate) fn open_directory(&self, path: &RelativePath) -> io::Result<File> {
         let _identity = FsIdentity::assume(self.owner)?;
-        let root = beneath::open_root(&self.path)?;
+        let root = self.open()?;
         beneath::open_directory(&root, path).map(File::from)
     }
 }

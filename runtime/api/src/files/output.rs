@@ -48,8 +48,9 @@ pub(crate) fn known_id<'id>(job: &Job, id: &'id str, parameter: &str) -> Result<
     Err(Problem::new("InvalidOutputDirectoryId", message).at(parameter))
 }
 
-/// Where the directory of that id lies: on each node that has told so, once. Empty
-/// while none has.
+/// Where the directory of that id lies: on each node that was told of, once. Empty
+/// while none was. Where the nodes of a job share a file server, all of them tell of the same
+/// directory on its node.
 pub(crate) async fn locations(
     state: &ApiState,
     job: &Job,
@@ -72,6 +73,7 @@ pub(crate) fn here(
     let owner = state.config.read_as_job_user;
     Some(Directory {
         path: location.path.clone().into(),
+        within: location.root.as_ref().map(Into::into),
         owner: owner.then_some(job.record.value.unix_id),
     })
 }
@@ -112,6 +114,7 @@ pub(crate) async fn list(
             directory_id: id.to_owned(),
             node: locations[*place].node.clone(),
             directory: locations[*place].path.clone().into(),
+            within: locations[*place].root.as_ref().map(Into::into),
             file: below.join(&entry.name).unwrap_or_else(|_| below.clone()),
             owner: Some(job.record.value.unix_id),
             expires: expiry(now, minutes),

@@ -536,6 +536,7 @@ pub(crate) fn location(id: &str, node: &str, path: &Path) -> DirectoryLocation {
         id: id.into(),
         node: NodeName::new(node),
         path: path.to_str().unwrap().into(),
+        root: None,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lote_model::id::NodeName;
-use lote_model::job::{JobRecord, JobStatus, STDOUTERR, UNDELIVERED};
+use lote_model::job::{DirectoryLocation, JobRecord, JobStatus, STDOUTERR, UNDELIVERED};
 use lote_model::key;
 use lote_model::report::{Report, ReportPhase};
 use serde_json::{Value, json};
@@ -39,6 +39,64 @@ fn report(daemon: &Daemon, record: &JobRecord, node: &str, attempt: u32) {
         at: daemon.now(),
     };
     daemon.write(&key::report(&record.uid, &NodeName::new(node)), &report);
+}
+
+/// What the nodes of a gang say whose output lies on this node's file server.
+fn report_shared(daemon: &Daemon, record: &JobRecord, nodes: &[&str], root: &Path, path: &Path) {
+    for (rank, node) in (0..).zip(nodes) {
+        let shared = DirectoryLocation {
+            root: Some(root.to_str().unwrap().into()),
+            ..location(STDOUTERR, NODE, path)
+        };
+        let report = Report {
+            uid: record.uid.clone(),
+            node: NodeName::new(*node),
+            attempt: 1,
+            rank,
+            phase: ReportPhase::Prepared,
+            directories: vec![shared],
+            at: daemon.now(),
+        };
+        daemon.write(&key::report(&record.uid, &NodeName::new(*node)), &report);
+    }
+}
+
+#[test]
+fn what_a_gang_has_on_one_file_server_is_shown_once() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let record = daemon.submit("j");
+    daemon.set_status(&running(&record, daemon.now()), "j");
+    let export = daemon.folder.path().join("export");
+    fs::create_dir_all(export.join("s/stdouterr")).unwrap();
+    fs::write(export.join("s/stdouterr/stdout.txt"), "hello\n").unwrap();
+    let path = export.join("s/stdouterr");
+    report_shared(&daemon, &record, &["n8", "n9"], &export, &path);
+    let page = list(&daemon, "outputdirectoryid=stdouterr");
+    assert_eq!(names(&page), ["stdout.txt"]);
+    let url = page["value"][0]["downloadUrl"].as_str().unwrap();
+    assert_eq!(daemon.get(url).text(), "hello\n");
+}
+
+#[test]
+fn a_link_on_the_way_does_not_lead_out_of_a_file_server() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let record = daemon.submit("j");
+    daemon.set_status(&running(&record, daemon.now()), "j");
+    let folder = daemon.folder.path();
+    let export = folder.join("export");
+    fs::create_dir_all(folder.join("secret/stdouterr")).unwrap();
+    fs::write(folder.join("secret/stdouterr/key"), "x").unwrap();
+    fs::create_dir(&export).unwrap();
+    symlink("../secret", export.join("s")).unwrap();
+    let query = rm_job("j", "/listOutputFiles?outputdirectoryid=stdouterr");
+    for path in [export.join("s/stdouterr"), folder.join("secret/stdouterr")] {
+        report_shared(&daemon, &record, &["n9"], &export, &path);
+        daemon
+            .post(&query)
+            .expect_error(403, "PathEscapesDirectory");
+    }
 }
 
 pub(crate) fn list(daemon: &Daemon, query: &str) -> Value {

@@ -58,6 +58,7 @@ use lote_node::agent::{
 use lote_node::devices::DeviceConfig;
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
+use lote_node::mount::MountConfig;
 use lote_store::Store;
 use lote_vault::SealingKey;
 use tokio::net::TcpListener;
@@ -420,6 +421,12 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
         spool: SpoolConfig {
             limit_bytes: settings.spool.limit_bytes,
             patience: settings.spool.patience,
+        },
+        mounts: MountConfig {
+            storage_table: settings.mount.storage_table.clone(),
+            allow_commands: settings.mount.allow_commands,
+            time_limit: settings.mount.timeout,
+            ..MountConfig::default()
         },
     }
 }

@@ -210,6 +210,7 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
         "an unprivileged user and group per workspace, no capabilities",
     ));
     found.push(devices(config, layout));
+    found.extend(crate::mount::capabilities(&config.mounts));
     if config.reserved.cpus > 0 {
         let (in_force, note) = match (layout.has(Controller::Cpuset), layout.has(Controller::Cpu)) {
             (true, _) => (true, "jobs run on the other processors only"),

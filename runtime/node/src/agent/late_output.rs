@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Node;
+use crate::mount;
 use crate::spool::{self, Delivery, Manifest, SpoolPaths, spools};
 
 /// How often spools without a task are looked at.
@@ -83,6 +84,7 @@ async fn look(node: &Node, deliveries: &mut BTreeMap<String, Delivery>) {
                 tracing::warn!(run, job = %manifest.job, "a later attempt writes its output, so the rest of that of an earlier one is removed");
                 deliveries.remove(&run);
                 spool::remove(paths).await;
+                mount::leave(&node.config.data_directory, &run).await;
             }
             Fate::Deliver => go_on(node, deliveries, run, paths, manifest).await,
         }
@@ -101,6 +103,7 @@ async fn go_on(
         if delivery.finish(MOMENT).await.is_ok() {
             tracing::info!(run, job = %manifest.job, "the output of a job has arrived late");
             deliveries.remove(&run);
+            mount::leave(&node.config.data_directory, &run).await;
         }
         return;
     }

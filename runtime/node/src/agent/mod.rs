@@ -4,6 +4,7 @@
 //! * `registration` — the node's record and its lease of life.
 //! * `fence` — ends everything in time when the node is cut off.
 //! * `allocations` — follows the allocations of this node, one task for each.
+//! * `mounts` — the file systems of a job, before and after its processes.
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
 //! * `power` — switches this machine off when nobody needs it.
@@ -29,6 +30,7 @@ mod fence;
 mod host_names;
 mod inventory;
 mod late_output;
+mod mounts;
 mod output;
 mod power;
 mod preparation;
@@ -63,9 +65,10 @@ use crate::devices::DeviceConfig;
 use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
+use crate::mount::MountConfig;
 use crate::numa::Topology;
 use crate::power::OperatorCommand;
-use crate::spool::SpoolConfig;
+use crate::spool::{SpoolConfig, spools};
 
 /// The directory of run records, in the data directory.
 const RUNS: &str = "run";
@@ -124,6 +127,8 @@ pub struct NodeConfig {
     pub power_off: Option<OperatorCommand>,
     /// How much output of jobs may wait for a file system that is away.
     pub spool: SpoolConfig,
+    /// How the file systems of jobs are mounted.
+    pub mounts: MountConfig,
 }
 
 /// What of a machine is kept for the system.
@@ -215,6 +220,11 @@ impl Node {
     /// Run records: readable by the daemon alone.
     fn run_directory(&self) -> PathBuf {
         self.config.data_directory.join(RUNS)
+    }
+
+    /// Whether output of a run has not arrived yet, so that its mounts are still needed.
+    fn has_spool(&self, run: &str) -> bool {
+        spools(&self.config.data_directory).join(run).exists()
     }
 
     /// What the programs in a job find in `/etc/passwd` and `/etc/group`.

@@ -13,6 +13,7 @@ use super::host_names::gang_hosts;
 use super::process_spec::{HOST_NAMES, JobContext, SHARED_MEMORY, VAR_TMP};
 use super::{AgentError, NodeConfig};
 use crate::isolation::{FsIdentity, Identity};
+use crate::mount::detach_below;
 use crate::spool::spools;
 
 /// A directory or file of a job could not be made or removed.
@@ -109,6 +110,12 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
             &job.paths.private_tmp,
         ] {
             directory(Path::new(path), 0o700)?;
+        }
+        for tree in job.layout.trees() {
+            // As the user: where it has planted a link, nothing is made that it could not make.
+            let path = tree.base.join(tree.relative);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(failed("create", path))?;
         }
         let hosts = host_file(&job.plan, &job.allocation.grant);
         write(Path::new(&job.paths.host_file), &hosts, 0o600)?;
@@ -279,7 +286,8 @@ fn is_mount_point(path: &Path) -> bool {
     device(path).is_some_and(|own| Some(own) != path.parent().and_then(device))
 }
 
-/// Removes the job's own directory. Blocks; removing nothing is no error.
+/// Removes the job's own directory. Blocks; removing nothing is no error. What is mounted below
+/// it is unmounted and not removed; if it cannot be unmounted, nothing is removed.
 ///
 /// With root's rights, because a job can take its own away; the removal follows
 /// no symbolic link, and the way to the directory belongs to root.
@@ -288,6 +296,9 @@ pub(super) fn remove_job_directory(job_root: &Path, isolated: bool) -> Prepared 
     if isolated && is_mount_point(&shared_memory) {
         let unmounted = nix::mount::umount2(&shared_memory, nix::mount::MntFlags::MNT_DETACH);
         unmounted.map_err(|error| failed("unmount", &shared_memory)(error.into()))?;
+    }
+    if isolated {
+        detach_below(job_root).map_err(failed("unmount what is below", job_root))?;
     }
     remove_empty_directories(job_root);
     match fs::remove_dir_all(job_root) {

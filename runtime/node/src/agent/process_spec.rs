@@ -12,6 +12,7 @@ use crate::isolation::{
     BindMount, DeviceNode, Identity, MountPlan, PrivateDirectory, PrivateSource,
 };
 use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
+use crate::mount::{Layout, MOUNTS};
 
 use super::output::JobSpool;
 use super::secrets::JobSecrets;
@@ -33,6 +34,10 @@ pub(super) struct JobContext {
     pub(super) plan: NodePlan,
     pub(super) paths: JobPaths,
     pub(super) directories: Directories,
+    /// Where its file systems are mounted.
+    pub(super) layout: Layout,
+    /// Files that it must not read, beside the daemon's data.
+    pub(super) hidden: Vec<PathBuf>,
     pub(super) secrets: JobSecrets,
     pub(super) identity: Option<Identity>,
     /// Where its output waits for its file system; `None` if it lies on this machine.
@@ -202,9 +207,16 @@ impl JobContext {
         MountPlan {
             devices: Some(self.devices.clone()),
             private,
-            hidden: vec![self.data_directory.clone()],
+            hidden: std::iter::once(&self.data_directory)
+                .chain(&self.hidden)
+                .cloned()
+                .collect(),
             keep: vec![PathBuf::from(&self.paths.user_root)],
             binds,
+            trees: self.layout.trees(),
+            // Those of other jobs as well: none sees where others have their files, or keeps
+            // anything mounted that they have left.
+            detached: vec![self.data_directory.join(MOUNTS)],
             read_only: Vec::new(),
         }
     }
@@ -367,6 +379,7 @@ pub(super) mod tests {
         let plan = plan(processes);
         let paths = JobPaths::new(&data.join("work").to_string_lossy(), &plan);
         let directories = Directories::new(&plan, &paths).unwrap();
+        let layout = Layout::new(data, "u1.1", &plan.mounts, &paths);
         let allocation = Allocation {
             job: job_path(),
             uid: plan.uid.clone(),
@@ -390,6 +403,8 @@ pub(super) mod tests {
             plan,
             paths,
             directories,
+            layout,
+            hidden: Vec::new(),
             secrets: JobSecrets::default(),
             identity,
             spool: None,

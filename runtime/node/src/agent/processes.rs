@@ -1,15 +1,18 @@
 //! Launching, following and restarting the processes of a plan.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lote_model::plan::{Command, OnFailure, Part, Process};
 use lote_model::problem::explain;
+use nix::sys::signal::Signal;
 
 use super::Node;
 use super::ending::{Failure, FailureCause, Step, cause_of_failure};
 use super::process_spec::{JobContext, PREPARATION, shown};
+use crate::cgroup::JobCgroup;
 use crate::launch::{
     Attached, LaunchError, LostReason, Outcome, ProcessSpec, Supervised, Tombstone, attach, tail,
     tombstone,
@@ -213,7 +216,8 @@ impl Processes {
             Ok(outcome) => cause_of_failure(&outcome)?,
             Err(reason) => FailureCause::NotStarted(reason),
         };
-        let (path, identity) = (stderr.to_owned(), self.job.identity);
+        // The daemon does not see the job's mounts where the job does.
+        let (path, identity) = (self.job.layout.to_host(stderr), self.job.identity);
         let last_lines =
             tokio::task::spawn_blocking(move || tail(&path, LAST_LINES_BYTES_MAX, identity));
         let last_lines = last_lines
@@ -247,5 +251,53 @@ impl StartedProcess {
     /// Whether the job waits for its end.
     pub(super) fn is_primary(&self) -> bool {
         self.process.part == Part::Primary
+    }
+}
+
+/// SIGTERM to everything, the grace period until `patience` ends, SIGKILL to the processes of
+/// the plan; what they left is killed with the control group.
+pub(super) async fn terminate(
+    processes: &Processes,
+    cgroup: Option<&JobCgroup>,
+    patience: impl Future<Output = ()>,
+) {
+    let running = processes.close();
+    match cgroup {
+        Some(cgroup) => {
+            if let Err(error) = cgroup.signal(Signal::SIGTERM) {
+                tracing::warn!(
+                    error = explain(&error),
+                    "cannot ask the processes of a job to end"
+                );
+            }
+        }
+        None => signal_each(&running, Signal::SIGTERM),
+    }
+    let all_ended = async {
+        for process in &running {
+            process.wait().await.ok();
+        }
+        if let Some(cgroup) = cgroup {
+            cgroup.wait_empty().await.ok();
+        }
+    };
+    let has_ended = tokio::select! {
+        biased;
+        () = all_ended => true,
+        () = patience => false,
+    };
+    if !has_ended {
+        signal_each(&running, Signal::SIGKILL);
+        for process in &running {
+            process.wait().await.ok();
+        }
+    }
+}
+
+fn signal_each(processes: &[Supervised], signal: Signal) {
+    for process in processes {
+        if let Err(error) = process.signal(signal) {
+            tracing::warn!(error = explain(&error), "cannot signal a process");
+        }
     }
 }

@@ -2,8 +2,10 @@
 //! handed on through the spawner's socket, written nowhere.
 
 use lote_model::allocation::NodePlan;
-use lote_model::job::ErrorRecord;
+use lote_model::cluster::ClusterRecord;
+use lote_model::job::{ErrorRecord, JobRecord};
 use lote_model::key;
+use lote_model::planned_mount::MountRoot;
 use lote_model::problem::explain;
 use lote_model::secret::{KeyVaultReference, SecretText, SecretValue, Secrets, redacted};
 use lote_model::secret_members::variable_pointer;
@@ -11,6 +13,7 @@ use lote_store::{StoreError, get_json};
 use lote_vault::{Sealed, SecretTable};
 
 use super::Node;
+use crate::mount::{Keys, Placed};
 
 /// The code of a job that needs a secret which this node does not have.
 const SECRET_NOT_AVAILABLE: &str = "SecretNotAvailable";
@@ -82,6 +85,60 @@ fn opened(
         .collect()
 }
 
+/// The keys of the accounts of a job's file systems: its own are among its secrets, those of its
+/// cluster's file systems among the cluster's. A storage table may need none of them, so what is
+/// missing is an error only for whoever needs it.
+pub(super) async fn account_keys(node: &Node, plan: &NodePlan, mounts: &[Placed]) -> Keys {
+    let mut keys = Keys::new();
+    for root in [MountRoot::Cluster, MountRoot::Job] {
+        let of_root = mounts.iter().filter(|placed| placed.root == root);
+        let pointers: Vec<&String> = of_root.filter_map(|placed| placed.key.as_ref()).collect();
+        if pointers.is_empty() {
+            continue;
+        }
+        let secrets = match root {
+            MountRoot::Cluster => cluster_secrets(node, plan).await,
+            MountRoot::Job => open(node, &key::job_secrets(&plan.uid)).await,
+        };
+        let table = Table::new(node);
+        for pointer in pointers {
+            let found = secrets.as_ref().map_err(Clone::clone);
+            let key = found.and_then(|secrets| table.account_key(secrets, pointer));
+            keys.insert(pointer.clone(), key);
+        }
+    }
+    keys
+}
+
+/// Those of the cluster that the job runs on.
+async fn cluster_secrets(node: &Node, plan: &NodePlan) -> Result<Secrets, String> {
+    let store = &*node.store;
+    let unread = |error: StoreError| format!("the store cannot be read: {}", explain(&error));
+    let job = get_json::<JobRecord>(store, &key::job(&plan.job))
+        .await
+        .map_err(unread)?;
+    let job = job.ok_or("the job is not in the store")?.value;
+    let cluster = get_json::<ClusterRecord>(store, &key::cluster(&job.cluster)).await;
+    let cluster = cluster
+        .map_err(unread)?
+        .ok_or("its cluster is not in the store")?
+        .value;
+    open(node, &key::cluster_secrets(&cluster.uid)).await
+}
+
+async fn open(node: &Node, store_key: &str) -> Result<Secrets, String> {
+    let sealed = get_json::<Sealed>(&*node.store, store_key).await;
+    let sealed =
+        sealed.map_err(|error| format!("the store cannot be read: {}", explain(&error)))?;
+    let sealed = sealed.ok_or("the secrets of the account are not in the store")?;
+    let cluster_key = node.config.sealing_key.as_ref();
+    let cluster_key = cluster_key.ok_or("this node has no key to open secrets with")?;
+    sealed
+        .value
+        .open(cluster_key, store_key)
+        .map_err(|error| explain(&error))
+}
+
 /// The operator's table, read when the first reference asks for it.
 struct Table<'a> {
     node: &'a Node,
@@ -113,6 +170,16 @@ impl<'a> Table<'a> {
             None => Err(failed(format!(
                 "the secret '{name}' is not among those of the job"
             ))),
+        }
+    }
+
+    fn account_key(&self, secrets: &Secrets, pointer: &str) -> Result<SecretText, String> {
+        match secrets.get(pointer) {
+            Some(SecretValue::Text(text)) => Ok(text.clone()),
+            Some(SecretValue::KeyVault(reference)) => self
+                .referred(reference)
+                .map_err(|reason| format!("the key of the account is in a key vault, {reason}")),
+            None => Err("the key of the account is not among the secrets".to_owned()),
         }
     }
 

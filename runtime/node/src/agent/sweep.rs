@@ -18,9 +18,13 @@ use super::{Node, cgroup_record};
 use crate::cgroup::CgroupError;
 use crate::gpu::METERS_FILE;
 use crate::launch::{Attached, attach, tombstone};
+use crate::mount::{self, MOUNTS};
 
 /// How long a process may take to die of SIGKILL before that is an error.
 const DEATH_MAX: Duration = Duration::from_secs(30);
+
+/// How long the start of the node waits for a file system to be unmounted; then it goes on beside.
+const UNMOUNT_WAIT: Duration = Duration::from_secs(20);
 
 /// Ends and removes every run of an attempt that is not `listed`. `false` if something of one
 /// may still run.
@@ -30,6 +34,7 @@ const DEATH_MAX: Duration = Duration::from_secs(30);
 pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
     let mut all_ended = true;
     let runs = node.run_directory();
+    leave_strange_mounts(node, &runs).await;
     let (ours, strays): (Vec<String>, Vec<String>) = names_in(&runs)
         .into_iter()
         .partition(|name| listed.has_run(name));
@@ -46,6 +51,7 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
             all_ended = false;
             continue;
         }
+        leave_mounts(node, &name).await;
         // All attempts of a job have one directory.
         let uid = job_of(&name).to_owned();
         let is_in_use = ours.iter().any(|run| job_of(run) == uid);
@@ -61,6 +67,29 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
         removed.await.ok();
     }
     all_ended
+}
+
+/// Unmounts what belongs to no run: a step of mounting may come to its end when nobody waits for
+/// it any more.
+async fn leave_strange_mounts(node: &Node, runs: &Path) {
+    for name in names_in(&node.config.data_directory.join(MOUNTS)) {
+        if !runs.join(&name).exists() {
+            leave_mounts(node, &name).await;
+        }
+    }
+}
+
+/// Unmounts what a run had, unless output of it still goes there. Nothing of it runs any more, so a
+/// server that is away keeps no node from its work.
+async fn leave_mounts(node: &Node, run: &str) {
+    if node.has_spool(run) {
+        return;
+    }
+    let (data, run) = (node.config.data_directory.clone(), run.to_owned());
+    let leaving = tokio::spawn(async move { mount::leave(&data, &run).await });
+    if tokio::time::timeout(UNMOUNT_WAIT, leaving).await.is_err() {
+        tracing::warn!("file systems of a stray run do not answer; they are unmounted beside");
+    }
 }
 
 /// The job of a run, which is named `{uid}.{attempt}`.

@@ -3,7 +3,6 @@
 //! Every step can be repeated: after a restart of the daemon the task runs from
 //! the top again, and finds by the run records what has happened already.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use lote_model::plan::Part;
 use lote_model::problem::explain;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{StoreError, get_json};
-use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,15 +29,16 @@ use super::fence::Pass;
 use super::output::{JobSpool, Output};
 use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
-use super::processes::Processes;
+use super::processes::{Processes, terminate};
 use super::reporter::{Reporter, Withdrawn};
 use super::secrets::{self, JobSecrets};
-use super::{Node, cgroup_record, ending, registration};
+use super::{Node, cgroup_record, ending, mounts, registration};
 use crate::cgroup::{CgroupLayout, CgroupUsage, Controller, DeviceControl, JobCgroup, Limits};
 use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
-use crate::launch::{LostReason, Supervised};
+use crate::launch::LostReason;
+use crate::mount::Made;
 use crate::spool::Undelivered;
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
@@ -110,6 +109,7 @@ pub(super) async fn run(
         reporter,
         cgroup: None,
         output: None,
+        mounts: Vec::new(),
         running_report: None,
         all_ended: stored.ended,
     };
@@ -172,7 +172,11 @@ fn context(
     directories: Directories,
     secrets: JobSecrets,
 ) -> JobContext {
+    let name = attempt_name(&allocation);
+    let layout = mounts::layout(&node.config.data_directory, &name, &plan.mounts, &paths);
     JobContext {
+        layout,
+        hidden: node.config.mounts.storage_table.iter().cloned().collect(),
         identity: node.identity(plan.unix_id),
         spool: JobSpool::of(&node.config.data_directory, &plan, &paths, &directories),
         run_directory: node.run_directory(),
@@ -222,6 +226,8 @@ struct Task {
     cgroup: Option<JobCgroup>,
     /// Its output on the way, if that is spooled.
     output: Option<Output>,
+    /// The file systems that are mounted for it.
+    mounts: Vec<Made>,
     running_report: Option<RunningReport>,
     /// Whether every process of the plan is known to have ended.
     all_ended: bool,
@@ -248,8 +254,8 @@ enum Verdict {
 impl Task {
     /// Everything up to the end of the processes that matter.
     async fn execute(&mut self) -> Outcome {
-        if let Err(error) = self.set_up().await {
-            return failed(error);
+        if let Err(outcome) = self.set_up().await {
+            return outcome;
         }
         let node = self.node.config.name.to_string();
         self.begin_account().await;
@@ -271,7 +277,32 @@ impl Task {
         }
     }
 
-    async fn set_up(&mut self) -> Result<(), ErrorRecord> {
+    /// Everything that processes need before any is started.
+    async fn set_up(&mut self) -> Result<(), Outcome> {
+        self.control().map_err(failed)?;
+        self.mount().await?;
+        self.make_directories().await.map_err(failed)
+    }
+
+    /// The file systems of the job; gives up when nobody wants it any more.
+    async fn mount(&mut self) -> Result<(), Outcome> {
+        let mut stop = self.directive.clone();
+        let (node, job) = (Arc::clone(&self.node), Arc::clone(&self.job));
+        let made = tokio::select! {
+            biased;
+            made = mounts::mount(&node, &job) => made,
+            _ = stop.wait_for(|directive| is_stop(*directive)) => Err(Outcome::Stopped),
+            () = node.fence.closed(self.pass) => Err(Outcome::Lost {
+                reason: format!("on node {}: {}", node.config.name, LostReason::Fenced),
+                error: None,
+            }),
+        };
+        self.mounts = made?;
+        Ok(())
+    }
+
+    /// The control group, after the directory of the run records.
+    fn control(&mut self) -> Result<(), ErrorRecord> {
         // A job that runs already is not ended for want of a secret that it has got.
         if let Some(problem) = self.job.secrets.problem()
             && !self.job.has_started()
@@ -309,16 +340,24 @@ impl Task {
             }
             self.cgroup = Some(cgroup);
         }
+        Ok(())
+    }
+
+    async fn make_directories(&mut self) -> Result<(), ErrorRecord> {
+        let node = self.node.config.name.clone();
+        let error = |message: String| {
+            ErrorRecord::new("FailedPreparingNode", message).with("node", node.as_str())
+        };
         let job = Arc::clone(&self.job);
         let prepared = tokio::task::spawn_blocking(move || job_directories(&job)).await;
         match prepared {
             Ok(Ok(())) => {}
-            Ok(Err(cause)) => return Err(error("FailedPreparingNode", cause.to_string())),
-            Err(cause) => return Err(error("FailedPreparingNode", cause.to_string())),
+            Ok(Err(cause)) => return Err(error(cause.to_string())),
+            Err(cause) => return Err(error(cause.to_string())),
         }
         self.spool_output().await.map_err(|cause| {
             let message = format!("no place for the output of the job: {cause}");
-            error("FailedPreparingNode", message)
+            error(message)
         })
     }
 
@@ -646,6 +685,9 @@ impl Task {
         {
             tracing::warn!(error = explain(&error), job = %self.job.plan.job, "a control group stays behind");
         }
+        if !self.node.has_spool(&attempt_name(&self.job.allocation)) {
+            mounts::leave(&self.node, &self.job).await;
+        }
         let job = Arc::clone(&self.job);
         let removed = tokio::task::spawn_blocking(move || {
             remove_job_directory(Path::new(&job.paths.job_root), job.identity.is_some())
@@ -667,16 +709,14 @@ impl Task {
     }
 
     fn locations(&self) -> Vec<DirectoryLocation> {
-        let directories = &self.job.directories;
-        let own = [(STDOUTERR.to_owned(), directories.stdouterr.clone())];
-        own.iter()
-            .chain(&directories.outputs)
-            .map(|(id, path)| DirectoryLocation {
-                id: id.clone(),
-                node: self.node.config.name.clone(),
-                path: path.clone(),
-            })
-            .collect()
+        let Directories {
+            stdouterr, outputs, ..
+        } = &self.job.directories;
+        let outputs = outputs
+            .iter()
+            .map(|(id, path)| (id.as_str(), path.as_str()));
+        let all = std::iter::once((STDOUTERR, stdouterr.as_str())).chain(outputs);
+        mounts::locations(&self.node, &self.job, &self.mounts, all)
     }
 }
 
@@ -694,52 +734,4 @@ fn is_stop(directive: Directive) -> bool {
 
 pub(super) fn is_withdrawn(directive: &Directive) -> bool {
     directive.phase.is_none()
-}
-
-/// SIGTERM to everything, the grace period until `patience` ends, SIGKILL to the processes of
-/// the plan; what they left is killed with the control group.
-async fn terminate(
-    processes: &Processes,
-    cgroup: Option<&JobCgroup>,
-    patience: impl Future<Output = ()>,
-) {
-    let running = processes.close();
-    match cgroup {
-        Some(cgroup) => {
-            if let Err(error) = cgroup.signal(Signal::SIGTERM) {
-                tracing::warn!(
-                    error = explain(&error),
-                    "cannot ask the processes of a job to end"
-                );
-            }
-        }
-        None => signal_each(&running, Signal::SIGTERM),
-    }
-    let all_ended = async {
-        for process in &running {
-            process.wait().await.ok();
-        }
-        if let Some(cgroup) = cgroup {
-            cgroup.wait_empty().await.ok();
-        }
-    };
-    let has_ended = tokio::select! {
-        biased;
-        () = all_ended => true,
-        () = patience => false,
-    };
-    if !has_ended {
-        signal_each(&running, Signal::SIGKILL);
-        for process in &running {
-            process.wait().await.ok();
-        }
-    }
-}
-
-fn signal_each(processes: &[Supervised], signal: Signal) {
-    for process in processes {
-        if let Err(error) = process.signal(signal) {
-            tracing::warn!(error = explain(&error), "cannot signal a process");
-        }
-    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use dev::DeviceNode;
 pub use fs_identity::FsIdentity;
 pub(crate) use mounts::apply as apply_mounts;
-pub use mounts::{BindMount, MountPlan, PrivateDirectory, PrivateSource};
+pub use mounts::{BindMount, MountPlan, MountedTree, PrivateDirectory, PrivateSource};
 pub(crate) use privileges::{become_identity, drop_privileges_for_good};
 
 /// The unprivileged user and group a job runs as.

@@ -3,11 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change,
-    mount_remount, move_mount, open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,13 @@ pub struct MountPlan {
     pub keep: Vec<PathBuf>,
     /// Files or directories shown at another place, over what is there.
     pub binds: Vec<BindMount>,
+    /// File systems mounted for the job, with all that is mounted below them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<MountedTree>,
+    /// Mount points of which the process sees nothing, with all that is mounted below them. One
+    /// at which nothing is mounted is no error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detached: Vec<PathBuf>,
     /// Mount points or directories that cannot be written to.
     pub read_only: Vec<PathBuf>,
 }
@@ -70,6 +77,17 @@ pub struct BindMount {
     pub read_only: bool,
 }
 
+/// Something that is mounted for the job, and where the process sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedTree {
+    /// Where it is mounted on the host.
+    pub source: PathBuf,
+    /// A directory that only root can replace.
+    pub base: PathBuf,
+    /// The directory below that. The job may have made the way there, so no link is followed.
+    pub relative: PathBuf,
+}
+
 /// A mount that failed.
 #[derive(Debug)]
 pub(crate) struct MountError {
@@ -95,6 +113,13 @@ pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
         .iter()
         .map(|bind| take(&bind.source))
         .collect::<Result<_, _>>()?;
+    let trees: Vec<_> = plan
+        .trees
+        .iter()
+        .map(|tree| take(&tree.source))
+        .collect::<Result<_, _>>()?;
+    // Before something covers them; what this process needs of them has been taken.
+    plan.detached.iter().try_for_each(|path| detach(path))?;
     if let Some(nodes) = &plan.devices {
         dev::replace(nodes)?;
     }
@@ -112,10 +137,31 @@ pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
             make_read_only(&bind.target)?;
         }
     }
+    for (tree, taken) in plan.trees.iter().zip(trees) {
+        show(tree, &taken)?;
+    }
     plan.read_only.iter().try_for_each(|path| {
         attach(&take(path)?, open(path)?).map_err(at(path))?;
         make_read_only(path)
     })
+}
+
+/// Lets go of a mount point and all that is mounted below it.
+fn detach(path: &Path) -> Result<(), MountError> {
+    match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        // Nothing is mounted there.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+/// Shows a file system of the job. This is root walking where the job may have planted a link.
+fn show(tree: &MountedTree, taken: &OwnedFd) -> Result<(), MountError> {
+    let path = tree.base.join(&tree.relative);
+    let base = rustix::fs::open(&tree.base, DIRECTORY, Mode::empty()).map_err(at(&tree.base))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let target = openat2(&base, &tree.relative, DIRECTORY, Mode::empty(), resolve);
+    attach(taken, target.map_err(at(&path))?).map_err(at(&path))
 }
 
 /// Mounts made here stay here; those the host makes or removes later still show,

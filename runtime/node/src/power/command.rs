@@ -1,21 +1,15 @@
 //! An operator's command about a machine.
 
-use std::collections::VecDeque;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use lote_model::node::NodeRecord;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-/// How many of its last lines an error shows, and how much of each.
+use crate::command::{self, End};
+
+/// How many of its last lines an error shows.
 const LINES_SHOWN: usize = 5;
-const LINE_LENGTH_MAX: usize = 300;
-
-/// How long after its end its output may stay open, because something that it started holds it.
-const OUTPUT_WAIT: Duration = Duration::from_secs(1);
 
 /// A program with its arguments, which no shell sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,94 +81,40 @@ impl OperatorCommand {
         let Some((program, arguments)) = self.words.split_first() else {
             return Err(CommandError::Empty);
         };
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
-            .current_dir("/")
             .env("LOTE_NODE", node.name.as_str())
             .env("LOTE_NODE_ADDRESS", &node.address)
             .env(
                 "LOTE_NODE_MAC",
                 node.mac_address.as_deref().unwrap_or_default(),
-            )
-            // It is no command of a member, and needs no secrets of one.
-            .env_remove("LOTE_JOIN_TOKEN")
-            .env_remove("LOTE_TOKEN")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| CommandError::Start {
-                program: program.clone(),
-                source,
-            })?;
-        let output = child.stderr.take();
-        let mut tail = VecDeque::new();
-        let ended =
-            tokio::time::timeout(self.time_limit, end_of(&mut child, output, &mut tail)).await;
-        let said = said(&tail);
+            );
         let program = program.clone();
-        match ended {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(CommandError::Failed {
+        let finished = match command::run(command, self.time_limit).await {
+            Ok(finished) => finished,
+            Err(source) => return Err(CommandError::Start { program, source }),
+        };
+        let said = said(&finished.said);
+        match finished.end {
+            End::Exited(status) if status.success() => Ok(()),
+            End::Exited(status) => Err(CommandError::Failed {
                 program,
                 status,
                 said,
             }),
-            Ok(Err(source)) => Err(CommandError::Wait { program, source }),
-            Err(_) => {
-                end_group(&mut child).await;
-                Err(CommandError::TimedOut {
-                    program,
-                    limit: self.time_limit,
-                    said,
-                })
-            }
+            End::Lost(source) => Err(CommandError::Wait { program, source }),
+            End::TimedOut => Err(CommandError::TimedOut {
+                program,
+                limit: self.time_limit,
+                said,
+            }),
         }
     }
 }
 
-/// Waits for its end, and reads what it says meanwhile.
-async fn end_of(
-    child: &mut Child,
-    output: Option<impl AsyncRead + Unpin>,
-    tail: &mut VecDeque<String>,
-) -> std::io::Result<ExitStatus> {
-    let reading = async {
-        if let Some(output) = output {
-            read_tail(output, tail).await;
-        }
-    };
-    tokio::pin!(reading);
-    let status = tokio::select! {
-        status = child.wait() => status,
-        () = &mut reading => return child.wait().await,
-    };
-    tokio::time::timeout(OUTPUT_WAIT, reading).await.ok();
-    status
-}
-
-async fn read_tail(output: impl AsyncRead + Unpin, tail: &mut VecDeque<String>) {
-    let mut reader = BufReader::new(output);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text: String = text.trim_end().chars().take(LINE_LENGTH_MAX).collect();
-        if tail.len() == LINES_SHOWN {
-            tail.pop_front();
-        }
-        tail.push_back(text);
-    }
-}
-
-fn said(tail: &VecDeque<String>) -> String {
-    let lines: Vec<&str> = tail
+fn said(tail: &[String]) -> String {
+    let lines: Vec<&str> = tail[tail.len().saturating_sub(LINES_SHOWN)..]
         .iter()
         .map(String::as_str)
         .filter(|line| !line.is_empty())
@@ -183,18 +123,6 @@ fn said(tail: &VecDeque<String>) -> String {
         String::new()
     } else {
         format!(": {}", lines.join(" / "))
-    }
-}
-
-/// Kills it with everything in its process group.
-async fn end_group(child: &mut Child) {
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-    if let Some(pid) = pid {
-        // It leads the group that it is in, and is not waited for yet: the number is its own.
-        killpg(Pid::from_raw(pid), Signal::SIGKILL).ok();
-    }
-    if let Err(error) = child.wait().await {
-        tracing::warn!(%error, "cannot wait for a command that was killed");
     }
 }
 

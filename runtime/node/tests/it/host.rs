@@ -20,7 +20,9 @@ use lote_model::state::ExecutionState;
 use lote_node::SpoolConfig;
 use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig, Reserved};
 use lote_node::devices::DeviceConfig;
+use lote_node::mount::MountConfig;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
+use lote_vault::SealingKey;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -47,6 +49,12 @@ pub struct Host {
     pub grant: Grant,
     /// How much output may wait.
     pub spool: SpoolConfig,
+    /// How jobs are kept apart.
+    pub isolation: Isolation,
+    /// How their file systems are mounted.
+    pub mounts: MountConfig,
+    /// What opens their secrets.
+    pub sealing_key: SealingKey,
 }
 
 /// A running daemon of a host. In a runtime of its own, so that its end is as sudden as that
@@ -63,8 +71,16 @@ pub struct TestJob {
     pub script: String,
     pub grace: Seconds,
     pub gpus: Vec<AllocatedGpu>,
-    /// Whether its output directory lies on something mounted.
+    /// Whether its output lies on the file system that is mounted for it.
     pub mounted: bool,
+    /// What a second process runs, if there is one.
+    pub second: Option<String>,
+    /// Another node of its gang, which is nowhere.
+    pub peer: Option<NodeName>,
+    /// Its file systems.
+    pub mounts: PlannedMounts,
+    /// Where its output goes otherwise, below the mount root of its cluster.
+    pub output_below: String,
 }
 
 impl Host {
@@ -72,6 +88,7 @@ impl Host {
         let directory = directory();
         let store = directory.path().join("store");
         std::fs::create_dir(&store).unwrap();
+        let sealing_key = lote_vault::sealing_key(directory.path()).unwrap();
         let store = EmbeddedStore::open(&store, &EmbeddedOptions::default()).unwrap();
         Self {
             directory,
@@ -91,7 +108,23 @@ impl Host {
                 ports: vec![],
             },
             spool: SpoolConfig::default(),
+            isolation: Isolation::Full,
+            mounts: MountConfig {
+                allow_commands: true,
+                ..MountConfig::default()
+            },
+            sealing_key,
         }
+    }
+
+    /// A place beside the daemon's data.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Whom jobs run as.
+    pub fn user(&self) -> UnixId {
+        self.user
     }
 
     /// A machine with the GPUs that this library tells of.
@@ -118,8 +151,8 @@ impl Host {
             nvml_library: self.nvml_library.clone(),
             gpu_check: None,
             sysfs_root: "/sys".into(),
-            isolation: Isolation::Full,
-            sealing_key: None,
+            isolation: self.isolation,
+            sealing_key: Some(self.sealing_key.clone()),
             secrets_file: None,
             labels: std::collections::BTreeMap::new(),
             fencing: self.fencing,
@@ -130,6 +163,7 @@ impl Host {
             always_on: false,
             power_off: None,
             spool: self.spool,
+            mounts: self.mounts.clone(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
@@ -206,34 +240,40 @@ impl Host {
     }
 
     fn plan(&self, job: &TestJob) -> NodePlan {
-        let process = Process {
-            name: "main".into(),
+        let process = |name: &str, script: &str, output: Option<&str>| Process {
+            name: name.into(),
             node: 0,
-            command: Command::Shell(job.script.clone()),
+            command: Command::Shell(script.into()),
             variables: vec![],
             working_directory: None,
-            output: None,
+            output: output.map(str::to_owned),
             gpus: GpuShare::All,
             part: Part::Primary,
             on_failure: OnFailure::FailJob,
             stage: 0,
         };
+        let mut processes = vec![process("main", &job.script, None)];
+        let second = job.second.iter();
+        processes.extend(second.map(|script| process("second", script, Some("second"))));
         NodePlan {
             job: path(),
             uid: job.uid.clone(),
             attempt: job.attempt,
             rank: 0,
-            gang: vec![GangMember {
-                node: name(),
-                address: "127.0.0.1".into(),
-            }],
+            gang: std::iter::once(name())
+                .chain(job.peer.clone())
+                .map(|node| GangMember {
+                    node,
+                    address: "127.0.0.1".into(),
+                })
+                .collect(),
             plugin: "test".into(),
             launch: LaunchPlan {
-                processes: vec![process],
+                processes,
                 ..LaunchPlan::default()
             },
             primaries_elsewhere: false,
-            mounts: job.mounts(),
+            mounts: job.mounts.clone(),
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
@@ -241,7 +281,7 @@ impl Host {
             std_out_err_path_prefix: if job.mounted {
                 format!("$AZ_BATCHAI_JOB_MOUNT_ROOT/{MOUNT}")
             } else {
-                "$AZ_BATCHAI_MOUNT_ROOT".into()
+                format!("$AZ_BATCHAI_MOUNT_ROOT/{}", job.output_below)
             },
             input_directories: vec![],
             output_directories: vec![],
@@ -262,12 +302,6 @@ impl Host {
     /// The daemon's data directory.
     pub fn data(&self) -> PathBuf {
         self.place("data")
-    }
-
-    /// Where the host has what is mounted for a job.
-    pub fn mount_point(&self, job: &TestJob) -> PathBuf {
-        let run = format!("mounts/{}.{}/job/{MOUNT}", job.uid, job.attempt);
-        self.data().join(run)
     }
 
     /// Where a job's output waits.
@@ -323,6 +357,23 @@ impl Host {
         Pid::from_raw(line.trim().parse().unwrap())
     }
 
+    /// What the node last said about an attempt, once it has said that.
+    pub async fn report(
+        &self,
+        job: &TestJob,
+        mut is_wanted: impl FnMut(&ReportPhase) -> bool,
+    ) -> Report {
+        let key = key::report(&job.uid, &name());
+        loop {
+            let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
+            let report = report.map(|report| report.value);
+            match report.filter(|report| report.attempt == job.attempt) {
+                Some(report) if is_wanted(&report.phase) => return report,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    }
+
     /// Waits for the node's last report about an attempt.
     pub async fn end(&self, job: &TestJob) -> Outcome {
         self.end_and_account(job).await.0
@@ -330,17 +381,10 @@ impl Host {
 
     /// The same, with what the job used.
     pub async fn end_and_account(&self, job: &TestJob) -> (Outcome, Account) {
-        let key = key::report(&job.uid, &name());
-        loop {
-            let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
-            let report = report.map(|report| report.value);
-            match report.filter(|report| report.attempt == job.attempt) {
-                Some(Report {
-                    phase: ReportPhase::Ended { outcome, account },
-                    ..
-                }) => return (outcome, account),
-                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-            }
+        let is_end = |phase: &ReportPhase| matches!(phase, ReportPhase::Ended { .. });
+        match self.report(job, is_end).await.phase {
+            ReportPhase::Ended { outcome, account } => (outcome, account),
+            other => panic!("not ended: {other:?}"),
         }
     }
 }
@@ -374,27 +418,27 @@ impl TestJob {
             grace: Seconds(30),
             gpus: Vec::new(),
             mounted: false,
+            second: None,
+            peer: None,
+            mounts: PlannedMounts::default(),
+            output_below: String::new(),
         }
     }
 
     /// The same with its output on something mounted. It works in its scratch directory.
-    pub fn mounted(script: &str) -> Self {
+    pub fn mounted(script: &str, command: &str) -> Self {
+        let mount = PlannedMount {
+            relative_path: MOUNT.into(),
+            source: MountSource::Command(command.into()),
+        };
         Self {
             script: script.to_owned(),
             mounted: true,
+            mounts: PlannedMounts {
+                cluster: Vec::new(),
+                job: vec![mount],
+            },
             ..Self::new("")
-        }
-    }
-
-    fn mounts(&self) -> PlannedMounts {
-        let mount = PlannedMount {
-            relative_path: MOUNT.into(),
-            // The test has mounted it already.
-            source: MountSource::Command("true".into()),
-        };
-        PlannedMounts {
-            cluster: Vec::new(),
-            job: self.mounted.then_some(mount).into_iter().collect(),
         }
     }
 
@@ -404,6 +448,7 @@ impl TestJob {
             uid: self.uid.clone(),
             attempt: self.attempt + 1,
             mounted: self.mounted,
+            mounts: self.mounts.clone(),
             ..Self::new(script)
         }
     }

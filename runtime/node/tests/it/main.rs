@@ -16,6 +16,7 @@ mod devices;
 mod gpus;
 mod host;
 mod isolation;
+mod mounts;
 mod processes;
 mod records;
 mod shares;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(SPAWNER_SUBCOMMAND) => return spawner_main(),
         Some(support::DAEMON_SUBCOMMAND) => return support::daemon_main(),
+        Some(mounts::CLIENT_SUBCOMMAND) => return mounts::client_main(),
         _ => {}
     }
     let tests = [
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         devices::TESTS,
         shares::TESTS,
         agent::TESTS,
+        mounts::TESTS,
         gpus::TESTS,
         spool::TESTS,
     ];

@@ -76,12 +76,20 @@ impl Server {
         }
     }
 
-    /// As the node does for a job.
-    fn mount_for(&mut self, host: &Host, job: &TestJob) {
-        let point = host.mount_point(job);
-        fs::create_dir_all(&point).unwrap();
-        run("mount", &["--bind", text(&self.root), text(&point)]);
-        self.bound.push(point);
+    /// A job whose output lies there.
+    fn job(&self, script: &str) -> TestJob {
+        TestJob::mounted(script, &format!("mount --bind {}", text(&self.root)))
+    }
+
+    /// Leaves no room on one in memory.
+    fn fill(&self) {
+        // As much as there is room for.
+        let _full = fs::write(self.root.join("fill"), vec![0; 1 << 20]);
+    }
+
+    fn grow(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        run("mount", &["-o", &options, text(&self.root)]);
     }
 
     fn freeze(&self) {
@@ -134,13 +142,12 @@ fn go(host: &Host, job: &TestJob) {
 
 fn arrives() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "16M");
+        let server = Server::in_memory(&host, "16M");
         let data = host.data();
-        let job = TestJob::mounted(&format!(
+        let job = server.job(&format!(
             "ls {}/spool 2>/dev/null; echo first; echo error >&2; {WAIT_FOR_GO}; seq 1 2000",
             text(&data)
         ));
-        server.mount_for(&host, &job);
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         // And the job was not even shown where its output waits.
@@ -162,11 +169,10 @@ fn arrives() {
 
 fn hangs() {
     on_host(async |host| {
-        let mut server = Server::on_disk(&host);
-        let job = TestJob::mounted(&format!(
+        let server = Server::on_disk(&host);
+        let job = server.job(&format!(
             "echo $$ > pid; echo first; {WAIT_FOR_GO}; seq 1 100000; echo > done"
         ));
-        server.mount_for(&host, &job);
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         server.has(&job, "stdout.txt", "first\n").await;
@@ -189,12 +195,11 @@ fn hangs() {
 
 fn killed() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "64M");
-        let job = TestJob::mounted(
+        let server = Server::in_memory(&host, "64M");
+        let job = server.job(
             "i=0; while [ $i -lt 200 ]; do i=$((i+1)); seq $(((i-1)*1000+1)) $((i*1000)); \
              sleep 0.01; done",
         );
-        server.mount_for(&host, &job);
         let mut daemon = host.start();
         host.allocate(&job, Run).await;
         let mut seen = 0;
@@ -213,15 +218,14 @@ fn killed() {
 
 fn attempts() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "16M");
+        let server = Server::in_memory(&host, "16M");
         let _daemon = host.start();
-        let first = TestJob::mounted("echo one; exit 0");
+        let first = server.job("echo one; exit 0");
         let second = TestJob {
             script: "echo two".into(),
             ..first.next("")
         };
         for job in [&first, &second] {
-            server.mount_for(&host, job);
             host.allocate(job, Run).await;
             assert_eq!(host.end(job).await, Outcome::Completed);
         }
@@ -251,12 +255,11 @@ fn too_much() {
     const LINES: u32 = 1_000_000;
     on_host(async |mut host| {
         host.spool.limit_bytes = 1 << 20;
-        let mut server = Server::on_disk(&host);
-        let job = TestJob::mounted(&format!(
+        let server = Server::on_disk(&host);
+        let job = server.job(&format!(
             "echo first; {WAIT_FOR_GO}; seq 1 {LINES}; echo > done; \
              while [ ! -e end ]; do sleep 0.02; done"
         ));
-        server.mount_for(&host, &job);
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         server.has(&job, "stdout.txt", "first\n").await;
@@ -288,14 +291,13 @@ fn too_much() {
 
 fn full() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "1M");
-        let job = TestJob::mounted("seq 1 400000");
-        server.mount_for(&host, &job);
+        let server = Server::in_memory(&host, "1M");
+        let job = server.job("seq 1 400000");
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         let file = server.file(&job, "stdout.txt");
         until(|| (fs::metadata(&file).is_ok_and(|is| is.len() > 500_000)).then_some(())).await;
-        run("mount", &["-o", "remount,size=16M", text(&server.root)]);
+        server.grow("16M");
         assert_eq!(host.end(&job).await, Outcome::Completed);
         assert!(server.contents(&job, "stdout.txt") == counted(400_000));
     });
@@ -307,9 +309,8 @@ fn late() {
             patience: Duration::from_millis(300),
             ..SpoolConfig::default()
         };
-        let mut server = Server::on_disk(&host);
-        let job = TestJob::mounted(&format!("echo first; {WAIT_FOR_GO}; seq 1 5000"));
-        server.mount_for(&host, &job);
+        let server = Server::on_disk(&host);
+        let job = server.job(&format!("echo first; {WAIT_FOR_GO}; seq 1 5000"));
         let daemon = host.start();
         host.allocate(&job, Run).await;
         server.has(&job, "stdout.txt", "first\n").await;
@@ -342,31 +343,26 @@ fn late() {
 
 fn withdrawn() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "16M");
+        let server = Server::in_memory(&host, "64k");
+        server.fill();
         let _daemon = host.start();
-        let job = TestJob::mounted("echo of the first attempt; echo > done; sleep 1000");
-        // Nothing is mounted yet, so nothing may be written: not even below the mount point.
-        fs::create_dir_all(host.mount_point(&job)).unwrap();
+        let job = server.job("echo of the first attempt; echo > done; sleep 1000");
         host.allocate(&job, Run).await;
         host.conclude(&job, ExecutionState::Running).await;
         until(|| host.scratch(&job, "done").exists().then_some(())).await;
         host.withdraw(&job).await;
         until(|| (!host.job_root(&job).exists()).then_some(())).await;
-        server.mount_for(&host, &job);
         host.conclude(&job.next(""), ExecutionState::Running).await;
         until(|| (!host.spool(&job).exists()).then_some(())).await;
+        server.grow("16M");
         assert_eq!(server.contents(&job, "stdout.txt"), "");
-        run("umount", &[text(&host.mount_point(&job))]);
-        let below = fs::read_dir(host.mount_point(&job)).unwrap();
-        assert_eq!(below.count(), 0);
     });
 }
 
 fn freed() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "64M");
-        let job = TestJob::mounted(&format!("seq 1 1000000; {WAIT_FOR_GO}"));
-        server.mount_for(&host, &job);
+        let server = Server::in_memory(&host, "64M");
+        let job = server.job(&format!("seq 1 1000000; {WAIT_FOR_GO}"));
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         let file = server.file(&job, "stdout.txt");
@@ -381,11 +377,10 @@ fn freed() {
 
 fn emptied() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "16M");
-        let job = TestJob::mounted(&format!(
+        let server = Server::in_memory(&host, "16M");
+        let job = server.job(&format!(
             "echo first; {WAIT_FOR_GO}; echo 2 > /dev/stdout; echo 3"
         ));
-        server.mount_for(&host, &job);
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         server.has(&job, "stdout.txt", "first\n").await;
@@ -397,9 +392,8 @@ fn emptied() {
 
 fn last_lines() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "16M");
-        let job = TestJob::mounted("seq 1 50000 >&2; echo what went wrong >&2; exit 3");
-        server.mount_for(&host, &job);
+        let server = Server::in_memory(&host, "16M");
+        let job = server.job("seq 1 50000 >&2; echo what went wrong >&2; exit 3");
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         let outcome = host.end(&job).await;
@@ -415,9 +409,8 @@ fn last_lines() {
 
 fn others() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "16M");
-        let job = TestJob::mounted(&format!("echo first; {WAIT_FOR_GO}; echo last"));
-        server.mount_for(&host, &job);
+        let server = Server::in_memory(&host, "16M");
+        let job = server.job(&format!("echo first; {WAIT_FOR_GO}; echo last"));
         let _daemon = host.start();
         host.allocate(&job, Run).await;
         server.has(&job, "stdout.txt", "first\n").await;
@@ -435,7 +428,8 @@ fn others() {
 
 fn full_here() {
     on_host(async |host| {
-        let mut server = Server::in_memory(&host, "64M");
+        let mut server = Server::in_memory(&host, "64k");
+        server.fill();
         // The machine's own disk is a small one.
         let data = host.data();
         fs::create_dir(&data).unwrap();
@@ -444,18 +438,14 @@ fn full_here() {
             &["-t", "tmpfs", "-o", "size=8M", "data", text(&data)],
         );
         server.bound.push(data.clone());
-        let job = TestJob::mounted("seq 1 2000000 || exit 5");
-        let point = host.mount_point(&job);
-        fs::create_dir_all(&point).unwrap();
+        let job = server.job("seq 1 2000000 || exit 5");
         let daemon = host.start();
         host.allocate(&job, Run).await;
-        // Nothing is mounted there yet, so nothing gets away.
+        // There is no room where it goes, so nothing gets away.
         let files = host.spool(&job).join("files");
         until(|| (space_of(&files) > 7 << 20).then_some(())).await;
-        let outcome = {
-            server.mount_for(&host, &job);
-            host.end(&job).await
-        };
+        server.grow("64M");
+        let outcome = host.end(&job).await;
         assert!(
             matches!(
                 outcome,
@@ -470,8 +460,7 @@ fn full_here() {
         assert!(counted(2_000_000).starts_with(&output) && output.len() > 7 << 20);
         assert!(!host.spool(&job).exists());
         // And the next job runs as if nothing had been.
-        let next = TestJob::mounted("echo well");
-        server.mount_for(&host, &next);
+        let next = server.job("echo well");
         host.allocate(&next, Run).await;
         assert_eq!(host.end(&next).await, Outcome::Completed);
         server.has(&next, "stdout.txt", "well\n").await;

@@ -138,7 +138,10 @@ fn two_hosts_train_on_what_lies_on_a_file_server_and_leave_the_model_there() {
     let (script, data) = (file("train.py"), file("points.txt"));
     succeeds(&other.lote(&["file-server", "put", "nfs", &script, &data, "in/"]));
     let listed = succeeds(&other.lote(&["file-server", "ls", "nfs", "in"]));
-    assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["points.txt", "train.py"]);
+    assert_eq!(
+        listed.split_whitespace().collect::<Vec<_>>(),
+        ["points.txt", "train.py"]
+    );
 
     let experiment = client.experiment("e");
     let job = server.mounted_by(json!({
@@ -155,7 +158,8 @@ fn two_hosts_train_on_what_lies_on_a_file_server_and_leave_the_model_there() {
     let job = client.submit(&experiment, "train", &job);
     let ended = client.wait_for_end(&job);
     assert_eq!(
-        ended["executionState"], "succeeded",
+        ended["executionState"],
+        "succeeded",
         "{ended:#}\n{:?}",
         client.output(&job, "stdouterr", "stderr-0.txt")
     );
@@ -163,7 +167,12 @@ fn two_hosts_train_on_what_lies_on_a_file_server_and_leave_the_model_there() {
     // Both nodes are done with it, and every daemon still shows it.
     for daemon in &lab.daemons {
         let model = daemon.client().output(&job, "MODEL", "model.txt");
-        assert_eq!(model.as_deref(), Some("3.00 -1.00 ['0', '1']"), "{}", daemon.name());
+        assert_eq!(
+            model.as_deref(),
+            Some("3.00 -1.00 ['0', '1']"),
+            "{}",
+            daemon.name()
+        );
     }
     let segment = ended["jobOutputDirectoryPathSegment"].as_str().unwrap();
     let on_disk = Path::new(&server.export).join(format!("{segment}/outputs/model.txt"));
@@ -203,9 +212,20 @@ fn a_job_goes_on_while_the_file_server_is_away_for_a_minute() {
 
     let stdout = client.stdout(&job);
     let last = stdout.lines().last().expect("output");
-    let all: usize = last.strip_prefix("in all ").expect("the end").parse().unwrap();
-    assert!(all >= spoken && all > 100, "the job stood still: {all} lines");
-    let numbered = |word: &str| (1..=all).map(|i| format!("{word} {i}\n")).collect::<String>();
+    let all: usize = last
+        .strip_prefix("in all ")
+        .expect("the end")
+        .parse()
+        .unwrap();
+    assert!(
+        all >= spoken && all > 100,
+        "the job stood still: {all} lines"
+    );
+    let numbered = |word: &str| {
+        (1..=all)
+            .map(|i| format!("{word} {i}\n"))
+            .collect::<String>()
+    };
     assert_eq!(stdout, format!("{}in all {all}\n", numbered("line")));
     let stderr = client.output(&job, "stdouterr", "stderr.txt");
     assert_eq!(stderr.as_deref(), Some(numbered("error").as_str()));
@@ -240,12 +260,18 @@ fn nobody_but_root_of_a_node_speaks_to_the_file_server() {
     let stranger = lab.bare_host(Vec::new());
     let list = |daemon: &HostDaemon| {
         let mut command = daemon.host.command("nfs-ls");
-        command.arg(server.url()).output().expect("nfs-ls of libnfs-utils")
+        command
+            .arg(server.url())
+            .output()
+            .expect("nfs-ls of libnfs-utils")
     };
     let seen = list(&lab.daemons[1]);
     assert!(text(&seen.stdout).contains("secret.txt"), "{seen:?}");
     let refused = list(&stranger);
-    assert!(!refused.status.success() || refused.stdout.is_empty(), "{refused:?}");
+    assert!(
+        !refused.status.success() || refused.stdout.is_empty(),
+        "{refused:?}"
+    );
 
     // A job is on a node, and not root there.
     drain(&lab.daemons[0]);
@@ -280,14 +306,16 @@ fn a_full_file_server_fails_the_job_and_nothing_else() {
     assert!(detail(&error, "directory").contains("MODEL"), "{error:#}");
 
     // Room again, and all goes on as before.
-    fs::remove_file(
-        Path::new(&server.export).join(format!(
-            "{}/outputs/model",
-            ended["jobOutputDirectoryPathSegment"].as_str().unwrap()
-        )),
-    )
+    fs::remove_file(Path::new(&server.export).join(format!(
+        "{}/outputs/model",
+        ended["jobOutputDirectoryPathSegment"].as_str().unwrap()
+    )))
     .unwrap();
-    let job = client.submit(&experiment, "modest", &server.mounted_by(shell_job("echo well")));
+    let job = client.submit(
+        &experiment,
+        "modest",
+        &server.mounted_by(shell_job("echo well")),
+    );
     let ended = wait_for_end(&client, &job);
     assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
     assert_eq!(client.stdout(&job), "well\n");
@@ -314,7 +342,10 @@ impl SmallDisk {
             succeeds(&output.expect("a program of util-linux or e2fsprogs"));
         };
         run("mkfs.ext4", &[Path::new("-q"), &image]);
-        run("mount", &[Path::new("-o"), Path::new("loop"), &image, &folder]);
+        run(
+            "mount",
+            &[Path::new("-o"), Path::new("loop"), &image, &folder],
+        );
         Self {
             folder,
             _holder: holder,

@@ -136,4 +136,6 @@ pub(crate) struct LoteDirectory {
     node: String,
     /// The path there.
     path: String,
+    /// What it lies in, if that is an export or a mounted file system.
+    root: Option<String>,
 }
