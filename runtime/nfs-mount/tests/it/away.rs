@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,25 +24,24 @@ fn a_write_goes_on_when_the_server_is_back() {
     let content = noise(64 << 20);
     let path = mounted.path().join("large");
     let on_disk = server.data().join("large");
-    std::thread::scope(|scope| {
-        let writing = scope.spawn(|| {
-            as_user(SOMEBODY, || {
-                let mut file = File::create(&path).unwrap();
-                for part in content.chunks(256 << 10) {
-                    file.write_all(part).unwrap();
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                file.sync_all().unwrap();
-            });
-        });
-        until("a part arrives", || {
-            fs::metadata(&on_disk).is_ok_and(|file| file.len() > 8 << 20)
-        });
-        server.kill();
-        std::thread::sleep(Duration::from_secs(3));
-        server.run();
-        writing.join().unwrap();
+    let source = tempfile::NamedTempFile::new().unwrap();
+    fs::write(source.path(), &content).unwrap();
+    fs::set_permissions(source.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    // In a process of its own: one that is forked here would have the file open too, and could not start the server again.
+    let mut writing = Command::new("setpriv")
+        .args(["--reuid", "20001", "--regid", "20001", "--clear-groups"])
+        .args(["dd", "bs=256k", "conv=fsync", "status=none"])
+        .arg(format!("if={}", source.path().display()))
+        .arg(format!("of={}", path.display()))
+        .spawn()
+        .unwrap();
+    until("a part arrives", || {
+        fs::metadata(&on_disk).is_ok_and(|file| file.len() > 8 << 20)
     });
+    server.kill();
+    std::thread::sleep(Duration::from_secs(3));
+    server.run();
+    assert!(writing.wait().unwrap().success());
     assert!(fs::read(&on_disk).unwrap() == content);
     as_user(SOMEBODY, || {
         assert!(fs::read(&path).unwrap() == content);
