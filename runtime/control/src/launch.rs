@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lote_model::allocation::{Allocation, AllocationPhase, GangMember, NodePlan, share_of};
-use lote_model::environment::{mount_roots, scratch_path};
+use lote_model::environment::{SharedScratch, mount_roots, scratch_path};
 use lote_model::framework::PlannedLaunch;
 use lote_model::id::NodeName;
 use lote_model::job::JobStatus;
@@ -47,11 +47,25 @@ pub fn allocation_input(start: &Start) -> AllocationInput {
             .zip(&start.nodes)
             .map(|(rank, node)| allocated_node(rank, node))
             .collect(),
-        shared_scratch: None,
+        shared_scratch: shared_scratch(start),
         local_scratch: scratch_path(work_directory(start), record.unix_id.0, record.uid.as_str()),
         peer_launcher: None,
         attempt: start.attempt,
     }
+}
+
+/// What a gang shares, on one of its file servers. A job on one node needs none.
+fn shared_scratch(start: &Start) -> Option<String> {
+    let record = &start.record;
+    let scratch = SharedScratch {
+        work_directory: work_directory(start),
+        unix_id: record.unix_id.0,
+        cluster: record.cluster.name.as_str(),
+        uid: record.uid.as_str(),
+        attempt: start.attempt,
+    };
+    let is_gang = start.nodes.len() > 1;
+    is_gang.then(|| scratch.path(&start.mounts)).flatten()
 }
 
 /// The plugin is told one path for all nodes, so the work directories must agree.

@@ -7,33 +7,22 @@
 use std::path::{Path, PathBuf};
 
 use lote_model::environment::JobPaths;
-use lote_model::planned_mount::{PlannedMount, PlannedMounts};
+use lote_model::planned_mount::{MountRoot, PlannedMount, PlannedMounts};
 
-/// Whose a mount is: the two roots of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MountScope {
-    /// Its cluster's.
-    Cluster,
-    /// Its own.
-    Job,
+/// The name of a root's directory in the host's view.
+fn directory(root: MountRoot) -> &'static str {
+    match root {
+        MountRoot::Cluster => "cluster",
+        MountRoot::Job => "job",
+    }
 }
 
-impl MountScope {
-    /// The name of the scope's directory in the host's view.
-    fn directory(self) -> &'static str {
-        match self {
-            Self::Cluster => "cluster",
-            Self::Job => "job",
-        }
-    }
-
-    /// The root below which the job sees the mounts of the scope.
-    fn root(self, paths: &JobPaths) -> &Path {
-        Path::new(match self {
-            Self::Cluster => &paths.mount_root,
-            Self::Job => &paths.job_mount_root,
-        })
-    }
+/// Where the job sees it.
+fn seen_root(root: MountRoot, paths: &JobPaths) -> &Path {
+    Path::new(match root {
+        MountRoot::Cluster => &paths.mount_root,
+        MountRoot::Job => &paths.job_mount_root,
+    })
 }
 
 /// A path that lies on one of a job's file systems.
@@ -53,8 +42,8 @@ pub(crate) fn mounts_of_run(data_directory: &Path, run: &str) -> PathBuf {
 }
 
 /// Where the host has one of them.
-pub(crate) fn mount_point(mounts_of_run: &Path, scope: MountScope, relative: &str) -> PathBuf {
-    mounts_of_run.join(scope.directory()).join(relative)
+pub(crate) fn mount_point(mounts_of_run: &Path, root: MountRoot, relative: &str) -> PathBuf {
+    mounts_of_run.join(directory(root)).join(relative)
 }
 
 /// Finds the mount that a path of the job's view lies on: the innermost, where one is inside
@@ -65,15 +54,15 @@ pub(crate) fn find<'plan>(
     mounts_of_run: &Path,
     path: &Path,
 ) -> Option<OnMount<'plan>> {
-    let of_scope = |scope: MountScope, mounts: &'plan [PlannedMount]| {
-        mounts.iter().map(move |mount| (scope, mount))
+    let of_root = |root: MountRoot, mounts: &'plan [PlannedMount]| {
+        mounts.iter().map(move |mount| (root, mount))
     };
-    of_scope(MountScope::Cluster, &mounts.cluster)
-        .chain(of_scope(MountScope::Job, &mounts.job))
-        .filter_map(|(scope, mount)| {
-            let seen = scope.root(paths).join(&mount.relative_path);
+    of_root(MountRoot::Cluster, &mounts.cluster)
+        .chain(of_root(MountRoot::Job, &mounts.job))
+        .filter_map(|(root, mount)| {
+            let seen = seen_root(root, paths).join(&mount.relative_path);
             let below = path.strip_prefix(&seen).ok()?.to_path_buf();
-            let mount_point = mount_point(mounts_of_run, scope, &mount.relative_path);
+            let mount_point = mount_point(mounts_of_run, root, &mount.relative_path);
             Some(OnMount {
                 mount,
                 mount_point,
@@ -98,6 +87,7 @@ mod tests {
             job_mount_root: "/data/work/users/7/jobs/u/mounts".into(),
             scratch: String::new(),
             shared: String::new(),
+            shared_scratch: None,
             host_file: String::new(),
             private_tmp: String::new(),
         }

@@ -110,6 +110,7 @@ mod tests {
         std::fs::write(folder.path().join(OsStr::from_bytes(b"e\xff")), "").unwrap();
         let directory = Directory {
             path: folder.path().to_owned(),
+            within: None,
             owner: None,
         };
         let (mut after, mut seen) = (None, Vec::new());

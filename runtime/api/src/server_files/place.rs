@@ -79,6 +79,7 @@ pub(super) async fn exported(state: &ApiState, uid: &FileServerUid) -> Result<Ex
         Some(ExportState::Serving(point)) => Ok(Exported {
             directory: Directory {
                 path: point.path.into(),
+                within: None,
                 owner: Some(export.value.owner).filter(|_| state.config.read_as_job_user),
             },
             left: usage.filter(|_| !point.size_limit.in_force).map(|usage| {

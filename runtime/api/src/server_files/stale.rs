@@ -139,6 +139,7 @@ mod tests {
         }
         let directory = Directory {
             path: folder.path().to_owned(),
+            within: None,
             owner: None,
         };
         assert_eq!(remove(&directory, now - KEPT, &|| false).unwrap(), 1);

@@ -127,6 +127,7 @@ mod tests {
         symlink("../../outside", folder.path().join("export/a/out")).unwrap();
         let directory = Directory {
             path: folder.path().join("export"),
+            within: None,
             owner: None,
         };
         (folder, directory)

@@ -127,6 +127,7 @@ pub(super) async fn run(
                 id: UNDELIVERED.to_owned(),
                 node: node.clone(),
                 path: undelivered.local.to_string_lossy().into_owned(),
+                root: None,
             });
         }
         report_end(&task.reporter, outcome, account, &locations).await;

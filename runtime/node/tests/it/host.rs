@@ -316,7 +316,7 @@ impl Host {
     }
 
     /// The last report about a job.
-    pub async fn report(&self, job: &TestJob) -> Option<Report> {
+    pub async fn last_report(&self, job: &TestJob) -> Option<Report> {
         let key = key::report(&job.uid, &name());
         let report = get_json::<Report>(&*self.store.inner, &key).await.unwrap();
         report.map(|report| report.value)

@@ -182,7 +182,7 @@ fn hangs() {
         gone(nix::unistd::Pid::from_raw(main.trim().parse().unwrap())).await;
         // Longer than anything takes that does not wait for the server.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let report = host.report(&job).await;
+        let report = host.last_report(&job).await;
         let phase = format!("{:?}", report.map(|report| report.phase));
         assert!(!phase.contains("Ended"), "{phase}");
         server.thaw();
@@ -324,7 +324,7 @@ fn late() {
             (exit_code, error.code.as_str()),
             (Some(0), "OutputNotDelivered")
         );
-        let report = host.report(&job).await.unwrap();
+        let report = host.last_report(&job).await.unwrap();
         let kept = report.directories.last().unwrap();
         let local = fs::read(Path::new(&kept.path).join("stdout.txt")).unwrap();
         assert!(String::from_utf8_lossy(&local).ends_with("4999\n5000\n"));
