@@ -11,6 +11,7 @@ use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
+pub use export::{ExportArgs, ExportError, ExportSettings, NfsServer};
 pub use gpu::{GpuArgs, GpuSettings};
 pub use machine::{MachineArgs, MachineError, MachineSettings};
 pub use power::{PowerArgs, PowerDriver, PowerError, PowerSettings, PowerSwitching};
@@ -19,6 +20,7 @@ pub use retention::{RetentionArgs, RetentionError, RetentionSettings};
 pub use scheduling::{HalfLifeError, SchedulingArgs, SchedulingSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
+mod export;
 mod gpu;
 mod machine;
 mod power;
@@ -162,6 +164,9 @@ pub struct NodeArgs {
     /// Which job comes first, and where it goes.
     #[command(flatten)]
     pub scheduling: SchedulingArgs,
+    /// How this machine exports file servers.
+    #[command(flatten)]
+    pub export: ExportArgs,
 }
 
 /// `--store`.
@@ -246,6 +251,8 @@ pub struct NodeSettings {
     pub power: Option<PowerSettings>,
     /// Which job comes first, and where it goes.
     pub scheduling: SchedulingSettings,
+    /// How this machine exports file servers.
+    pub export: ExportSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -339,6 +346,9 @@ pub enum NodeSettingsError {
     /// Jobs cannot get this of the machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// File servers cannot be exported so.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -431,6 +441,7 @@ impl NodeArgs {
             machine: self.machine.resolve(file.machine)?,
             power: self.power.resolve(file.power)?,
             scheduling: self.scheduling.resolve(file.scheduling)?,
+            export: self.export.resolve(file.export)?,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })

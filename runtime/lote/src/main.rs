@@ -3,10 +3,12 @@
 mod daemon;
 mod import;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::Parser;
 use lote_cli::{Cli, Invocation};
+use lote_node::export::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
 /// Gives memory back that a burst of jobs needed; the system's allocator keeps it.
@@ -15,12 +17,13 @@ use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // First of all: the spawner must stay a small process with one thread.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|argument| argument == SPAWNER_SUBCOMMAND)
-    {
-        return spawner_main();
+    // First of all: these must stay small processes with one thread.
+    let subcommand = std::env::args_os().nth(1);
+    match subcommand.as_deref().and_then(OsStr::to_str) {
+        Some(SPAWNER_SUBCOMMAND) => return spawner_main(),
+        Some(NFS_SERVER_SUBCOMMAND) => return nfs_server_main(),
+        Some(RPCBIND_SUBCOMMAND) => return rpcbind_main(),
+        _ => {}
     }
     match Cli::parse().into_invocation() {
         Invocation::Daemon(args) => daemon::run(*args),

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cgroup;
 mod descriptor;
 pub mod devices;
+pub mod export;
 pub mod gpu;
 pub mod isolation;
 pub mod launch;

@@ -118,6 +118,7 @@ impl Host {
             mac_address: None,
             always_on: false,
             power_off: None,
+            export: lote_node::export::ExportConfig::default(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
