@@ -135,7 +135,9 @@ impl Disks {
     }
 
     /// Mounts the file system of an export, which is made first if it never was. Whether it is
-    /// made is decided by what was remembered before: `entry` must have been saved.
+    /// made is decided by what was remembered before: `entry` must have been saved. Returns
+    /// whether processes with mounts of their own can see it only if they are started from now
+    /// on.
     pub(super) async fn mount(
         &self,
         wanted: &[PathBuf],
@@ -143,7 +145,7 @@ impl Disks {
         size_limit_bytes: u64,
         entry: &Entry,
         remembered: &DiskEntry,
-    ) -> Result<(), DiskError> {
+    ) -> Result<bool, DiskError> {
         let disks = self.checked(wanted)?;
         let device = self
             .device(&disks, may_erase, entry.number, remembered)
@@ -247,27 +249,29 @@ impl Disks {
         wiped.map(drop).map_err(tool_error("wipe the disk"))
     }
 
-    fn attach(&self, device: &Path) -> Result<(), DiskError> {
-        self.share_parent()?;
+    fn attach(&self, device: &Path) -> Result<bool, DiskError> {
+        let is_new_place = self.share_parent()?;
         files::private_directory(&self.target).map_err(io_error("make", &self.target))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount(device, &self.target, "ext4", flags, None)
-            .map_err(|errno| io_error("mount", device)(errno.into()))
+            .map_err(|errno| io_error("mount", device)(errno.into()))?;
+        Ok(is_new_place)
     }
 
-    /// Makes the parent a mount of its own that shows in other name spaces.
-    fn share_parent(&self) -> Result<(), DiskError> {
+    /// Makes the parent a mount of its own that shows in other name spaces. Whether it was none.
+    fn share_parent(&self) -> Result<bool, DiskError> {
         let parent = &self.parent;
         let failed = |errno: rustix::io::Errno| io_error("share", parent)(errno.into());
         let made = std::fs::DirBuilder::new();
         make_passable(made, parent).map_err(io_error("make", parent))?;
         let mounts = mount_table::read().map_err(io_error("read", parent))?;
         match mount_table::find(&mounts, parent) {
-            Some(mount) if mount.is_shared => return Ok(()),
+            Some(mount) if mount.is_shared => return Ok(false),
             Some(_) => {}
             None => mount_bind(parent, parent).map_err(failed)?,
         }
-        mount_change(parent, MountPropagationFlags::SHARED).map_err(failed)
+        mount_change(parent, MountPropagationFlags::SHARED).map_err(failed)?;
+        Ok(true)
     }
 
     /// Unmounts it; what is busy goes when it is no more.

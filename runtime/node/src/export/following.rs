@@ -7,7 +7,9 @@ use lote_model::export::Export;
 use lote_model::id::FileServerUid;
 use lote_model::key;
 use lote_model::problem::explain;
-use lote_store::{Event, ListRequest, Revision, StoreError, Versioned, WatchBatch};
+use lote_store::{
+    Entry, Event, ListRequest, Revision, StoreError, Versioned, WatchBatch, list_json,
+};
 use tokio::sync::watch;
 
 use super::ExportNode;
@@ -32,6 +34,10 @@ pub(super) async fn follow(node: &ExportNode, wanted: watch::Sender<Option<Wante
     loop {
         match list_and_watch(node, &wanted).await {
             Ok(()) | Err(StoreError::Closed) => return,
+            Err(error @ StoreError::Decode { .. }) => tracing::error!(
+                error = explain(&error),
+                "an export cannot be read; all stay as they were"
+            ),
             Err(error) => tracing::debug!(
                 error = explain(&error),
                 "lost sight of this node's exports; looking again"
@@ -46,8 +52,9 @@ async fn list_and_watch(
     wanted: &watch::Sender<Option<Wanted>>,
 ) -> Result<(), StoreError> {
     let prefix = key::exports_of(&node.name);
-    let listing = node.store.list(ListRequest::prefix(&prefix)).await?;
-    let listed: Wanted = listing.items.iter().filter_map(read).collect();
+    // One that cannot be read must not look like one that is gone.
+    let listing = list_json::<Export>(&*node.store, ListRequest::prefix(&prefix)).await?;
+    let listed: Wanted = listing.items.into_iter().map(wanted_export).collect();
     wanted.send_if_modified(|now| {
         let is_new = now.as_ref() != Some(&listed);
         *now = Some(listed);
@@ -58,7 +65,9 @@ async fn list_and_watch(
         let WatchBatch { events, .. } = watch.next().await?;
         wanted.send_modify(|now| {
             let now = now.get_or_insert_default();
-            events.iter().for_each(|event| apply(now, event));
+            for event in &events {
+                apply(now, event);
+            }
         });
     }
 }
@@ -75,17 +84,22 @@ fn apply(wanted: &mut Wanted, event: &Event) {
 }
 
 fn read(item: &Versioned) -> Option<(FileServerUid, WantedExport)> {
-    match serde_json::from_slice::<Export>(&item.value) {
-        Ok(export) => Some((
-            export.uid.clone(),
-            WantedExport {
-                export,
-                revision: item.mod_revision,
-            },
-        )),
+    match Entry::<Export>::try_from(item.clone()) {
+        Ok(entry) => Some(wanted_export(entry)),
         Err(error) => {
-            tracing::error!(key = item.key, %error, "an export cannot be read; ignoring it");
+            tracing::error!(
+                error = explain(&error),
+                "an export cannot be read; it stays as it was"
+            );
             None
         }
     }
+}
+
+fn wanted_export(entry: Entry<Export>) -> (FileServerUid, WantedExport) {
+    let wanted = WantedExport {
+        revision: entry.mod_revision,
+        export: entry.value,
+    };
+    (wanted.export.uid.clone(), wanted)
 }

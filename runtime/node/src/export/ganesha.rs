@@ -134,6 +134,8 @@ pub(super) struct Ganesha {
     running: Option<Running>,
     /// Whether the running one may not have read what the file says.
     is_stale: bool,
+    /// What it was told to serve no more, until that is seen.
+    leaving: Vec<PathBuf>,
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -157,6 +159,7 @@ impl Ganesha {
             executable,
             running: None,
             is_stale: true,
+            leaving: Vec::new(),
             failures: 0,
             not_before: None,
         };
@@ -217,6 +220,7 @@ impl Ganesha {
         }
         let new = ganesha_config::render(&core, &exports);
         if new != old {
+            self.leaving.extend(removed(&old, &new));
             let path = &self.paths.config;
             files::replace(path, new.as_bytes(), 0o600).map_err(file_error("write", path))?;
             self.is_stale = true;
@@ -227,8 +231,12 @@ impl Ganesha {
             Some(running) if self.is_stale => running.signal(Signal::HUP)?,
             Some(_) => return Ok(Vec::new()),
         }
-        let gone = Self::removed(&old, &new);
-        let missing = self.wait_until_served(address, &exports, &gone).await?;
+        // Above what is served there are directories to look through.
+        let is_above =
+            |path: &PathBuf| exports.iter().any(|export| export.path.starts_with(path));
+        self.leaving.retain(|path| !is_above(path));
+        let missing = self.wait_until_served(address, &exports).await?;
+        self.leaving.clear();
         self.is_stale = !missing.is_empty();
         Ok(missing)
     }
@@ -237,13 +245,6 @@ impl Ganesha {
     pub(super) fn log_end(&self) -> String {
         let end = tail(&self.paths.log, LOG_SHOWN_BYTES, None).unwrap_or_default();
         end.trim_end().to_owned()
-    }
-
-    /// Directories that the old file exports and the new one does not.
-    fn removed(old: &str, new: &str) -> Vec<PathBuf> {
-        let paths = ganesha_config::exported(old);
-        let gone = paths.filter(|path| !ganesha_config::has_export(new, path));
-        gone.map(Path::to_owned).collect()
     }
 
     fn notice_end(&mut self) {
@@ -349,6 +350,7 @@ impl Ganesha {
             }
             if Instant::now() > deadline {
                 let log = self.log_end();
+                self.stop().await?;
                 return Err(GaneshaError::Silent { address, log });
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -360,7 +362,6 @@ impl Ganesha {
         &self,
         address: SocketAddr,
         exports: &[ServedExport],
-        gone: &[PathBuf],
     ) -> Result<Vec<u16>, GaneshaError> {
         let deadline = Instant::now() + RELOAD_LIMIT;
         loop {
@@ -372,7 +373,7 @@ impl Ganesha {
                     missing.push(export.number);
                 }
             }
-            for path in gone {
+            for path in &self.leaving {
                 left |= !matches!(probe::ask(address, path).await, Ok(Answer::Absent));
             }
             if missing.is_empty() && !left {
@@ -407,8 +408,6 @@ impl Ganesha {
             running.signal(Signal::KILL)?;
             running.ended().await;
         }
-        self.failures = 0;
-        self.not_before = None;
         tracing::info!("NFS-Ganesha is stopped");
         Ok(())
     }
@@ -504,6 +503,13 @@ fn probe_address(core: &Core) -> SocketAddr {
     SocketAddr::new(own_address(core.bind), core.nfs_port)
 }
 
+/// Directories that the old file exports and the new one does not.
+fn removed(old: &str, new: &str) -> Vec<PathBuf> {
+    let paths = ganesha_config::exported(old);
+    let gone = paths.filter(|path| !ganesha_config::has_export(new, path));
+    gone.map(Path::to_owned).collect()
+}
+
 /// The process that holds the lock of a file.
 fn holder(file: &File) -> rustix::io::Result<Option<Pid>> {
     let probe = Flock::from(FlockType::WriteLock);
@@ -566,6 +572,7 @@ mod tests {
             executable: "/bin/false".into(),
             running: None,
             is_stale: true,
+            leaving: Vec::new(),
             failures: 0,
             not_before: None,
         };

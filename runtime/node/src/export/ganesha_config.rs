@@ -51,8 +51,11 @@ pub(super) fn core(core: &Core) -> String {
              Minor_Versions = 0, 1, 2;\n    \
              Only_Numeric_Owners = true;\n\
          }}\n\
+         NFS_KRB5 {{\n    \
+             Active_krb5 = false;\n\
+         }}\n\
          LOG {{\n    \
-             Default_Log_Level = WARN;\n\
+             COMPONENTS {{ TIRPC = CRIT; DBUS = FATAL; }}\n\
          }}\n",
         bind = core.bind,
         nfs_port = core.nfs_port,

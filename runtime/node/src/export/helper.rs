@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 /// The hidden subcommand under which the daemon's executable becomes Ganesha.
 pub const NFS_SERVER_SUBCOMMAND: &str = "__nfs-server";
 
-/// The hidden subcommand under which it becomes Ganesha's `rpcbind`.
+/// The hidden subcommand under which it keeps Ganesha's `rpcbind`.
 pub const RPCBIND_SUBCOMMAND: &str = "__nfs-rpcbind";
 
 /// Where Ganesha looks for `rpcbind`; compiled into it.
@@ -67,20 +67,23 @@ fn step<E: Into<io::Error>>(name: &'static str) -> impl FnOnce(E) -> HelperError
 /// Becomes Ganesha. To be called first thing in `main`, before any thread exists; the second
 /// argument is the specification.
 pub fn nfs_server_main() -> ExitCode {
-    failure(become_server())
+    let Err(error) = become_server();
+    failure(&error)
 }
 
-/// Becomes `rpcbind`, whose path is the second argument.
+/// Keeps an `rpcbind`, whose path is the second argument, for as long as its parent lives.
 pub fn rpcbind_main() -> ExitCode {
-    failure(become_rpcbind())
+    match keep_rpcbind() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
 }
 
 /// What is said here stands in the server's log.
-fn failure(result: Result<Infallible, HelperError>) -> ExitCode {
-    let Err(error) = result;
+fn failure(error: &HelperError) -> ExitCode {
     eprintln!(
         "lote: cannot start the NFS server: {}",
-        lote_model::problem::explain(&error)
+        lote_model::problem::explain(error)
     );
     ExitCode::FAILURE
 }
@@ -166,12 +169,32 @@ fn start_rpcbind(program: &Path) -> Result<(), HelperError> {
     Ok(())
 }
 
-fn become_rpcbind() -> Result<Infallible, HelperError> {
+/// Runs `rpcbind` for as long as Ganesha, its parent, lives. Not by a parent-death signal of its
+/// own, because it changes its user, and the kernel forgets the signal then.
+fn keep_rpcbind() -> Result<(), HelperError> {
     let program = std::env::args_os().nth(2);
     let program = program.ok_or(HelperError::NoSpecification)?;
-    // Nobody else needs it when Ganesha is gone.
+    let awaited: SigSet = [Signal::SIGTERM, Signal::SIGCHLD].into_iter().collect();
+    awaited.thread_block().map_err(step("hold back signals"))?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(step("tie rpcbind to the server"))?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(step("leave the network"))?;
-    let error = Command::new(&program).arg("-f").exec();
-    Err(HelperError::Step("execute rpcbind", error))
+    let child = Command::new(&program)
+        .arg("-f")
+        .stdin(Stdio::null())
+        .spawn();
+    let mut child = child.map_err(step("execute rpcbind"))?;
+    loop {
+        match awaited.wait().map_err(step("wait for signals"))? {
+            Signal::SIGTERM => break,
+            _ => {
+                if let Some(status) = child.try_wait().map_err(step("wait for rpcbind"))? {
+                    let ended = io::Error::other(format!("it ended with {status}"));
+                    return Err(HelperError::Step("keep rpcbind", ended));
+                }
+            }
+        }
+    }
+    // It has inherited what is held back here, so that a gentler signal would not arrive.
+    child.kill().map_err(step("end rpcbind"))?;
+    child.wait().map(drop).map_err(step("wait for rpcbind"))
 }

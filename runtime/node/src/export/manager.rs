@@ -341,9 +341,13 @@ impl Manager {
                 return Ok(disks.files());
             };
             let limit = export.size_limit_bytes;
-            disks
+            let needs_restart = disks
                 .mount(paths, may_erase, limit, &entry, remembered)
                 .await?;
+            if needs_restart {
+                // Once after a boot: it would not see the disk. It is started again below.
+                self.stop_ganesha().await?;
+            }
         }
         self.remember(&export.uid, |entry| {
             if let Some(disk) = &mut entry.disk {
@@ -667,8 +671,8 @@ mod tests {
     fn clients_are_addresses() {
         let names = ["10.0.0.8", "10.0.0.7", "[fd00::1]", "10.0.0.8", "*", "a b"];
         let found = addresses(&names.map(str::to_owned));
-        let expected = ["10.0.0.7", "10.0.0.8", "fd00::1"].map(|ip| ip.parse().unwrap());
-        assert_eq!(found, expected);
+        let found: Vec<String> = found.iter().map(IpAddr::to_string).collect();
+        assert_eq!(found, ["10.0.0.7", "10.0.0.8", "fd00::1"]);
     }
 
     #[test]

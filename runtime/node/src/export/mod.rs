@@ -140,8 +140,11 @@ impl ExportNode {
         self.data_directory.join(SERVER)
     }
 
+    /// As the kernel names it in its table of mounts.
     fn disks_directory(&self) -> PathBuf {
-        self.data_directory.join(DISKS)
+        let real = std::fs::canonicalize(&self.data_directory);
+        let data = real.unwrap_or_else(|_| self.data_directory.clone());
+        data.join(DISKS)
     }
 
     /// Whether the operator named no directory, so that the daemon makes its own.

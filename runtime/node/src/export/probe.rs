@@ -103,17 +103,16 @@ const LOOK_UP: u32 = 15;
 /// `COMPOUND { PUTROOTFH, LOOKUP … }` (RFC 7530), as root.
 fn request(path: &Path) -> Vec<u8> {
     let mut message = Message::default();
-    let call = [1, CALL, RPC_VERSION, NFS_PROGRAM, NFS_VERSION, COMPOUND];
-    call.into_iter().for_each(|word| message.word(word));
+    message.words(&[1, CALL, RPC_VERSION, NFS_PROGRAM, NFS_VERSION, COMPOUND]);
     // Who asks: a time stamp, a machine's name, user, group, no further groups.
     let mut who = Message::default();
     who.word(0);
     who.text(b"lote");
-    [0, 0, 0].into_iter().for_each(|word| who.word(word));
+    who.words(&[0, 0, 0]);
     message.word(AUTH_SYS);
     message.text(&who.0);
     // No verifier, no tag, minor version 0.
-    [0, 0, 0, 0].into_iter().for_each(|word| message.word(word));
+    message.words(&[0, 0, 0, 0]);
     let names: Vec<&[u8]> = path
         .components()
         .filter_map(|part| match part {
@@ -141,6 +140,12 @@ struct Message(Vec<u8>);
 impl Message {
     fn word(&mut self, word: u32) {
         self.0.extend(word.to_be_bytes());
+    }
+
+    fn words(&mut self, words: &[u32]) {
+        for word in words {
+            self.word(*word);
+        }
     }
 
     fn text(&mut self, text: &[u8]) {

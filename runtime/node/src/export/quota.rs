@@ -36,6 +36,16 @@ struct Attributes {
     padding: [u8; 8],
 }
 
+/// `struct if_dqinfo` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Information {
+    grace_of_blocks: u64,
+    grace_of_inodes: u64,
+    flags: u32,
+    valid: u32,
+}
+
 nix::ioctl_read!(get_attributes, b'X', 31, Attributes);
 nix::ioctl_write_ptr!(set_attributes, b'X', 32, Attributes);
 
@@ -57,12 +67,7 @@ pub(super) fn is_enforced(directory: &impl AsFd) -> bool {
 }
 
 fn answers(directory: &impl AsFd) -> bool {
-    let mut info = libc::dqinfo {
-        dqi_bgrace: 0,
-        dqi_igrace: 0,
-        dqi_flags: 0,
-        dqi_valid: 0,
-    };
+    let mut info = Information::default();
     quotactl(directory, libc::Q_GETINFO, 0, (&raw mut info).cast()).is_ok()
 }
 

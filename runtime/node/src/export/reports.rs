@@ -187,18 +187,22 @@ async fn remove(node: &ExportNode, uid: &FileServerUid) -> Result<(), StoreError
 mod tests {
     use super::*;
 
-    fn usage(used_bytes: u64) -> Option<StorageUsage> {
-        Some(StorageUsage {
+    fn usage(used_bytes: u64) -> StorageUsage {
+        StorageUsage {
             used_bytes,
             free_bytes: 1_000_000 - used_bytes,
-        })
+        }
     }
 
-    fn report(state: ExportState, usage: Option<StorageUsage>, second: i64) -> ExportReport {
+    fn report(
+        state: ExportState,
+        usage: impl Into<Option<StorageUsage>>,
+        second: i64,
+    ) -> ExportReport {
         ExportReport {
             uid: FileServerUid::new("u"),
             state,
-            usage,
+            usage: usage.into(),
             reported_at: Timestamp::from_second(second).unwrap(),
         }
     }
