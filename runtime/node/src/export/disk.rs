@@ -1,21 +1,15 @@
 //! File systems on the disks that the operator set aside.
-//!
-//! Each is mounted below one directory whose mounts show in other name spaces: Ganesha has one of
-//! its own, and must see a disk that is mounted after it was started.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lote_model::id::FileServerUid;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
-};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::disk_plan::{self, BLKID, Contents, MDADM, MKFS, Refusal, Step, WIPEFS};
-use super::files;
 use super::ledger::{DiskEntry, Entry};
 use super::mount_table;
 use super::tool::ToolError;
@@ -98,18 +92,15 @@ fn tool_error(action: &'static str) -> impl FnOnce(ToolError) -> DiskError {
 pub(super) struct Disks {
     /// The operator's.
     allowed: Vec<PathBuf>,
-    /// Where all of them are mounted.
-    parent: PathBuf,
-    /// Where this export's are.
+    /// Where this export's are mounted.
     target: PathBuf,
 }
 
 impl Disks {
-    pub(super) fn new(allowed: &[PathBuf], parent: PathBuf, uid: &FileServerUid) -> Self {
+    pub(super) fn new(allowed: &[PathBuf], parent: &Path, uid: &FileServerUid) -> Self {
         Self {
             allowed: allowed.to_vec(),
             target: parent.join(uid.as_str()),
-            parent,
         }
     }
 
@@ -135,9 +126,7 @@ impl Disks {
     }
 
     /// Mounts the file system of an export, which is made first if it never was. Whether it is
-    /// made is decided by what was remembered before: `entry` must have been saved. Returns
-    /// whether processes with mounts of their own can see it only if they are started from now
-    /// on.
+    /// made is decided by what was remembered before: `entry` must have been saved.
     pub(super) async fn mount(
         &self,
         wanted: &[PathBuf],
@@ -145,7 +134,7 @@ impl Disks {
         size_limit_bytes: u64,
         entry: &Entry,
         remembered: &DiskEntry,
-    ) -> Result<bool, DiskError> {
+    ) -> Result<(), DiskError> {
         let disks = self.checked(wanted)?;
         let device = self
             .device(&disks, may_erase, entry.number, remembered)
@@ -249,29 +238,11 @@ impl Disks {
         wiped.map(drop).map_err(tool_error("wipe the disk"))
     }
 
-    fn attach(&self, device: &Path) -> Result<bool, DiskError> {
-        let is_new_place = self.share_parent()?;
-        files::private_directory(&self.target).map_err(io_error("make", &self.target))?;
+    fn attach(&self, device: &Path) -> Result<(), DiskError> {
+        make_passable(&self.target).map_err(io_error("make", &self.target))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount(device, &self.target, "ext4", flags, None)
-            .map_err(|errno| io_error("mount", device)(errno.into()))?;
-        Ok(is_new_place)
-    }
-
-    /// Makes the parent a mount of its own that shows in other name spaces. Whether it was none.
-    fn share_parent(&self) -> Result<bool, DiskError> {
-        let parent = &self.parent;
-        let failed = |errno: rustix::io::Errno| io_error("share", parent)(errno.into());
-        let made = std::fs::DirBuilder::new();
-        make_passable(made, parent).map_err(io_error("make", parent))?;
-        let mounts = mount_table::read().map_err(io_error("read", parent))?;
-        match mount_table::find(&mounts, parent) {
-            Some(mount) if mount.is_shared => return Ok(false),
-            Some(_) => {}
-            None => mount_bind(parent, parent).map_err(failed)?,
-        }
-        mount_change(parent, MountPropagationFlags::SHARED).map_err(failed)?;
-        Ok(true)
+            .map_err(|errno| io_error("mount", device)(errno.into()))
     }
 
     /// Unmounts it; what is busy goes when it is no more.
@@ -330,8 +301,9 @@ impl Disks {
     }
 }
 
-fn make_passable(mut builder: std::fs::DirBuilder, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+/// Users pass through it, and nobody lists it.
+fn make_passable(path: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o711).create(path)
 }
 

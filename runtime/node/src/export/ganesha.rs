@@ -23,7 +23,8 @@ use tokio::process::Command;
 
 use super::files;
 use super::ganesha_config::{self, Core, ServedExport};
-use super::helper::{NFS_SERVER_SUBCOMMAND, ServerSpec};
+use super::helper::{CONFIG, LOG, NFS_SERVER_SUBCOMMAND, ServerSpec};
+use super::places::{PlaceError, Places};
 use super::probe::{self, Answer};
 use crate::descriptor;
 use crate::launch::tail;
@@ -63,6 +64,8 @@ pub(super) enum GaneshaError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("cannot start the NFS server")]
     Start(#[source] io::Error),
     #[error("cannot watch or signal the NFS server")]
@@ -91,7 +94,7 @@ impl GaneshaError {
             | Self::StillServed { log }
             | Self::BackingOff { log, .. }
             | Self::Refused { log } => log,
-            Self::Files { .. } | Self::Start(_) | Self::Signal(_) => "",
+            Self::Files { .. } | Self::Place(_) | Self::Start(_) | Self::Signal(_) => "",
         }
     }
 }
@@ -102,18 +105,22 @@ struct Paths {
     config: PathBuf,
     log: PathBuf,
     lock: PathBuf,
-    pid_file: PathBuf,
     recovery: PathBuf,
+    /// What it is given of the exports.
+    places: PathBuf,
+    /// Its root.
+    root: PathBuf,
 }
 
 impl Paths {
     fn below(directory: &Path) -> Self {
         Self {
-            config: directory.join("ganesha.conf"),
-            log: directory.join("ganesha.log"),
+            config: directory.join(CONFIG),
+            log: directory.join(LOG),
             lock: directory.join("ganesha.lock"),
-            pid_file: directory.join("ganesha.pid"),
             recovery: directory.join("recovery"),
+            places: directory.join("exports"),
+            root: directory.join("root"),
         }
     }
 }
@@ -128,6 +135,8 @@ pub(super) struct Programs {
 /// The one Ganesha of this node.
 #[derive(Debug)]
 pub(super) struct Ganesha {
+    /// The directory of its files, as the kernel names it in its table of mounts.
+    directory: PathBuf,
     paths: Paths,
     /// The executable with the hidden subcommand.
     executable: PathBuf,
@@ -150,11 +159,15 @@ struct Running {
 impl Ganesha {
     /// Makes its directory, and finds one that an earlier daemon started.
     pub(super) fn open(directory: &Path, executable: PathBuf) -> Result<Self, GaneshaError> {
+        files::private_directory(directory).map_err(file_error("make", directory))?;
+        let directory = std::fs::canonicalize(directory).map_err(file_error("find", directory))?;
+        let directory = &directory;
         let paths = Paths::below(directory);
-        for path in [directory, &paths.recovery] {
+        for path in [directory, &paths.recovery, &paths.places, &paths.root] {
             files::private_directory(path).map_err(file_error("make", path))?;
         }
         let mut server = Self {
+            directory: directory.clone(),
             paths,
             executable,
             running: None,
@@ -200,44 +213,49 @@ impl Ganesha {
     pub(super) async fn serve(
         &mut self,
         programs: &Programs,
-        core: &CoreSettings,
+        core: &Core,
         exports: &[ServedExport],
     ) -> Result<Vec<u16>, GaneshaError> {
         self.notice_end();
         self.bound_log();
-        if exports.is_empty() {
-            self.stop().await?;
-            return Ok(Vec::new());
-        }
-        let core = core.with_recovery(&self.paths.recovery);
         let exports: Vec<ServedExport> = exports
             .iter()
             .map(|export| with_ourselves(export, core.bind))
             .collect();
         let old = std::fs::read_to_string(&self.paths.config).unwrap_or_default();
-        if !ganesha_config::is_for(&old, &core) {
+        if !ganesha_config::is_for(&old, core) {
             self.stop().await?;
         }
-        let new = ganesha_config::render(&core, &exports);
+        let new = ganesha_config::render(core, &exports);
+        let directory = self.paths.places.clone();
+        let places = Places::new(&directory);
+        let is_new_place = places.share()?;
+        if is_new_place {
+            // What is mounted there from now on is seen only by who starts later.
+            self.stop().await?;
+        }
+        for export in &exports {
+            places.show(export.number, &export.path)?;
+        }
         if new != old {
             self.leaving.extend(removed(&old, &new));
             let path = &self.paths.config;
             files::replace(path, new.as_bytes(), 0o600).map_err(file_error("write", path))?;
             self.is_stale = true;
         }
-        let address = probe_address(&core);
+        let address = probe_address(core);
         match &self.running {
             None => self.start(programs, address).await?,
             Some(running) if self.is_stale => running.signal(Signal::HUP)?,
             Some(_) => return Ok(Vec::new()),
         }
         // Above what is served there are directories to look through.
-        let is_above =
-            |path: &PathBuf| exports.iter().any(|export| export.path.starts_with(path));
+        let is_above = |path: &PathBuf| exports.iter().any(|export| export.path.starts_with(path));
         self.leaving.retain(|path| !is_above(path));
         let missing = self.wait_until_served(address, &exports).await?;
         self.leaving.clear();
         self.is_stale = !missing.is_empty();
+        places.keep_only(&exports)?;
         Ok(missing)
     }
 
@@ -295,9 +313,9 @@ impl Ganesha {
             ganesha: programs.ganesha.clone(),
             rpcbind: programs.rpcbind.clone(),
             lock: self.paths.lock.clone(),
-            config: self.paths.config.clone(),
-            log: self.paths.log.clone(),
-            pid_file: self.paths.pid_file.clone(),
+            root: self.paths.root.clone(),
+            places: self.paths.places.clone(),
+            state: self.directory.clone(),
         };
         let spec =
             serde_json::to_string(&spec).map_err(|error| GaneshaError::Start(error.into()))?;
@@ -394,8 +412,14 @@ impl Ganesha {
         }
     }
 
+    /// Serves nothing any more.
+    pub(super) async fn serve_nothing(&mut self) -> Result<(), GaneshaError> {
+        self.stop().await?;
+        Ok(Places::new(&self.paths.places).remove()?)
+    }
+
     /// Ends the running one, if there is one.
-    pub(super) async fn stop(&mut self) -> Result<(), GaneshaError> {
+    async fn stop(&mut self) -> Result<(), GaneshaError> {
         let Some(running) = self.running.take() else {
             return Ok(());
         };
@@ -458,25 +482,6 @@ impl Running {
         match pidfd_send_signal(self.handle.get_ref(), signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(errno) => Err(GaneshaError::Signal(errno.into())),
-        }
-    }
-}
-
-/// What the whole server is to be like.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CoreSettings {
-    pub(super) bind: IpAddr,
-    pub(super) nfs_port: u16,
-    pub(super) mount_port: Option<u16>,
-}
-
-impl CoreSettings {
-    fn with_recovery(&self, directory: &Path) -> Core {
-        Core {
-            bind: self.bind,
-            nfs_port: self.nfs_port,
-            mount_port: self.mount_port,
-            recovery_directory: directory.to_owned(),
         }
     }
 }
@@ -568,6 +573,7 @@ mod tests {
     fn a_lock_tells_who_lives() {
         let folder = tempfile::tempdir().unwrap();
         let server = Ganesha {
+            directory: folder.path().to_owned(),
             paths: Paths::below(folder.path()),
             executable: "/bin/false".into(),
             running: None,

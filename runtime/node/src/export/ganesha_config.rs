@@ -4,6 +4,12 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+/// In Ganesha's root: a mount for each export, named by its number.
+pub(super) const EXPORTS: &str = "/exports";
+
+/// In Ganesha's root: its own files.
+pub(super) const STATE: &str = "/state";
+
 /// What holds for the whole server; a change of it needs a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Core {
@@ -12,8 +18,6 @@ pub(super) struct Core {
     pub(super) nfs_port: u16,
     /// None without version 3.
     pub(super) mount_port: Option<u16>,
-    /// Where it remembers clients of version 4.
-    pub(super) recovery_directory: PathBuf,
 }
 
 /// One export; all of it can change while it is served.
@@ -47,7 +51,7 @@ pub(super) fn core(core: &Core) -> String {
          NFSV4 {{\n    \
              Graceless = true;\n    \
              RecoveryBackend = fs;\n    \
-             RecoveryRoot = \"{recovery}\";\n    \
+             RecoveryRoot = \"{STATE}/recovery\";\n    \
              Minor_Versions = 0, 1, 2;\n    \
              Only_Numeric_Owners = true;\n\
          }}\n\
@@ -59,7 +63,6 @@ pub(super) fn core(core: &Core) -> String {
          }}\n",
         bind = core.bind,
         nfs_port = core.nfs_port,
-        recovery = core.recovery_directory.display(),
     )
 }
 
@@ -79,24 +82,32 @@ pub(super) fn render(server: &Core, exports: &[ServedExport]) -> String {
             text,
             "EXPORT {{\n    \
                  Export_Id = {number};\n    \
-                 Path = \"{path}\";\n    \
+                 Path = \"{place}\";\n    \
                  Pseudo = \"{path}\";\n    \
                  Protocols = {protocols};\n    \
                  Transports = TCP;\n    \
                  SecType = sys;\n    \
                  Access_Type = NONE;\n    \
                  Squash = Root_Squash;\n    \
+                 Anonymous_Uid = 65534;\n    \
+                 Anonymous_Gid = 65534;\n    \
                  PrivilegedPort = true;\n    \
                  FSAL {{ Name = VFS; }}\n\
              {clients}\
              }}\n",
             number = export.number,
+            place = place(export.number).display(),
             path = export.path.display(),
             protocols = protocols(server),
             clients = clients(&export.clients),
         );
     }
     text
+}
+
+/// Where Ganesha finds the files of an export, in the root that [`helper`](super::helper) makes.
+fn place(number: u16) -> PathBuf {
+    Path::new(EXPORTS).join(number.to_string())
 }
 
 /// Nobody else has access at all.
@@ -120,7 +131,7 @@ pub(super) fn is_for(text: &str, server: &Core) -> bool {
 /// The directories that a file exports.
 pub(super) fn exported(text: &str) -> impl Iterator<Item = &Path> {
     let paths = text.lines().filter_map(|line| {
-        line.strip_prefix("    Path = \"")
+        line.strip_prefix("    Pseudo = \"")
             .and_then(|rest| rest.strip_suffix("\";"))
     });
     paths.map(Path::new)
@@ -140,7 +151,6 @@ mod tests {
             bind: "10.0.0.7".parse().unwrap(),
             nfs_port: 2049,
             mount_port,
-            recovery_directory: "/var/lib/lote/nfs/recovery".into(),
         }
     }
 

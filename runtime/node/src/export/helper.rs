@@ -5,6 +5,9 @@
 //! network without interfaces. The two share the socket, no port 111 is opened, and a machine's
 //! own `rpcbind` learns nothing.
 //!
+//! Ganesha takes names such as `/etc` and `../..` from clients as they are. So the root of that
+//! name space holds programs, devices, its own files and the exports, and nothing else.
+//!
 //! The lock of a file passes on to Ganesha with the process: it is the proof that Ganesha lives,
 //! and names its process id.
 
@@ -21,8 +24,14 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, unmount,
+};
+use rustix::process::pivot_root;
 use serde::{Deserialize, Serialize};
+
+use super::ganesha_config::STATE;
 
 /// The hidden subcommand under which the daemon's executable becomes Ganesha.
 pub const NFS_SERVER_SUBCOMMAND: &str = "__nfs-server";
@@ -45,10 +54,19 @@ pub(super) struct ServerSpec {
     pub(super) ganesha: PathBuf,
     pub(super) rpcbind: Option<PathBuf>,
     pub(super) lock: PathBuf,
-    pub(super) config: PathBuf,
-    pub(super) log: PathBuf,
-    pub(super) pid_file: PathBuf,
+    /// An empty directory, where its root is put together.
+    pub(super) root: PathBuf,
+    /// The directory with a mount for each export.
+    pub(super) places: PathBuf,
+    /// The directory of its configuration, log and memory.
+    pub(super) state: PathBuf,
 }
+
+/// Its configuration, in the directory of its state.
+pub(super) const CONFIG: &str = "ganesha.conf";
+
+/// Its log, in the same place.
+pub(super) const LOG: &str = "ganesha.log";
 
 #[derive(Debug, thiserror::Error)]
 enum HelperError {
@@ -101,16 +119,16 @@ fn become_server() -> Result<Infallible, HelperError> {
     std::env::set_current_dir("/").map_err(step("enter /"))?;
     std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT).ok();
     take_lock(&spec.lock)?;
-    leave_mounts().map_err(step("leave the machine's mounts"))?;
+    enter_root(&spec).map_err(step("make a root for the server"))?;
     if let Some(rpcbind) = &spec.rpcbind {
-        hide_run().map_err(step("hide /run"))?;
         start_rpcbind(rpcbind)?;
     }
+    let state = Path::new(STATE);
     let error = Command::new(&spec.ganesha)
         .arg("-F")
-        .args([Path::new("-f"), &spec.config])
-        .args([Path::new("-L"), &spec.log])
-        .args([Path::new("-p"), &spec.pid_file])
+        .args([Path::new("-f"), &state.join(CONFIG)])
+        .args([Path::new("-L"), &state.join(LOG)])
+        .args([Path::new("-p"), &state.join("ganesha.pid")])
         .exec();
     Err(HelperError::Step("execute ganesha.nfsd", error))
 }
@@ -128,22 +146,84 @@ fn take_lock(path: &Path) -> Result<(), HelperError> {
     Ok(())
 }
 
-/// Mounts made here stay here; disks that the daemon mounts later are seen.
-fn leave_mounts() -> io::Result<()> {
+/// Directories of the system that programs are in.
+const SYSTEM: [&str; 8] = [
+    "usr", "lib", "lib64", "lib32", "libx32", "bin", "sbin", "opt",
+];
+
+/// Files of `/etc` that Ganesha, `rpcbind` and their libraries read. Copies, so that the file
+/// system of `/etc` is not there.
+const SETTINGS: [&str; 9] = [
+    "group",
+    "hosts",
+    "ld.so.cache",
+    "localtime",
+    "netconfig",
+    "nsswitch.conf",
+    "passwd",
+    "protocols",
+    "services",
+];
+
+/// Moves into a root with programs, devices, the server's own files and the exports, and nothing
+/// else of this machine. Mounts that the daemon makes among the exports later show up in it.
+fn enter_root(spec: &ServerSpec) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-    Ok(mount_change("/", flags)?)
+    mount_change("/", flags)?;
+    let root = &spec.root;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount(c"tmpfs", root, c"tmpfs", flags, Some(c"size=16m,mode=0755"))?;
+    for name in SYSTEM {
+        show_system(Path::new("/"), root, name)?;
+    }
+    for name in ["etc", "run", "tmp", "var/lib/nfs", "root"] {
+        std::fs::create_dir_all(root.join(name))?;
+    }
+    let links = [("/run", "var/run"), ("/proc/self/mounts", "etc/mtab")];
+    for (target, name) in links {
+        std::os::unix::fs::symlink(target, root.join(name))?;
+    }
+    for name in SETTINGS {
+        let (source, copy) = (Path::new("/etc").join(name), root.join("etc").join(name));
+        match std::fs::copy(source, copy) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let shown = [
+        (Path::new("/proc"), "proc"),
+        (Path::new("/dev"), "dev"),
+        (&spec.places, "exports"),
+    ];
+    for (source, name) in shown {
+        let target = root.join(name);
+        std::fs::create_dir(&target)?;
+        mount_bind_recursive(source, &target)?;
+    }
+    let state = root.join("state");
+    std::fs::create_dir(&state)?;
+    mount_bind(&spec.state, &state)?;
+    std::env::set_current_dir(root)?;
+    pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    std::env::set_current_dir("/")
 }
 
-fn hide_run() -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(mount(
-        c"tmpfs",
-        c"/run",
-        c"tmpfs",
-        flags,
-        Some(c"size=1m,mode=0755"),
-    )?)
+/// A directory of the system as it is here: a link, or what is in it.
+fn show_system(old: &Path, new: &Path, name: &str) -> io::Result<()> {
+    let (source, target) = (old.join(name), new.join(name));
+    match std::fs::symlink_metadata(&source) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if found.is_symlink() => {
+            std::os::unix::fs::symlink(std::fs::read_link(&source)?, target)
+        }
+        Ok(_) => {
+            std::fs::create_dir(&target)?;
+            Ok(mount_bind_recursive(&source, &target)?)
+        }
+    }
 }
 
 /// Starts `rpcbind` and waits until it answers.

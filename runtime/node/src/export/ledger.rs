@@ -3,7 +3,7 @@
 //! The number of an export is part of every file handle that clients hold, so it is given once,
 //! written down before it is used, and given to nobody else for as long as there are others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -110,9 +110,10 @@ impl Ledger {
 
     /// Round and round, so that a number comes back as late as can be: old handles have it.
     fn next_number(&self) -> Option<u16> {
-        let is_free = |number: &u16| self.exports.values().all(|known| known.number != *number);
-        let after = self.last_number.saturating_add(1)..=u16::MAX;
-        after.chain(1..=self.last_number).find(is_free)
+        let taken: HashSet<u16> = self.exports.values().map(|known| known.number).collect();
+        let after = (self.last_number..=u16::MAX).skip(1);
+        let mut candidates = after.chain(1..=self.last_number);
+        candidates.find(|number| !taken.contains(number))
     }
 
     /// Removes an export.
@@ -158,6 +159,7 @@ mod tests {
         ledger.last_number = u16::MAX;
         assert_eq!(number(&mut ledger, "d"), 1);
         assert_eq!(number(&mut ledger, "e"), 4);
+        assert_eq!(ledger.last_number, 4);
     }
 
     #[test]

@@ -20,8 +20,8 @@ use super::choice::{self, Server};
 use super::directory::{self, DirectoryError};
 use super::disk::Disks;
 use super::following::{Wanted, WantedExport};
-use super::ganesha::{CoreSettings, Ganesha, GaneshaError, Programs};
-use super::ganesha_config::ServedExport;
+use super::ganesha::{Ganesha, GaneshaError, Programs};
+use super::ganesha_config::{Core, ServedExport};
 use super::kernel;
 use super::ledger::{Entry, Ledger};
 use super::measure::{Measure, Measured};
@@ -321,7 +321,7 @@ impl Manager {
     }
 
     fn disks(&self, uid: &FileServerUid) -> Disks {
-        Disks::new(&self.node.config.disks, self.node.disks_directory(), uid)
+        Disks::new(&self.node.config.disks, &self.node.disks_directory(), uid)
     }
 
     /// Makes sure that the disks of an export are mounted.
@@ -341,13 +341,9 @@ impl Manager {
                 return Ok(disks.files());
             };
             let limit = export.size_limit_bytes;
-            let needs_restart = disks
+            disks
                 .mount(paths, may_erase, limit, &entry, remembered)
                 .await?;
-            if needs_restart {
-                // Once after a boot: it would not see the disk. It is started again below.
-                self.stop_ganesha().await?;
-            }
         }
         self.remember(&export.uid, |entry| {
             if let Some(disk) = &mut entry.disk {
@@ -394,7 +390,7 @@ impl Manager {
     /// The kernel serves now, or nobody has to.
     async fn stop_ganesha(&mut self) -> Result<(), ExportError> {
         if self.ganesha.is_some() || self.node.server_directory().exists() {
-            self.ganesha()?.stop().await?;
+            self.ganesha()?.serve_nothing().await?;
         }
         Ok(())
     }
@@ -409,7 +405,7 @@ impl Manager {
             return Ok(BTreeMap::new());
         }
         let (config, address) = (&self.node.config, self.node.address.clone());
-        let settings = CoreSettings {
+        let settings = Core {
             nfs_port: config.nfs_port,
             mount_port: programs.rpcbind.as_ref().map(|_| config.mount_port),
             bind: blocking(move || bind_address(&address)).await,

@@ -16,7 +16,8 @@
 //! * `quota` — project quotas, which hold a directory to its size.
 //! * `ganesha`, `ganesha_config` — NFS-Ganesha as a process that outlives the daemon; its
 //!   configuration is pure.
-//! * `helper` — the process that becomes Ganesha, in a name space with an `rpcbind` of its own.
+//! * `helper` — the process that becomes Ganesha, in a root and with an `rpcbind` of its own.
+//! * `places` — what Ganesha sees of this machine's files: a mount for each export.
 //! * `kernel` — the kernel's server, told by `exportfs`.
 //! * `probe` — asks the server for an export as a client would; how it is known to be served.
 //! * `measure` — how full exports are.
@@ -41,6 +42,7 @@ mod ledger;
 mod manager;
 mod measure;
 mod mount_table;
+mod places;
 mod probe;
 mod quota;
 mod reports;

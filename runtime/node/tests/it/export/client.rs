@@ -166,7 +166,7 @@ impl Client {
                 file: file.clone(),
                 offset,
                 count,
-                stable: stable_how::FILE_SYNC,
+                stable: stable_how::UNSTABLE,
                 data: Opaque::borrowed(bytes),
             }
         );

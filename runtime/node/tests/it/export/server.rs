@@ -230,10 +230,16 @@ impl Drop for FileServerNode {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let disks = self.path("data/export-disks");
-        let mounted = std::fs::read_dir(&disks).into_iter().flatten().flatten();
-        let mounted: Vec<PathBuf> = mounted.map(|entry| entry.path()).collect();
-        for path in mounted.iter().chain([&disks]) {
+        let (disks, places) = (
+            self.path("data/export-disks"),
+            self.path("data/nfs/exports"),
+        );
+        let mounted = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let mounted: Vec<PathBuf> = mounted(&places)
+            .chain(mounted(&disks))
+            .map(|entry| entry.path())
+            .collect();
+        for path in mounted.iter().chain([&places]) {
             let mut unmount = Command::new("umount");
             unmount.arg("--lazy").arg(path).stderr(Stdio::null());
             unmount.status().ok();
