@@ -11,6 +11,7 @@ use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
+pub use export::{ExportArgs, ExportError, ExportSettings, NfsServer};
 pub use gpu::{GpuArgs, GpuSettings};
 pub use machine::{MachineArgs, MachineError, MachineSettings};
 pub use mount::{MountArgs, MountError, MountSettings};
@@ -21,6 +22,7 @@ pub use scheduling::{HalfLifeError, SchedulingArgs, SchedulingSettings};
 pub use spool::{SpoolArgs, SpoolError, SpoolSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
+mod export;
 mod gpu;
 mod machine;
 mod mount;
@@ -172,6 +174,9 @@ pub struct NodeArgs {
     /// How output waits for a file system that is away.
     #[command(flatten)]
     pub spool: SpoolArgs,
+    /// How this machine exports file servers.
+    #[command(flatten)]
+    pub export: ExportArgs,
 }
 
 /// `--store`.
@@ -260,6 +265,8 @@ pub struct NodeSettings {
     pub scheduling: SchedulingSettings,
     /// How output waits for a file system that is away.
     pub spool: SpoolSettings,
+    /// How this machine exports file servers.
+    pub export: ExportSettings,
     /// Whether the services beside Batch AI that its old clients call are there.
     pub neighbours: bool,
     /// Keys of storage accounts that old clients may ask for.
@@ -359,6 +366,9 @@ pub enum NodeSettingsError {
     /// File systems cannot be mounted so.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// File servers cannot be exported so.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The node cannot be labelled so.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -453,6 +463,7 @@ impl NodeArgs {
             power: self.power.resolve(file.power)?,
             scheduling: self.scheduling.resolve(file.scheduling)?,
             spool: self.spool.resolve(file.spool)?,
+            export: self.export.resolve(file.export)?,
             neighbours: !(self.no_neighbours || file.no_neighbours),
             storage_accounts: file.storage_accounts,
         })

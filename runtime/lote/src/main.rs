@@ -3,11 +3,13 @@
 mod daemon;
 mod import;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::Parser;
 use lote_cli::{Cli, Invocation};
 use lote_nfs_mount::NFS_MOUNT_SUBCOMMAND;
+use lote_node::export::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
 /// Gives memory back that a burst of jobs needed; the system's allocator keeps it.
@@ -16,17 +18,15 @@ use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // First of all: the spawner must stay a small process with one thread.
-    let first = std::env::args_os().nth(1);
-    if first
-        .as_ref()
-        .is_some_and(|argument| argument == SPAWNER_SUBCOMMAND)
-    {
-        return spawner_main();
-    }
-    // No command for people: the node starts it, one for each mount.
-    if first.is_some_and(|argument| argument == NFS_MOUNT_SUBCOMMAND) {
-        return lote_nfs_mount::main(std::env::args_os());
+    // First of all: these must stay small processes with one thread.
+    let subcommand = std::env::args_os().nth(1);
+    match subcommand.as_deref().and_then(OsStr::to_str) {
+        Some(SPAWNER_SUBCOMMAND) => return spawner_main(),
+        Some(NFS_SERVER_SUBCOMMAND) => return nfs_server_main(),
+        Some(RPCBIND_SUBCOMMAND) => return rpcbind_main(),
+        // The node starts one for each mount; no command for people.
+        Some(NFS_MOUNT_SUBCOMMAND) => return lote_nfs_mount::main(std::env::args_os()),
+        _ => {}
     }
     match Cli::parse().into_invocation() {
         Invocation::Daemon(args) => daemon::run(*args),

@@ -93,10 +93,13 @@ fn groups(status: &str) -> Vec<u32> {
         .collect()
 }
 
+/// A process and whom it asks as: its id, user and group.
+type ProcessUser = (u32, u32, u32);
+
 /// The processes that asked in the last second, with their credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    known: Mutex<HashMap<(u32, u32, u32), (Instant, Arc<Credential>)>>,
+    known: Mutex<HashMap<ProcessUser, (Instant, Arc<Credential>)>>,
 }
 
 impl Callers {

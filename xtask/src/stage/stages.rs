@@ -40,8 +40,19 @@ pub(super) const STAGES: &[Stage] = &[
         name: "unit",
         checks: "the tests of every crate, and the examples in the documentation",
         needs_root: false,
-        // The back end in etcd is tested against a real one.
-        packages: &["etcd-client", "etcd-server"],
+        // The back end in etcd is tested against a real one, file servers with a real NFS server and
+        // a client of others.
+        packages: &[
+            "e2fsprogs",
+            "etcd-client",
+            "etcd-server",
+            "iproute2",
+            "libnfs-utils",
+            "nfs-ganesha",
+            "nfs-ganesha-vfs",
+            "rpcbind",
+            "util-linux",
+        ],
         run: unit,
     },
     Stage {

@@ -43,7 +43,9 @@ use lote_api::tls::Tls;
 use lote_api::{JoinOffer, Retention, TelemetrySource};
 use lote_cli::DaemonArgs;
 use lote_cli::args::GlobalArgs;
-use lote_cli::node_args::{self, NodeArgs, NodeSettings, NodeSettingsError};
+use lote_cli::node_args::{
+    self, ExportSettings, NfsServer, NodeArgs, NodeSettings, NodeSettingsError,
+};
 use lote_control::config::Config;
 use lote_control::driver::{self, LeaderError, Leadership, NoSwitch, PowerSwitch};
 use lote_model::access::fingerprint::Fingerprint;
@@ -56,6 +58,7 @@ use lote_node::agent::{
     Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig, Reserved,
 };
 use lote_node::devices::DeviceConfig;
+use lote_node::export::{ExportConfig, ServerChoice};
 use lote_node::isolation::FsIdentity;
 use lote_node::launch::SpawnerCommand;
 use lote_node::mount::MountConfig;
@@ -428,6 +431,21 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
             time_limit: settings.mount.timeout,
             ..MountConfig::default()
         },
+        export: export_config(&settings.export),
+    }
+}
+
+fn export_config(settings: &ExportSettings) -> ExportConfig {
+    ExportConfig {
+        server: match settings.server {
+            NfsServer::Auto => ServerChoice::Auto,
+            NfsServer::Kernel => ServerChoice::Kernel,
+            NfsServer::Ganesha => ServerChoice::Ganesha,
+        },
+        nfs_port: settings.nfs_port,
+        mount_port: settings.mount_port,
+        directories: settings.directories.clone(),
+        disks: settings.disks.clone(),
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn describe(
         ports_first: PORTS_FIRST,
         ports_count: PORTS_COUNT,
         work_directory: work.to_string_lossy().into_owned(),
-        isolation: isolation(config, cgroups),
+        isolation: capabilities(config, cgroups),
         conditions: conditions(config, cgroups, now),
         started_at: now,
     };
@@ -166,6 +166,12 @@ fn derived_size(gpus: &[Gpu]) -> String {
         None => String::new(),
     };
     format!("gpu{}-{model}{kind}", gpus.len())
+}
+
+fn capabilities(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {
+    let mut found = isolation(config, cgroups);
+    found.push(crate::export::capability(&config.export));
+    found
 }
 
 fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {

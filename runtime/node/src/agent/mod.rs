@@ -62,6 +62,7 @@ use registration::KnownRecord;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
 use crate::devices::DeviceConfig;
+use crate::export::{self, ExportConfig, ExportNode};
 use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
@@ -129,6 +130,8 @@ pub struct NodeConfig {
     pub spool: SpoolConfig,
     /// How the file systems of jobs are mounted.
     pub mounts: MountConfig,
+    /// How file servers are exported.
+    pub export: ExportConfig,
 }
 
 /// What of a machine is kept for the system.
@@ -193,6 +196,8 @@ pub(crate) struct Node {
     topology: Topology,
     /// How many files a process of a job may open.
     open_files_max: u64,
+    /// What the processes that outlive the daemon are started from.
+    executable: PathBuf,
 }
 
 impl std::fmt::Debug for Node {
@@ -215,6 +220,18 @@ impl Node {
             uid: unix_id.0,
             gid: unix_id.0,
         })
+    }
+
+    /// What of this node file servers need.
+    fn export_node(&self) -> ExportNode {
+        ExportNode {
+            name: self.config.name.clone(),
+            address: self.config.address.clone(),
+            data_directory: self.config.data_directory.clone(),
+            config: self.config.export.clone(),
+            executable: self.executable.clone(),
+            store: Arc::clone(&self.store),
+        }
     }
 
     /// Run records: readable by the daemon alone.
@@ -250,10 +267,12 @@ impl Agent {
         let gpus = Gpus::start(gpu_config(&config)).map_err(AgentError::Gpus)?;
         let view = gpus.view();
         let record = inventory::describe(&config, cgroups.as_ref(), &topology, &view.borrow())?;
+        let executable = spawner.program.clone();
         let launcher = Launcher::start(spawner)?;
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let node = Arc::new(Node {
             open_files_max: inventory::open_files_max(),
+            executable,
             config,
             record,
             known: Mutex::default(),
@@ -297,15 +316,9 @@ impl Agent {
         let record = registration::keep_record(Arc::clone(&node), stop.clone());
         let gpus = gpu::monitor(Arc::clone(&node.gpus), stop.clone());
         let power = power::obey(Arc::clone(&node), stop.clone());
-        tokio::join!(
-            heartbeat,
-            node.fence.keep(stop),
-            work,
-            late,
-            record,
-            gpus,
-            power
-        );
+        let exports = export::serve(node.export_node(), stop.clone());
+        let fence = node.fence.keep(stop);
+        tokio::join!(heartbeat, fence, work, late, record, gpus, power, exports);
     }
 }
 

@@ -164,6 +164,7 @@ impl Host {
             power_off: None,
             spool: self.spool,
             mounts: self.mounts.clone(),
+            export: lote_node::export::ExportConfig::default(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {

@@ -13,6 +13,7 @@
 mod agent;
 mod cgroups;
 mod devices;
+mod export;
 mod gpus;
 mod host;
 mod isolation;
@@ -28,11 +29,14 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 use lote_node::cgroup::CgroupLayout;
+use lote_node::export::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(SPAWNER_SUBCOMMAND) => return spawner_main(),
+        Some(NFS_SERVER_SUBCOMMAND) => return nfs_server_main(),
+        Some(RPCBIND_SUBCOMMAND) => return rpcbind_main(),
         Some(support::DAEMON_SUBCOMMAND) => return support::daemon_main(),
         Some(mounts::CLIENT_SUBCOMMAND) => return mounts::client_main(),
         _ => {}
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         mounts::TESTS,
         gpus::TESTS,
         spool::TESTS,
+        export::TESTS,
     ];
     let trials = tests.into_iter().flatten().map(|test| {
         let run = test.run;

@@ -34,6 +34,8 @@ enum Needs {
     Root,
     Cgroups,
     FrozenDisk,
+    /// NFS-Ganesha, and `libnfs` as its client.
+    Nfs,
 }
 
 /// A test that any user can run.
@@ -105,11 +107,21 @@ fn can_freeze() -> bool {
     })
 }
 
+/// A test that serves files by NFS, as root.
+pub const fn nfs_test(name: &'static str, run: fn()) -> Test {
+    Test {
+        name,
+        run,
+        needs: Needs::Nfs,
+    }
+}
+
 /// Says aloud when a test cannot run here.
 pub fn skipped(test: &Test) -> bool {
     let root = nix::unistd::geteuid().is_root();
     let lack = match test.needs {
-        Needs::Root | Needs::Cgroups | Needs::FrozenDisk if !root => "needs root",
+        Needs::Root | Needs::Cgroups | Needs::FrozenDisk | Needs::Nfs if !root => "needs root",
+        Needs::Nfs if !has_nfs() => "needs nfs-ganesha-vfs, rpcbind and libnfs-utils",
         Needs::Cgroups | Needs::FrozenDisk if usable_layout().is_none() => {
             "this machine lets us make no cgroups"
         }
@@ -118,6 +130,12 @@ pub fn skipped(test: &Test) -> bool {
     };
     eprintln!("SKIPPED: {}: {lack}", test.name);
     true
+}
+
+fn has_nfs() -> bool {
+    let programs = ["bin/ganesha.nfsd", "sbin/rpcbind", "bin/nfs-ls"];
+    let mut paths = programs.iter().map(|name| Path::new("/usr").join(name));
+    paths.all(|path| path.exists())
 }
 
 /// Puts the cgroups of this run where no daemon and no other run looks.

@@ -205,6 +205,7 @@ impl Committer {
                 for (work, outcome) in group.into_iter().zip(outcomes) {
                     self.answer(work, &outcome);
                 }
+                shared.reserve.keep(shared.file.path());
             }
             Err(error) => self.fail(group, error),
         }

@@ -21,6 +21,7 @@ mod database;
 mod failure;
 mod history;
 mod lease;
+mod reserve;
 mod watch;
 
 use std::ops::Bound;
@@ -41,6 +42,7 @@ use self::codec::{DATA, HISTORY, decode_row};
 use self::commit::{Command, Committer, Reply};
 use self::database::StoreFile;
 use self::history::Chunk;
+use self::reserve::Reserve;
 use self::watch::{Publisher, Watcher};
 use crate::api::{LeaseId, ListRequest, Listing, Revision, Store, Versioned, Watch};
 use crate::error::StoreError;
@@ -64,6 +66,9 @@ pub struct EmbeddedOptions {
     pub cache_bytes: usize,
     /// How many revisions of history to keep at least, for watches that start in the past.
     pub history_revisions: u64,
+    /// Room on the disk that is kept for this store and for nothing else, in bytes: what a full
+    /// disk does not take from it. Less where the disk is small.
+    pub reserve_bytes: u64,
 }
 
 impl Default for EmbeddedOptions {
@@ -71,6 +76,7 @@ impl Default for EmbeddedOptions {
         Self {
             cache_bytes: 4 << 20,
             history_revisions: 10_000,
+            reserve_bytes: 16 << 20,
         }
     }
 }
@@ -87,6 +93,7 @@ pub struct EmbeddedStats {
 /// What the callers, the watchers and the commit thread share.
 struct Shared {
     file: StoreFile,
+    reserve: Reserve,
     publisher: Publisher,
     history_revisions: u64,
     transactions: AtomicU64,
@@ -136,6 +143,7 @@ impl EmbeddedStore {
         let path = file.path().to_owned();
         let mut shared = Shared {
             file,
+            reserve: Reserve::new(options.reserve_bytes),
             publisher: Publisher::new(0),
             history_revisions: options.history_revisions.max(1),
             transactions: AtomicU64::new(0),
@@ -147,6 +155,7 @@ impl EmbeddedStore {
                 source,
             })?;
         shared.publisher = Publisher::new(revision);
+        shared.reserve.keep(&path);
         let shared = Arc::new(shared);
         let (commands, receiver) = mpsc::channel();
         let committer = Committer::new(Arc::clone(&shared), receiver, opens, revision);

@@ -129,3 +129,24 @@ async fn a_file_taken_away_is_no_empty_store() {
     assert!(found.await.expect("the store stays away").is_some());
     assert_all_there(&store, &keys).await;
 }
+
+#[tokio::test]
+async fn who_else_fills_the_disk_takes_nothing_from_the_store() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: mounting a small disk needs root");
+        return;
+    };
+    let store = open(disk.path());
+    put(&store, "a", "1").await;
+    let mut others = std::fs::File::create(disk.path().join("of-others")).unwrap();
+    let chunk = [1; 4096];
+    while std::io::Write::write_all(&mut others, &chunk).is_ok() {}
+    for index in 0..100 {
+        let key = format!("reports/{index}");
+        let outcome = store
+            .commit(Transaction::new().put(key, vec![b'x'; 1000]))
+            .await;
+        assert!(outcome.unwrap().is_applied());
+    }
+    assert_eq!(value_of(&store, "a").await.as_deref(), Some("1"));
+}

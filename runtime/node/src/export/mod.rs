@@ -1,0 +1,226 @@
+//! The node as a file server: what the leader wants exported is exported, and reported.
+//!
+//! ```text
+//! exports/{node}/ ──following──▶ manager ──▶ directory, disk, quota   the place of the files
+//!                                   │   └──▶ ganesha | kernel         who serves them
+//!                     measure ◀─────┤
+//! exported/{node}/ ◀──reports◀──────┘
+//! ```
+//!
+//! * `following` — the exports of this node, as they are in the store.
+//! * `manager` — brings about what is wanted, again and again.
+//! * `ledger` — what must not change over restarts: numbers of exports, their places.
+//! * `choice` — which NFS server there is; pure.
+//! * `directory` — the directory of an export, inside what the operator set aside.
+//! * `disk`, `disk_plan` — disks that the operator set aside; the plan is pure.
+//! * `quota` — project quotas, which hold a directory to its size.
+//! * `ganesha`, `ganesha_config` — NFS-Ganesha as a process that outlives the daemon; its
+//!   configuration is pure.
+//! * `helper` — the process that becomes Ganesha, in a root and with an `rpcbind` of its own.
+//! * `places` — what Ganesha sees of this machine's files: a mount for each export.
+//! * `kernel` — the kernel's server, told by `exportfs`.
+//! * `probe` — asks the server for an export as a client would; how it is known to be served.
+//! * `measure` — how full exports are.
+//! * `reports` — writes what has become of the exports.
+//! * `tool`, `files` — commands of the system, and files that must survive a power failure.
+//!
+//! What must stay true here: nothing is served that is not in the store; a disk that the operator
+//! did not list is never opened for writing; nothing outside the export's directory is removed; the
+//! server goes on without the daemon, and the next daemon finds it.
+
+mod choice;
+mod directory;
+mod disk;
+mod disk_plan;
+mod files;
+mod following;
+mod ganesha;
+mod ganesha_config;
+mod helper;
+mod kernel;
+mod ledger;
+mod manager;
+mod measure;
+mod mount_table;
+mod places;
+mod probe;
+mod quota;
+mod reports;
+mod tool;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lote_model::id::NodeName;
+use lote_model::job::ErrorRecord;
+use lote_model::node::Capability;
+use lote_model::problem::explain;
+use lote_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use helper::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
+
+/// The port of NFS, unless told otherwise.
+pub const NFS_PORT_DEFAULT: u16 = 2049;
+
+/// The port of version 3's MOUNT service, unless told otherwise; the one that is registered for
+/// it.
+pub const MOUNT_PORT_DEFAULT: u16 = 20_048;
+
+/// Where exports go if the operator names no place, in the data directory.
+const EXPORTS: &str = "exports";
+
+/// Where disks of exports are mounted, in the data directory.
+const DISKS: &str = "export-disks";
+
+/// What belongs to the server itself, in the data directory.
+const SERVER: &str = "nfs";
+
+/// What the operator sets for file servers on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportConfig {
+    /// Which NFS server.
+    pub server: ServerChoice,
+    /// The TCP port of NFS.
+    pub nfs_port: u16,
+    /// The TCP port of the MOUNT service.
+    pub mount_port: u16,
+    /// The directories that are set aside; `exports` in the data directory if there are none.
+    pub directories: Vec<PathBuf>,
+    /// The block devices that are set aside.
+    pub disks: Vec<PathBuf>,
+}
+
+impl Default for ExportConfig {
+    fn default() -> Self {
+        Self {
+            server: ServerChoice::Auto,
+            nfs_port: NFS_PORT_DEFAULT,
+            mount_port: MOUNT_PORT_DEFAULT,
+            directories: Vec::new(),
+            disks: Vec::new(),
+        }
+    }
+}
+
+/// `--nfs-server`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerChoice {
+    /// The kernel's where it runs, else Ganesha.
+    #[default]
+    Auto,
+    /// The kernel's.
+    Kernel,
+    /// NFS-Ganesha.
+    Ganesha,
+}
+
+/// All that serving needs of the node.
+#[derive(Clone)]
+pub(crate) struct ExportNode {
+    pub(crate) name: NodeName,
+    /// The address that clients reach it by.
+    pub(crate) address: String,
+    pub(crate) data_directory: PathBuf,
+    pub(crate) config: ExportConfig,
+    /// The executable with the hidden subcommands of [`helper`].
+    pub(crate) executable: PathBuf,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl ExportNode {
+    /// Where the directories of exports may be, in the order in which they are used.
+    fn directories(&self) -> Vec<PathBuf> {
+        match self.config.directories.as_slice() {
+            [] => vec![self.data_directory.join(EXPORTS)],
+            given => given.to_vec(),
+        }
+    }
+
+    fn server_directory(&self) -> PathBuf {
+        self.data_directory.join(SERVER)
+    }
+
+    /// As the kernel names it in its table of mounts.
+    fn disks_directory(&self) -> PathBuf {
+        let real = std::fs::canonicalize(&self.data_directory);
+        let data = real.unwrap_or_else(|_| self.data_directory.clone());
+        data.join(DISKS)
+    }
+
+    /// Whether the operator named no directory, so that the daemon makes its own.
+    fn makes_directory(&self, path: &Path) -> bool {
+        self.config.directories.is_empty() && path == self.data_directory.join(EXPORTS)
+    }
+}
+
+/// Serves what the store says until `stop` is cancelled. The NFS server goes on after that.
+pub(crate) async fn serve(node: ExportNode, stop: CancellationToken) {
+    let (wanted, wanted_now) = watch::channel(None);
+    let (outcome, outcome_now) = watch::channel(reports::Outcome::default());
+    let (measured, measured_now) = watch::channel(Vec::new());
+    let (usage, usage_now) = watch::channel(measure::Usages::default());
+    let work = async {
+        tokio::join!(
+            following::follow(&node, wanted),
+            manager::manage(&node, wanted_now, outcome, measured),
+            measure::measure(measured_now, usage),
+            reports::write(&node, outcome_now, usage_now),
+        );
+    };
+    tokio::select! {
+        () = work => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Whether this node can serve file servers, and how.
+pub(crate) fn capability(config: &ExportConfig) -> Capability {
+    let chosen = choice::choose(config.server, &choice::look());
+    Capability {
+        name: "NFS server".into(),
+        in_force: chosen.is_ok(),
+        note: match chosen {
+            Ok(server) => server.describe(config),
+            Err(missing) => missing.to_string(),
+        },
+    }
+}
+
+/// What keeps an export from being served.
+#[derive(Debug, thiserror::Error)]
+enum ExportError {
+    #[error(transparent)]
+    NoServer(#[from] choice::NoServer),
+    #[error(transparent)]
+    Directory(#[from] directory::DirectoryError),
+    #[error(transparent)]
+    Disk(#[from] disk::DiskError),
+    #[error(transparent)]
+    Ganesha(#[from] ganesha::GaneshaError),
+    #[error(transparent)]
+    Kernel(#[from] kernel::KernelError),
+    #[error("cannot remember the export in the daemon's data directory")]
+    Ledger(#[from] ledger::LedgerError),
+}
+
+impl ExportError {
+    /// As it is reported.
+    fn record(&self) -> ErrorRecord {
+        let code = match self {
+            Self::NoServer(_) => "NfsServerMissing",
+            Self::Directory(error) => error.code(),
+            Self::Disk(error) => error.code(),
+            Self::Ganesha(_) | Self::Kernel(_) => "NfsServerFailed",
+            Self::Ledger(_) => "DataDirectory",
+        };
+        let record = ErrorRecord::new(code, explain(self));
+        match self {
+            Self::Ganesha(error) if !error.log().is_empty() => {
+                record.with("the server's log", error.log())
+            }
+            _ => record,
+        }
+    }
+}
