@@ -62,7 +62,6 @@ fn conclude(daemon: &Daemon, state: ProvisioningState, errors: Vec<ErrorRecord>)
             file_server_public_ip: "192.0.2.7".into(),
             file_server_internal_ip: "10.0.0.7".into(),
         }),
-        node: None,
     };
     daemon.write(&key::file_server_status(&path()), &status);
 }

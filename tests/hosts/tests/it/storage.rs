@@ -222,9 +222,8 @@ fn a_job_goes_on_while_the_file_server_is_away_for_a_minute() {
         "the job stood still: {all} lines"
     );
     let numbered = |word: &str| {
-        (1..=all)
-            .map(|i| format!("{word} {i}\n"))
-            .collect::<String>()
+        let lines: Vec<String> = (1..=all).map(|i| format!("{word} {i}\n")).collect();
+        lines.concat()
     };
     assert_eq!(stdout, format!("{}in all {all}\n", numbered("line")));
     let stderr = client.output(&job, "stdouterr", "stderr.txt");

@@ -100,6 +100,8 @@ impl FileServerNode {
             always_on: false,
             power_off: None,
             export: self.config.clone(),
+            mounts: lote_node::mount::MountConfig::default(),
+            spool: lote_node::SpoolConfig::default(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
