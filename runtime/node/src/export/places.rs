@@ -64,7 +64,7 @@ impl<'a> Places<'a> {
             if is_same(&place, directory) {
                 return Ok(());
             }
-            self.hide(&place)?;
+            Self::hide(&place)?;
         }
         files::private_directory(&place).map_err(failed("make", &place))?;
         // By a handle that followed no symbolic link.
@@ -94,7 +94,7 @@ impl<'a> Places<'a> {
         for entry in listed {
             let place = entry.map_err(failed("list", self.0))?.path();
             if !is_kept(&place) {
-                self.hide(&place)?;
+                Self::hide(&place)?;
                 std::fs::remove_dir(&place).map_err(failed("remove", &place))?;
             }
         }
@@ -104,11 +104,11 @@ impl<'a> Places<'a> {
     /// Hides everything, and is no mount any more.
     pub(super) fn remove(&self) -> Result<(), PlaceError> {
         self.keep_only(&[])?;
-        self.hide(self.0)
+        Self::hide(self.0)
     }
 
     /// Also while the server holds it.
-    fn hide(&self, place: &Path) -> Result<(), PlaceError> {
+    fn hide(place: &Path) -> Result<(), PlaceError> {
         loop {
             match unmount(place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 Ok(()) => {}

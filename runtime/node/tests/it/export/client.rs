@@ -1,8 +1,11 @@
 //! A small client of NFS version 3, for what `libnfs` has no command.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lote_model::export::ExportPoint;
+use nfs3_client::io::{AsyncRead, AsyncWrite};
+use nfs3_client::net::Connector;
 use nfs3_client::nfs3_types::nfs3::{
     CREATE3args, GETATTR3args, LOOKUP3args, Nfs3Option, Nfs3Result, READ3args, READDIR3args,
     RENAME3args, SETATTR3args, WRITE3args, cookieverf3, createhow3, diropargs3, fattr3, filename3,
@@ -14,7 +17,40 @@ use nfs3_client::tokio::{TokioConnector, TokioIo};
 use nfs3_client::{Nfs3Connection, Nfs3ConnectionBuilder};
 use tokio::net::TcpStream;
 
-type Connection = Nfs3Connection<TokioIo<TcpStream>>;
+type Connection = Nfs3Connection<Stream>;
+
+/// A connection that says when the server has closed it: the crate reads on for ever.
+pub struct Stream(TokioIo<TcpStream>);
+
+struct StreamConnector;
+
+impl AsyncRead for Stream {
+    async fn async_read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.async_read(buffer).await {
+            Ok(0) if !buffer.is_empty() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => read,
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    async fn async_write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.async_write(bytes).await
+    }
+}
+
+impl Connector for StreamConnector {
+    type Connection = Stream;
+
+    async fn connect(&self, address: SocketAddr) -> std::io::Result<Stream> {
+        TokioConnector.connect(address).await.map(Stream)
+    }
+
+    async fn connect_with_port(&self, address: SocketAddr, port: u16) -> std::io::Result<Stream> {
+        let connected = TokioConnector.connect_with_port(address, port).await;
+        connected.map(Stream)
+    }
+}
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -44,7 +80,7 @@ async fn connect(point: &ExportPoint, who: &Who) -> Result<Connection, String> {
         gid: who.user,
         gids: vec![],
     };
-    let builder = Nfs3ConnectionBuilder::new(TokioConnector, &who.address, &point.path)
+    let builder = Nfs3ConnectionBuilder::new(StreamConnector, &who.address, &point.path)
         .nfs3_port(point.nfs_port)
         .mount_port(point.mount_port.unwrap())
         .connect_from_privileged_port(who.privileged_port)

@@ -163,7 +163,7 @@ fn no_way_out() {
             "../../../outside",
             "../../../../etc",
             "/etc/shadow",
-            "/var",
+            "/var/log",
             &absolute,
             "out/file",
             "out/",
