@@ -11,7 +11,10 @@ use crate::workspace::Workspace;
 /// Benchmarks that need Debian packages, with those.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("api", &["wrk"]),
-    ("storage", &["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "iproute2"]),
+    (
+        "storage",
+        &["nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "iproute2"],
+    ),
 ];
 
 /// The benchmark of many hosts, and its program.

@@ -18,7 +18,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // First of all: the spawner must stay a small process with one thread.
     let first = std::env::args_os().nth(1);
-    if first.as_ref().is_some_and(|argument| argument == SPAWNER_SUBCOMMAND) {
+    if first
+        .as_ref()
+        .is_some_and(|argument| argument == SPAWNER_SUBCOMMAND)
+    {
         return spawner_main();
     }
     // No command for people: the node starts it, one for each mount.

@@ -93,10 +93,16 @@ fn groups(status: &str) -> Vec<u32> {
         .collect()
 }
 
+/// A process with its user and group.
+type Process = (u32, u32, u32);
+
+/// Who that is, and since when it is known.
+type Known = (Instant, Arc<Credential>);
+
 /// The processes that asked in the last second, with their credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    known: Mutex<HashMap<(u32, u32, u32), (Instant, Arc<Credential>)>>,
+    known: Mutex<HashMap<Process, Known>>,
 }
 
 impl Callers {

@@ -24,7 +24,7 @@ use crate::nfs::{self, ConnectError, Found, Nfs};
 use crate::options::Options;
 
 /// How long after the end data may take to reach the server's disk.
-const LAST_DATA: Duration = Duration::from_secs(60);
+const LAST_DATA: Duration = Duration::from_mins(1);
 
 /// How long after the unmount those who still have files open are served.
 const LAST_USERS: Duration = Duration::from_secs(10);

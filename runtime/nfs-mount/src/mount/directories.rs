@@ -51,7 +51,7 @@ impl Mount {
     ) -> Result<(), Errno> {
         let directory = self.directory(directory)?;
         let mut directory = directory.lock().await;
-        let mut index = self.start(&mut directory, position)?;
+        let mut index = Self::start(&mut directory, position)?;
         while let Some(entry) = self.entry(&mut directory, index).await? {
             index += 1;
             // A file does not change its type.
@@ -78,7 +78,7 @@ impl Mount {
     ) -> Result<Told<'_>, Errno> {
         let directory = self.directory(directory)?;
         let mut directory = directory.lock().await;
-        let mut index = self.start(&mut directory, position)?;
+        let mut index = Self::start(&mut directory, position)?;
         let mut told = Told::new(&self.inodes);
         while let Some(entry) = self.entry(&mut directory, index).await? {
             index += 1;
@@ -123,7 +123,7 @@ impl Mount {
         Ok(told)
     }
 
-    fn start(&self, directory: &mut Directory, position: u64) -> Result<usize, Errno> {
+    fn start(directory: &mut Directory, position: u64) -> Result<usize, Errno> {
         if position == 0 && directory.is_fetched() {
             directory.rewind();
         }

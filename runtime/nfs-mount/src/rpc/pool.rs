@@ -19,7 +19,7 @@ use super::{Credential, Wire, connect};
 const CONNECTIONS: usize = 16;
 
 /// After so long without an answer the call is sent again over another connection.
-const ANSWERING: Duration = Duration::from_secs(60);
+const ANSWERING: Duration = Duration::from_mins(1);
 
 /// Between two attempts: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -125,7 +125,7 @@ fn umount_ends_the_program() {
     };
     let mut mounted = Mounted::new(&server);
     as_user(SOMEBODY, || {
-        fs::write(mounted.path().join("file"), "there").unwrap()
+        fs::write(mounted.path().join("file"), "there").unwrap();
     });
     let status = Command::new("umount").arg(mounted.path()).status().unwrap();
     assert!(status.success());
