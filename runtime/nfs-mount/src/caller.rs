@@ -93,13 +93,16 @@ fn groups(status: &str) -> Vec<u32> {
         .collect()
 }
 
-/// A process and whom it asks as: its id, user and group.
-type ProcessUser = (u32, u32, u32);
+/// A process with its user and group.
+type Process = (u32, u32, u32);
+
+/// Who that is, and since when it is known.
+type Known = (Instant, Arc<Credential>);
 
 /// The processes that asked in the last second, with their credentials.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    known: Mutex<HashMap<ProcessUser, (Instant, Arc<Credential>)>>,
+    known: Mutex<HashMap<Process, Known>>,
 }
 
 impl Callers {

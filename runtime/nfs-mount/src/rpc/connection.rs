@@ -70,7 +70,7 @@ async fn connect_from(server: SocketAddr, port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A connection lent to one call. `nfs3_client`'s own wrapper owns the stream, and takes the end of a stream for an
+/// A connection lent to one call. The client library's own wrapper owns the stream, and takes the end of a stream for an
 /// invitation to read again.
 pub(crate) struct Wire<'a>(pub(crate) &'a mut TcpStream);
 

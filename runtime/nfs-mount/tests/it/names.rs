@@ -133,8 +133,16 @@ fn renamed_over_another() {
             fs::read_dir(mount.join("folder")).unwrap().count() == 1
         });
         // The protocol has no rename that spares what is there; programs fall back.
-        let status = Command::new("mv")
-            .arg("-n")
+        let status = Command::new("setpriv")
+            .args([
+                "--reuid",
+                "20001",
+                "--regid",
+                "20001",
+                "--clear-groups",
+                "mv",
+                "-n",
+            ])
             .arg(mount.join("folder/old"))
             .arg(mount.join("moved"))
             .status()
