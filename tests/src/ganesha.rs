@@ -105,6 +105,7 @@ impl Server {
                Enable_RQUOTA = false; Enable_UDP = false; Bind_addr = 127.0.0.1; mount_path_pseudo = true; }}
              NFSV4 {{ Graceless = true; RecoveryBackend = fs; RecoveryRoot = \"{state}\"; Minor_Versions = 0,1,2; }}
              EXPORT_DEFAULTS {{ Attr_Expiration_Time = 0; }}
+             MDCACHE {{ FD_LWMark_Percent = 0; LRU_Run_Interval = 10; }}
              EXPORT {{ Export_Id = 1; Path = \"{data}\"; Pseudo = \"{data}\"; Access_Type = NONE; Squash = Root_Squash; Anonymous_Uid = 65534; Anonymous_Gid = 65534;
                SecType = sys; Protocols = 3,4; Transports = TCP; PrivilegedPort = true; FSAL {{ Name = VFS; }}
                CLIENT {{ Clients = 127.0.0.1; Access_Type = RW; }} }}\n",

@@ -4,6 +4,7 @@ use lote_model::job::ErrorRecord;
 use lote_model::quantity::format_bytes;
 use lote_model::report::Outcome;
 
+use super::room::FullDirectory;
 use crate::cgroup::CgroupUsage;
 use crate::gpu::GpuFailure;
 use crate::launch::Outcome as ProcessOutcome;
@@ -38,16 +39,23 @@ pub(super) enum FailureCause {
 }
 
 /// What the kernel says about limits, to tell an effect from its cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LimitsHit {
     pub(super) memory_limit_bytes: Option<u64>,
     pub(super) out_of_memory: bool,
     pub(super) processes: bool,
+    /// Where there is no room left.
+    pub(super) full: Option<FullDirectory>,
 }
 
 impl LimitsHit {
-    pub(super) fn new(usage: &CgroupUsage, memory_limit_bytes: Option<u64>) -> Self {
+    pub(super) fn new(
+        usage: &CgroupUsage,
+        memory_limit_bytes: Option<u64>,
+        full: Option<FullDirectory>,
+    ) -> Self {
         Self {
+            full,
             memory_limit_bytes,
             out_of_memory: usage.oom_kills > 0,
             processes: usage.pids_limit_hits > 0,
@@ -129,7 +137,7 @@ pub(super) fn cause_of_failure(outcome: &ProcessOutcome) -> Option<FailureCause>
 
 impl Failure {
     /// The outcome of the whole node.
-    pub(super) fn outcome(&self, node: &str, limits: LimitsHit) -> Outcome {
+    pub(super) fn outcome(&self, node: &str, limits: &LimitsHit) -> Outcome {
         if let FailureCause::Lost(reason) = self.cause {
             return Outcome::Lost {
                 reason: format!("on node {node}: {reason}"),
@@ -151,7 +159,7 @@ impl Failure {
         }
     }
 
-    fn error(&self, node: &str, limits: LimitsHit) -> ErrorRecord {
+    fn error(&self, node: &str, limits: &LimitsHit) -> ErrorRecord {
         let (code, message) = self.code_and_message(limits);
         let step = match &self.step {
             Step::Preparation => "preparation".to_owned(),
@@ -168,6 +176,9 @@ impl Failure {
                 "the job ran into its limit of processes and threads",
             );
         }
+        if let Some(full) = &limits.full {
+            error = error.with("directory", format!("{}: {}", full.id, full.path));
+        }
         if !self.last_lines.is_empty() {
             error = error.with("stderr", &self.last_lines);
         }
@@ -175,7 +186,7 @@ impl Failure {
     }
 
     /// The codes and texts of capabilities §5.1 where it has them.
-    fn code_and_message(&self, limits: LimitsHit) -> (&'static str, String) {
+    fn code_and_message(&self, limits: &LimitsHit) -> (&'static str, String) {
         if limits.out_of_memory {
             let limit = limits.memory_limit_bytes.map_or_else(String::new, |bytes| {
                 format!(
@@ -187,6 +198,14 @@ impl Failure {
                 "JobOutOfMemory",
                 format!("The job was killed because it ran out of memory{limit}"),
             );
+        }
+        if let (Some(full), FailureCause::Exit(_)) = (&limits.full, &self.cause) {
+            let message = format!(
+                "The job failed, and there is no room left in its directory '{}': remove files \
+                 there, or give it more room",
+                full.id
+            );
+            return ("DiskFull", message);
         }
         match (&self.cause, &self.step) {
             (FailureCause::Exit(ExitCause::SetupFailed(failure)), _) => (
@@ -263,10 +282,10 @@ mod tests {
     #[test]
     fn codes_and_texts_are_those_of_the_specification() {
         let outcome =
-            failure(process(), exit(ExitCause::Exited(3))).outcome("n1", LimitsHit::default());
+            failure(process(), exit(ExitCause::Exited(3))).outcome("n1", &LimitsHit::default());
         insta::assert_json_snapshot!(outcome);
         let outcome = failure(Step::Preparation, exit(ExitCause::Exited(2)))
-            .outcome("n1", LimitsHit::default());
+            .outcome("n1", &LimitsHit::default());
         assert_eq!(code(&outcome), ("JobPreparationFailed", Some(2)));
     }
 
@@ -275,14 +294,35 @@ mod tests {
         let limits = LimitsHit {
             memory_limit_bytes: Some(64 << 20),
             out_of_memory: true,
-            processes: false,
+            ..LimitsHit::default()
         };
-        let outcome = failure(process(), exit(ExitCause::Signalled(9))).outcome("n1", limits);
+        let outcome = failure(process(), exit(ExitCause::Signalled(9))).outcome("n1", &limits);
         assert_eq!(code(&outcome), ("JobOutOfMemory", Some(137)));
         let Outcome::Failed { error, .. } = outcome else {
             panic!()
         };
         assert!(error.message.contains("64.0 MiB"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_job_that_failed_for_want_of_room_says_where() {
+        let limits = LimitsHit {
+            full: Some(FullDirectory {
+                id: "MODEL".into(),
+                path: "/mnt/models".into(),
+            }),
+            ..LimitsHit::default()
+        };
+        let outcome = failure(process(), exit(ExitCause::Exited(1))).outcome("n1", &limits);
+        assert_eq!(code(&outcome), ("DiskFull", Some(1)));
+        let Outcome::Failed { error, .. } = outcome else {
+            panic!()
+        };
+        let said = error.details.iter().find(|one| one.name == "directory");
+        assert_eq!(
+            said.map(|one| one.value.as_str()),
+            Some("MODEL: /mnt/models")
+        );
     }
 
     #[test]
@@ -294,7 +334,7 @@ mod tests {
             message: "No such file or directory".into(),
         };
         let outcome = failure(process(), exit(ExitCause::SetupFailed(setup)))
-            .outcome("n1", LimitsHit::default());
+            .outcome("n1", &LimitsHit::default());
         assert_eq!(code(&outcome), ("CommandNotExecutable", None));
     }
 
@@ -317,7 +357,7 @@ mod tests {
     #[test]
     fn an_error_of_the_job_comes_before_that_of_its_output() {
         let failed =
-            failure(process(), exit(ExitCause::Exited(3))).outcome("n1", LimitsHit::default());
+            failure(process(), exit(ExitCause::Exited(3))).outcome("n1", &LimitsHit::default());
         let outcome = not_delivered(failed, "n1", &undelivered());
         assert_eq!(code(&outcome), ("JobFailed", Some(3)));
         let Outcome::Failed { error, .. } = outcome else {
@@ -334,7 +374,7 @@ mod tests {
     #[test]
     fn a_restarted_machine_is_a_loss_and_no_failure() {
         let outcome = failure(process(), FailureCause::Lost(LostReason::MachineRestarted))
-            .outcome("n1", LimitsHit::default());
+            .outcome("n1", &LimitsHit::default());
         assert!(matches!(outcome, Outcome::Lost { reason, .. } if reason.contains("n1")));
     }
 }

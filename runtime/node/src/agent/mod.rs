@@ -38,6 +38,7 @@ mod process_spec;
 mod processes;
 mod registration;
 mod reporter;
+mod room;
 mod secrets;
 mod sweep;
 mod task;

@@ -31,6 +31,7 @@ use super::preparation::{job_directories, record_directory, remove_job_directory
 use super::process_spec::{JobContext, attempt_name};
 use super::processes::{Processes, terminate};
 use super::reporter::{Reporter, Withdrawn};
+use super::room::full_directory;
 use super::secrets::{self, JobSecrets};
 use super::{Node, cgroup_record, ending, mounts, registration};
 use crate::cgroup::{CgroupLayout, CgroupUsage, Controller, DeviceControl, JobCgroup, Limits};
@@ -274,7 +275,7 @@ impl Task {
                 error: None,
             },
             Verdict::GpuFailed(failure) => ending::gpu_failed(&node, &failure),
-            Verdict::Failed(failure) => failure.outcome(&node, self.limits_hit()),
+            Verdict::Failed(failure) => failure.outcome(&node, &self.limits_hit().await),
         }
     }
 
@@ -568,9 +569,10 @@ impl Task {
             .any(|process| process.part == Part::Supporting)
     }
 
-    fn limits_hit(&self) -> LimitsHit {
+    async fn limits_hit(&self) -> LimitsHit {
         let usage = self.usage();
-        LimitsHit::new(&usage, self.job.allocation.grant.memory_bytes)
+        let full = full_directory(&self.job).await;
+        LimitsHit::new(&usage, self.job.allocation.grant.memory_bytes, full)
     }
 
     fn usage(&self) -> CgroupUsage {

@@ -30,7 +30,8 @@ pub(super) struct ServedExport {
     pub(super) clients: Vec<IpAddr>,
 }
 
-/// The part of the file that holds for the whole server.
+/// The part of the file that holds for the whole server. Files that nobody uses are closed within
+/// seconds, because what others remove of them takes room until then.
 pub(super) fn core(core: &Core) -> String {
     let protocols = protocols(core);
     let mount_port = core
@@ -57,6 +58,10 @@ pub(super) fn core(core: &Core) -> String {
          }}\n\
          NFS_KRB5 {{\n    \
              Active_krb5 = false;\n\
+         }}\n\
+         MDCACHE {{\n    \
+             FD_LWMark_Percent = 0;\n    \
+             LRU_Run_Interval = 10;\n\
          }}\n\
          LOG {{\n    \
              COMPONENTS {{ TIRPC = CRIT; DBUS = FATAL; }}\n\
@@ -89,6 +94,7 @@ pub(super) fn render(server: &Core, exports: &[ServedExport]) -> String {
                  SecType = sys;\n    \
                  Access_Type = NONE;\n    \
                  Squash = Root_Squash;\n    \
+                 Attr_Expiration_Time = 0;\n    \
                  Anonymous_Uid = 65534;\n    \
                  Anonymous_Gid = 65534;\n    \
                  PrivilegedPort = true;\n    \

@@ -194,7 +194,7 @@ pub(super) fn leave(place: &Path, how: Leaving) -> io::Result<()> {
 
 /// Does something that a file system may keep for ever, in a thread of its own: one that hangs
 /// must not take a place among those that work. None if it takes too long; it goes on then.
-pub(super) async fn bounded<T: Send + 'static>(
+pub(crate) async fn bounded<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

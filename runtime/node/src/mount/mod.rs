@@ -42,6 +42,7 @@ use lote_model::problem::explain;
 use table::StorageTable;
 
 pub use client::NfsClientCommand;
+pub(crate) use kernel::bounded;
 pub(crate) use layout::{Layout, MOUNTS, Placed};
 pub(crate) use leaving::{detach_below, leave};
 pub(crate) use location::location;

@@ -102,7 +102,7 @@ rank, size = dist.get_rank(), dist.get_world_size()
 points = [tuple(map(float, line.split())) for line in open(os.environ['AZ_BATCHAI_INPUT_DATA'])]
 mine = torch.tensor(points[rank::size])
 weight = torch.zeros(2, requires_grad=True)
-for step in range(400):
+for step in range(2000):
     loss = ((weight[0] * mine[:, 0] + weight[1] - mine[:, 1]) ** 2).mean()
     loss.backward()
     dist.all_reduce(weight.grad)
@@ -286,7 +286,9 @@ fn nobody_but_root_of_a_node_speaks_to_the_file_server() {
 fn a_full_file_server_fails_the_job_and_nothing_else() {
     let disk = SmallDisk::new();
     let directory = disk.folder.display().to_string();
-    let lab = Lab::start(&LabOptions::hosts(2).with(&["--export-directory", &directory]));
+    // What is full stays full here, so nothing is gained by waiting for room.
+    let options = ["--export-directory", &directory, "--spool-patience", "2s"];
+    let lab = Lab::start(&LabOptions::hosts(2).with(&options));
     let client = lab.client();
     cluster(&client, CLUSTER, 1);
     let server = FileServer::create(&lab, &json!({}));
