@@ -312,6 +312,11 @@ fn a_full_file_server_fails_the_job_and_nothing_else() {
         ended["jobOutputDirectoryPathSegment"].as_str().unwrap()
     )))
     .unwrap();
+    // The server keeps what it had open for some seconds.
+    wait_for("room on the disk", RECOVERY, || {
+        let free = nix::sys::statvfs::statvfs(&disk.folder).ok()?;
+        (free.blocks_available() * free.fragment_size() > 8 << 20).then_some(())
+    });
     let job = client.submit(
         &experiment,
         "modest",
