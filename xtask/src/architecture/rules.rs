@@ -72,6 +72,8 @@ const OWNED: &[(&str, &[&str])] = &[
 const OWNED_BUT_TESTED: &[(&str, &[&str])] = &[
     // It is loaded there as the daemon loads it.
     ("lote-nvml-sim", &["nvml-wrapper"]),
+    // A client of the file servers that it exports.
+    ("lote-node", &["nfs3_client"]),
 ];
 
 /// What programs that measure may use of those.
