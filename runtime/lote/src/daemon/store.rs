@@ -314,7 +314,7 @@ mod tests {
             place(&settings, None),
             Err(StoreStartError::NoPower)
         ));
-        assert!(place(&settings, Some(&membership(None))).is_ok());
+        assert!(place(&settings, Some(&membership(Some("c")))).is_ok());
     }
 
     #[test]
