@@ -10,7 +10,6 @@ pub mod gpu;
 pub mod isolation;
 pub mod launch;
 pub mod mount;
-mod mount_paths;
 mod numa;
 pub mod power;
 mod spool;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lote_model::allocation::NodePlan;
-use lote_model::environment::{self, Directories, JobPaths};
+use lote_model::environment::{self, Directories};
 use lote_model::planned_mount::PlannedMount;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use super::allocations::Directive;
 use super::fence::Pass;
 use super::process_spec::{DIRECTORY_MODE, JobContext, UMASK, run_name};
 use super::task::is_withdrawn;
-use crate::mount_paths::{self, OnMount};
+use crate::mount::Layout;
 use crate::spool::{Delivery, Manifest, Place, SpoolPaths, Undelivered, spools};
 
 /// Where a job's output waits, and where it goes from there. Only for a job whose output directory
@@ -33,25 +33,22 @@ impl JobSpool {
     pub(super) fn of(
         data_directory: &Path,
         plan: &NodePlan,
-        paths: &JobPaths,
+        layout: &Layout,
         directories: &Directories,
     ) -> Option<Self> {
         let run = run_name(&plan.uid, plan.attempt);
-        let mounts = mount_paths::mounts_of_run(data_directory, &run);
-        let directory = Path::new(&directories.stdouterr);
-        let OnMount {
-            mount,
-            mount_point,
-            below,
-        } = mount_paths::find(&plan.mounts, paths, &mounts, directory)?;
+        let (placed, below) = layout.innermost(&directories.stdouterr)?;
         Some(Self {
             paths: SpoolPaths::new(&spools(data_directory), &run),
             place: Place {
-                mount_point,
-                below,
+                mount_point: layout.host_path(placed),
+                below: below.into(),
                 mode: DIRECTORY_MODE,
             },
-            mount: mount.clone(),
+            mount: PlannedMount {
+                relative_path: placed.relative.clone(),
+                source: placed.source.clone(),
+            },
         })
     }
 
@@ -165,7 +162,8 @@ mod tests {
     use super::*;
 
     fn spooled(job: &JobContext) -> Option<JobSpool> {
-        JobSpool::of(Path::new("/data"), &job.plan, &job.paths, &job.directories)
+        let layout = Layout::new(Path::new("/data"), "u1.1", &job.plan.mounts, &job.paths);
+        JobSpool::of(Path::new("/data"), &job.plan, &layout, &job.directories)
     }
 
     #[test]

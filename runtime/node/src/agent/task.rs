@@ -177,10 +177,10 @@ fn context(
     let name = attempt_name(&allocation);
     let layout = mounts::layout(&node.config.data_directory, &name, &plan.mounts, &paths);
     JobContext {
+        spool: JobSpool::of(&node.config.data_directory, &plan, &layout, &directories),
         layout,
         hidden: node.config.mounts.storage_table.iter().cloned().collect(),
         identity: node.identity(plan.unix_id),
-        spool: JobSpool::of(&node.config.data_directory, &plan, &paths, &directories),
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),
         data_directory: node.config.data_directory.clone(),
