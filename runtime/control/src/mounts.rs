@@ -9,16 +9,13 @@ use lote_model::job::{ErrorRecord, JobProperties};
 use lote_model::mount_volumes::{FileServerMount, MountVolumes};
 use lote_model::path::ChildPath;
 use lote_model::planned_mount::{
-    FileServerSource, PlannedMount, PlannedMounts, plan_mounts, source_directory,
+    FILE_SERVER_ERROR, FileServerSource, PlannedMount, PlannedMounts, plan_mounts, source_directory,
 };
 use lote_model::state::ProvisioningState;
 
 use crate::snapshot::{
     Availability, FileServerPlace, FileServerState, LiveJob, Snapshot, place_of,
 };
-
-/// The code of a job whose file server cannot be mounted.
-pub const FILE_SERVER: &str = "FileServerMountError";
 
 /// How the resource ids of file servers name them.
 const COLLECTION: &str = "fileServers";
@@ -102,10 +99,13 @@ fn reached(
 }
 
 fn failure(mount: &FileServerMount, what: &str) -> ErrorRecord {
-    ErrorRecord::new(FILE_SERVER, format!("Unable to mount file server: {what}"))
-        .with("step", "mount")
-        .with("relativeMountPath", &mount.relative_mount_path)
-        .with("fileServer", &mount.file_server.id)
+    ErrorRecord::new(
+        FILE_SERVER_ERROR,
+        format!("Unable to mount file server: {what}"),
+    )
+    .with("step", "mount")
+    .with("relativeMountPath", &mount.relative_mount_path)
+    .with("fileServer", &mount.file_server.id)
 }
 
 /// For which file server a job waits, and what that lacks; none if it waits for none.

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+/// Where programs of the system are, for commands that get nothing of the daemon's environment.
+pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How many of the last lines of standard error are kept, and how much of each.
 const LINES_KEPT: usize = 20;
@@ -24,6 +27,8 @@ pub(crate) struct Finished {
     pub(crate) end: End,
     /// The last lines of its standard error.
     pub(crate) said: Vec<String>,
+    /// Its standard output, if that was to be read.
+    pub(crate) printed: Vec<u8>,
 }
 
 /// How a command ended.
@@ -44,21 +49,37 @@ pub(crate) enum End {
 ///
 /// If it cannot be started.
 pub(crate) async fn run(mut command: Command, time_limit: Duration) -> io::Result<Finished> {
+    command.stdout(Stdio::null());
+    finish(command, time_limit).await
+}
+
+/// As [`run`], and reads its standard output.
+pub(crate) async fn run_and_read(
+    mut command: Command,
+    time_limit: Duration,
+) -> io::Result<Finished> {
+    command.stdout(Stdio::piped());
+    finish(command, time_limit).await
+}
+
+async fn finish(mut command: Command, time_limit: Duration) -> io::Result<Finished> {
     let mut child = command
         .current_dir("/")
         // It is no command of a member, and needs no secrets of one.
         .env_remove("LOTE_JOIN_TOKEN")
         .env_remove("LOTE_TOKEN")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     let mut group = Group::of(&child);
-    let output = child.stderr.take();
-    let mut tail = VecDeque::new();
-    let ending = end_of(&mut child, &mut group, output, &mut tail);
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let (mut printed, mut tail) = (Vec::new(), VecDeque::new());
+    let reading = async {
+        tokio::join!(read_all(output, &mut printed), read_tail(errors, &mut tail));
+    };
+    let ending = end_of(&mut child, &mut group, reading);
     let end = match tokio::time::timeout(time_limit, ending).await {
         Ok(Ok(status)) => End::Exited(status),
         Ok(Err(error)) => End::Lost(error),
@@ -73,6 +94,7 @@ pub(crate) async fn run(mut command: Command, time_limit: Duration) -> io::Resul
     Ok(Finished {
         end,
         said: tail.into(),
+        printed,
     })
 }
 
@@ -104,14 +126,8 @@ impl Drop for Group {
 async fn end_of(
     child: &mut Child,
     group: &mut Group,
-    output: Option<impl AsyncRead + Unpin>,
-    tail: &mut VecDeque<String>,
+    reading: impl Future<Output = ()>,
 ) -> io::Result<ExitStatus> {
-    let reading = async {
-        if let Some(output) = output {
-            read_tail(output, tail).await;
-        }
-    };
     tokio::pin!(reading);
     let (status, is_read) = tokio::select! {
         status = child.wait() => (status, false),
@@ -124,7 +140,15 @@ async fn end_of(
     status
 }
 
-async fn read_tail(output: impl AsyncRead + Unpin, tail: &mut VecDeque<String>) {
+async fn read_all(output: Option<impl AsyncRead + Unpin>, printed: &mut Vec<u8>) {
+    if let Some(mut output) = output {
+        // What broke off is what there is.
+        output.read_to_end(printed).await.ok();
+    }
+}
+
+async fn read_tail(output: Option<impl AsyncRead + Unpin>, tail: &mut VecDeque<String>) {
+    let Some(output) = output else { return };
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     loop {

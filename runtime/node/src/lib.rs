@@ -5,6 +5,7 @@ pub mod cgroup;
 mod command;
 mod descriptor;
 pub mod devices;
+mod directories;
 pub mod export;
 pub mod gpu;
 pub mod isolation;

@@ -1,4 +1,5 @@
-//! Files of secrets: only their owner may read them, and a crash leaves no half of one.
+//! Files of secrets: only their owner may read them, and a crash leaves no half of one. That last
+//! holds for others too that are replaced here.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,20 +9,25 @@ use std::path::Path;
 use chacha20poly1305::aead::Generate;
 use zeroize::Zeroizing;
 
-/// Writes a file that only its owner may read, durably. Complete under another
-/// name first: a crash must not leave half a secret.
+/// Writes a file that only its owner may read, durably.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, 0o600)
+}
+
+/// Writes a file with this mode in the place of what is there, durably. Complete under another
+/// name first: a crash leaves the old one or the new one, and no half.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let draft = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&draft)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
-    // What depends on the secret is durable, so the name must be as well.
+    // What depends on the file is durable, so the name must be as well.
     File::open(folder_of(path))?.sync_all()
 }
 

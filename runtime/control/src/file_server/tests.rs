@@ -19,16 +19,9 @@ fn world() -> World {
     world
 }
 
-fn create(world: &mut World, name: &str) -> FileServerRecord {
-    let record = file_server(name, &format!("uid-{name}"));
-    world.put_file_server(&record);
-    world.settle();
-    record
-}
-
 /// One on `n1` that is served.
 fn ready(world: &mut World, name: &str) -> FileServerRecord {
-    let record = create(world, name);
+    let record = world.create_file_server(name);
     let node = node_of(world, &record);
     world.report_export(&record, &node, serving());
     world.settle();
@@ -95,7 +88,7 @@ fn assert_settled(world: &mut World) {
 #[test]
 fn a_new_one_gets_a_node_and_is_ready_when_that_serves_it() {
     let mut world = world();
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     assert_eq!(state(&world, &record), Creating);
     assert_eq!(status(&world, &record).state_since, record.created_at);
     let export = world.export(&record, "n1").unwrap();
@@ -155,7 +148,7 @@ fn only_nodes_of_the_size_that_take_work_are_chosen() {
     world.drain("c");
     world.add_node(&node("d").size("cpu"));
     world.set_alive(&NodeName::new("d"), false);
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     assert_eq!(state(&world, &record), Creating);
     let found = error(&world, &record);
     assert_eq!(found.code, "FileServerWaitsForNode");
@@ -173,7 +166,7 @@ fn only_nodes_of_the_size_that_take_work_are_chosen() {
 #[test]
 fn it_waits_for_the_first_machine_of_its_size() {
     let mut world = World::new();
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     let message = error(&world, &record).message;
     assert!(
         message.ends_with("no machine of that size has joined"),
@@ -250,7 +243,7 @@ fn two_nodes_of_one_address_are_one_client() {
     let mut twin = node("twin");
     twin.0.address = "n1.local".into();
     world.add_node(&twin);
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     let clients = |world: &World| world.export(&record, "n1").unwrap().clients;
     assert_eq!(clients(&world), ["n1.local", "n2.local", "n3.local"]);
     world.remove_node("twin");
@@ -261,7 +254,7 @@ fn two_nodes_of_one_address_are_one_client() {
 #[test]
 fn what_its_node_cannot_do_fails_it_until_it_can() {
     let mut world = world();
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     world.report_export(&record, "n1", not_serving());
     world.settle();
     assert_eq!(state(&world, &record), Failed);
@@ -303,7 +296,7 @@ fn it_stays_on_its_node_when_that_is_lost_and_is_well_when_it_is_back() {
 #[test]
 fn one_without_a_node_is_deleted_at_once() {
     let mut world = World::new();
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     delete(&mut world, &record);
     assert_gone(&world);
 }

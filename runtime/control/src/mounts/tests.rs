@@ -4,6 +4,7 @@ use lote_model::file_server::FileServerRecord;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::JobStatus;
 use lote_model::key;
+use lote_model::planned_mount::FILE_SERVER_ERROR;
 use lote_model::report::Outcome;
 use lote_model::state::ExecutionState;
 use serde_json::json;
@@ -21,15 +22,8 @@ fn world() -> World {
     world
 }
 
-fn create(world: &mut World, name: &str) -> FileServerRecord {
-    let record = file_server(name, &format!("uid-{name}"));
-    world.put_file_server(&record);
-    world.settle();
-    record
-}
-
 fn ready(world: &mut World, name: &str) -> FileServerRecord {
-    let record = create(world, name);
+    let record = world.create_file_server(name);
     world.report_export(&record, "n1", serving());
     world.settle();
     record
@@ -121,7 +115,7 @@ fn plugins_are_told_where_mounts_are() {
 #[test]
 fn a_job_waits_for_a_file_server_that_is_being_created_and_says_so() {
     let mut world = world();
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     let uid = world.submit(job("j").mounts("f"));
     let other = world.submit(job("other"));
     assert_eq!(
@@ -202,7 +196,7 @@ fn a_job_waits_while_the_node_of_a_file_server_is_away() {
 #[test]
 fn one_that_waits_may_be_terminated() {
     let mut world = world();
-    create(&mut world, "f");
+    world.create_file_server("f");
     let uid = world.submit(job("j").mounts("f"));
     world.settle();
     world.terminate(&uid);
@@ -217,13 +211,13 @@ fn a_file_server_that_is_missing_failed_or_going_fails_a_job() {
     world.settle();
     insta::assert_json_snapshot!(failed(&world, &missing).errors);
 
-    let record = create(&mut world, "f");
+    let record = world.create_file_server("f");
     world.report_export(&record, "n1", not_serving());
     world.settle();
     let uid = world.submit(job("failed").mounts("f"));
     world.settle();
     let errors = failed(&world, &uid).errors;
-    assert_eq!(errors[0].code, super::FILE_SERVER);
+    assert_eq!(errors[0].code, FILE_SERVER_ERROR);
     assert_eq!(
         errors[0].message,
         "Unable to mount file server: file server 'f' has failed: the disk is on fire"
@@ -249,13 +243,13 @@ fn a_file_server_that_is_missing_failed_or_going_fails_a_job() {
 #[test]
 fn one_that_will_fail_does_not_wait_for_another_file_server() {
     let mut world = world();
-    create(&mut world, "slow");
+    world.create_file_server("slow");
     let mut builder = job("j").mounts("slow");
     let volumes = builder.0.properties.mount_volumes.as_mut().unwrap();
     volumes.file_servers.extend(mounting("none").file_servers);
     let uid = world.submit(builder);
     world.settle();
-    assert_eq!(failed(&world, &uid).errors[0].code, super::FILE_SERVER);
+    assert_eq!(failed(&world, &uid).errors[0].code, FILE_SERVER_ERROR);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn the_mount_comes_before_the_container() {
     let uid = world.submit(container("both").mounts("none"));
     world.settle();
     let errors = failed(&world, &uid).errors;
-    assert_eq!(errors[0].code, crate::mounts::FILE_SERVER);
+    assert_eq!(errors[0].code, lote_model::planned_mount::FILE_SERVER_ERROR);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use lote_model::plan_check::CheckedPlan;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{Event, Transaction};
 
-use super::{ClusterBuilder, JobBuilder, Ledger, NodeBuilder, worker};
+use super::{ClusterBuilder, JobBuilder, Ledger, NodeBuilder, file_server, worker};
 use crate::actions::{Action, Decisions, Start};
 use crate::config::Config;
 use crate::decide::decide;
@@ -127,6 +127,14 @@ impl World {
     /// The user creates, replaces or marks a file server.
     pub fn put_file_server(&mut self, record: &FileServerRecord) {
         self.put(&key::file_server(&record.path), record);
+    }
+
+    /// The user creates a file server of this name, with the id `uid-{name}`.
+    pub fn create_file_server(&mut self, name: &str) -> FileServerRecord {
+        let record = file_server(name, &format!("uid-{name}"));
+        self.put_file_server(&record);
+        self.settle();
+        record
     }
 
     /// A file server's status, if it has one.

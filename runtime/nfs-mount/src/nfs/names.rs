@@ -34,6 +34,9 @@ pub(crate) enum New<'a> {
     Symlink(&'a [u8]),
 }
 
+/// What the server says of what it made, as far as it says it.
+type Made = (post_op_fh3, post_op_attr);
+
 /// An entry of a directory, with the file itself when it was asked for and the server gave it.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
@@ -166,7 +169,7 @@ impl Nfs {
         directory: &nfs_fh3,
         name: &[u8],
         new: New<'_>,
-        answer: Answer<(post_op_fh3, post_op_attr)>,
+        answer: Answer<Made>,
     ) -> Result<Found, Errno> {
         match answer.result {
             Ok((Nfs3Option::Some(handle), attributes)) => {
@@ -210,7 +213,7 @@ impl Nfs {
         directory: &nfs_fh3,
         name: &[u8],
         how: createhow3,
-    ) -> Result<Answer<(post_op_fh3, post_op_attr)>, Errno> {
+    ) -> Result<Answer<Made>, Errno> {
         let arguments = CREATE3args {
             where_: place(directory, name),
             how,
@@ -219,10 +222,7 @@ impl Nfs {
             .pool
             .call::<_, CREATE3resok, CREATE3resfail>(who, NFS_PROGRAM::NFSPROC3_CREATE, &arguments)
             .await?;
-        Ok(Answer {
-            result: answer.result.map(|made| (made.obj, made.obj_attributes)),
-            repeated: answer.repeated,
-        })
+        Ok(answer.map(|made| (made.obj, made.obj_attributes)))
     }
 
     async fn mkdir(
@@ -231,7 +231,7 @@ impl Nfs {
         directory: &nfs_fh3,
         name: &[u8],
         attributes: sattr3,
-    ) -> Result<Answer<(post_op_fh3, post_op_attr)>, Errno> {
+    ) -> Result<Answer<Made>, Errno> {
         let arguments = MKDIR3args {
             where_: place(directory, name),
             attributes,
@@ -240,10 +240,7 @@ impl Nfs {
             .pool
             .call::<_, MKDIR3resok, MKDIR3resfail>(who, NFS_PROGRAM::NFSPROC3_MKDIR, &arguments)
             .await?;
-        Ok(Answer {
-            result: answer.result.map(|made| (made.obj, made.obj_attributes)),
-            repeated: answer.repeated,
-        })
+        Ok(answer.map(|made| (made.obj, made.obj_attributes)))
     }
 
     async fn symlink(
@@ -252,7 +249,7 @@ impl Nfs {
         directory: &nfs_fh3,
         name: &[u8],
         target: &[u8],
-    ) -> Result<Answer<(post_op_fh3, post_op_attr)>, Errno> {
+    ) -> Result<Answer<Made>, Errno> {
         let arguments = SYMLINK3args {
             where_: place(directory, name),
             symlink: symlinkdata3 {
@@ -268,10 +265,7 @@ impl Nfs {
                 &arguments,
             )
             .await?;
-        Ok(Answer {
-            result: answer.result.map(|made| (made.obj, made.obj_attributes)),
-            repeated: answer.repeated,
-        })
+        Ok(answer.map(|made| (made.obj, made.obj_attributes)))
     }
 
     async fn mknod(
@@ -280,7 +274,7 @@ impl Nfs {
         directory: &nfs_fh3,
         name: &[u8],
         what: mknoddata3,
-    ) -> Result<Answer<(post_op_fh3, post_op_attr)>, Errno> {
+    ) -> Result<Answer<Made>, Errno> {
         let arguments = MKNOD3args {
             where_: place(directory, name),
             what,
@@ -289,10 +283,7 @@ impl Nfs {
             .pool
             .call::<_, MKNOD3resok, MKNOD3resfail>(who, NFS_PROGRAM::NFSPROC3_MKNOD, &arguments)
             .await?;
-        Ok(Answer {
-            result: answer.result.map(|made| (made.obj, made.obj_attributes)),
-            repeated: answer.repeated,
-        })
+        Ok(answer.map(|made| (made.obj, made.obj_attributes)))
     }
 
     /// Removes a name of anything but a directory.
@@ -413,20 +404,15 @@ impl Nfs {
             )
             .await?;
         Ok(answer.result.map(|page| {
-            let entries = page.reply.entries.into_inner();
-            Listing {
-                cookie: entries.last().map_or(cookie, |entry| entry.cookie),
-                verifier: page.cookieverf,
-                is_end: page.reply.eof,
-                entries: entries
-                    .into_iter()
-                    .map(|entry| Listed {
-                        fileid: entry.fileid,
-                        name: entry.name.0.into_owned(),
-                        found: None,
-                    })
-                    .collect(),
-            }
+            let listed = page.reply.entries.into_inner().into_iter().map(|entry| {
+                let listed = Listed {
+                    fileid: entry.fileid,
+                    name: entry.name.0.into_owned(),
+                    found: None,
+                };
+                (entry.cookie, listed)
+            });
+            listing(cookie, page.cookieverf, page.reply.eof, listed)
         }))
     }
 
@@ -458,21 +444,32 @@ impl Nfs {
             )
             .await?;
         Ok(answer.result.map(|page| {
-            let entries = page.reply.entries.into_inner();
-            Listing {
-                cookie: entries.last().map_or(cookie, |entry| entry.cookie),
-                verifier: page.cookieverf,
-                is_end: page.reply.eof,
-                entries: entries
-                    .into_iter()
-                    .map(|entry| Listed {
-                        fileid: entry.fileid,
-                        name: entry.name.0.into_owned(),
-                        found: found(entry.name_handle, entry.name_attributes),
-                    })
-                    .collect(),
-            }
+            let listed = page.reply.entries.into_inner().into_iter().map(|entry| {
+                let listed = Listed {
+                    fileid: entry.fileid,
+                    name: entry.name.0.into_owned(),
+                    found: found(entry.name_handle, entry.name_attributes),
+                };
+                (entry.cookie, listed)
+            });
+            listing(cookie, page.cookieverf, page.reply.eof, listed)
         }))
+    }
+}
+
+/// A page of entries with their cookies, after `cookie`.
+fn listing(
+    cookie: u64,
+    verifier: cookieverf3,
+    is_end: bool,
+    listed: impl Iterator<Item = (u64, Listed)>,
+) -> Listing {
+    let (cookies, entries): (Vec<u64>, Vec<Listed>) = listed.unzip();
+    Listing {
+        cookie: cookies.last().copied().unwrap_or(cookie),
+        entries,
+        verifier,
+        is_end,
     }
 }
 

@@ -36,6 +36,14 @@ pub(crate) struct Answer<T> {
 }
 
 impl<T> Answer<T> {
+    /// The same with another form of what it is about.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            result: self.result.map(change),
+            repeated: self.repeated,
+        }
+    }
+
     /// # Errors
     ///
     /// What the server's refusal is to a caller.

@@ -688,7 +688,8 @@ impl Task {
         {
             tracing::warn!(error = explain(&error), job = %self.job.plan.job, "a control group stays behind");
         }
-        if !self.node.has_spool(&attempt_name(&self.job.allocation)) {
+        let is_spooled = self.job.spool.is_some();
+        if !is_spooled || !self.node.has_spool(&attempt_name(&self.job.allocation)) {
             mounts::leave(&self.node, &self.job).await;
         }
         let job = Arc::clone(&self.job);

@@ -319,8 +319,7 @@ fn refused(device: PathBuf, refusal: Refusal) -> DiskError {
 async fn look(device: &Path) -> Result<Contents, DiskError> {
     let output = BLKID.output(&disk_plan::blkid(device), LOOK_LIMIT).await;
     let output = output.map_err(tool_error("look at a disk"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(disk_plan::contents(output.status.code(), &text))
+    Ok(disk_plan::contents(output.status.code(), &output.printed))
 }
 
 /// The size of a block device.

@@ -21,13 +21,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
-use super::files;
 use super::ganesha_config::{self, Core, ServedExport};
 use super::helper::{CONFIG, LOG, NFS_SERVER_SUBCOMMAND, ServerSpec};
 use super::places::{PlaceError, Places};
 use super::probe::{self, Answer};
-use crate::descriptor;
+use crate::command::SYSTEM_PATH;
 use crate::launch::tail;
+use crate::{descriptor, directories};
 
 /// How long it may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -159,12 +159,12 @@ struct Running {
 impl Ganesha {
     /// Makes its directory, and finds one that an earlier daemon started.
     pub(super) fn open(directory: &Path, executable: PathBuf) -> Result<Self, GaneshaError> {
-        files::private_directory(directory).map_err(file_error("make", directory))?;
+        directories::private(directory).map_err(file_error("make", directory))?;
         let directory = std::fs::canonicalize(directory).map_err(file_error("find", directory))?;
         let directory = &directory;
         let paths = Paths::below(directory);
         for path in [directory, &paths.recovery, &paths.places, &paths.root] {
-            files::private_directory(path).map_err(file_error("make", path))?;
+            directories::private(path).map_err(file_error("make", path))?;
         }
         let mut server = Self {
             directory: directory.clone(),
@@ -240,7 +240,8 @@ impl Ganesha {
         if new != old {
             self.leaving.extend(removed(&old, &new));
             let path = &self.paths.config;
-            files::replace(path, new.as_bytes(), 0o600).map_err(file_error("write", path))?;
+            lote_vault::file::replace(path, new.as_bytes(), 0o600)
+                .map_err(file_error("write", path))?;
             self.is_stale = true;
         }
         let address = probe_address(core);
@@ -324,10 +325,7 @@ impl Ganesha {
         let child = Command::new(&self.executable)
             .args([NFS_SERVER_SUBCOMMAND, &spec])
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", SYSTEM_PATH)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::from(log))

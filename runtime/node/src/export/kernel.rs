@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files;
 use super::ganesha_config::ServedExport;
 use super::tool::{self, ToolError};
 
@@ -108,7 +107,7 @@ fn write(file: &Path, text: &str) -> Result<(), KernelError> {
     if let Some(parent) = file.parent() {
         std::fs::create_dir_all(parent).map_err(io_error("make", parent))?;
     }
-    files::replace(file, text.as_bytes(), 0o644).map_err(io_error("write", file))
+    lote_vault::file::replace(file, text.as_bytes(), 0o644).map_err(io_error("write", file))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KernelError {

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use lote_model::id::FileServerUid;
 use serde::{Deserialize, Serialize};
 
-use super::files;
-
 /// The file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", path.display())]
@@ -75,7 +73,7 @@ impl Ledger {
     /// Writes the file, durably.
     pub(super) fn save(&self, path: &Path) -> Result<(), LedgerError> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::from);
-        let written = text.and_then(|text| files::replace(path, &text, 0o600));
+        let written = text.and_then(|text| lote_vault::file::replace(path, &text, 0o600));
         written.map_err(|source| LedgerError {
             action: "write",
             path: path.to_owned(),

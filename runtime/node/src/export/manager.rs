@@ -27,6 +27,7 @@ use super::ledger::{Entry, Ledger};
 use super::measure::{Measure, Measured};
 use super::reports::{ExportOutcome, Outcome};
 use super::{ExportError, ExportNode, quota};
+use crate::directories;
 use crate::power::has_address;
 
 /// The file of the ledger.
@@ -236,7 +237,7 @@ impl Manager {
                 path: directory.clone(),
                 source,
             };
-            super::files::private_directory(&directory).map_err(failed)?;
+            directories::private(&directory).map_err(failed)?;
             self.ledger = Some(Ledger::load(&path)?);
         }
         Ok(self.ledger.get_or_insert_default())

@@ -32,7 +32,6 @@ mod choice;
 mod directory;
 mod disk;
 mod disk_plan;
-mod files;
 mod following;
 mod ganesha;
 mod ganesha_config;

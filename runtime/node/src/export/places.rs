@@ -13,9 +13,9 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
-use super::files;
 use super::ganesha_config::ServedExport;
 use super::mount_table;
+use crate::directories;
 
 /// A mount for the server failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ impl<'a> Places<'a> {
             }
             Self::hide(&place)?;
         }
-        files::private_directory(&place).map_err(failed("make", &place))?;
+        directories::private(&place).map_err(failed("make", &place))?;
         // By a handle that followed no symbolic link.
         let opened = openat2(
             rustix::fs::CWD,

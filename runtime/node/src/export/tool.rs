@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{ExitStatus, Output, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::process::Command;
 
 use super::choice;
+use crate::command::{self, End};
 
 /// How much of what a program said an error shows.
 const SAID_MAX: usize = 500;
@@ -50,11 +51,15 @@ impl Tool {
         arguments: &[A],
         limit: Duration,
     ) -> Result<String, ToolError> {
-        let output = self.output(arguments, limit).await?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        let Output {
+            status,
+            said,
+            printed,
+        } = self.output(arguments, limit).await?;
+        if status.success() {
+            return Ok(printed);
         }
-        Err(failed(&line(Path::new(self.program), arguments), &output))
+        Err(failed(Path::new(self.program), arguments, status, &said))
     }
 
     /// Runs it, and returns how it ended as well.
@@ -71,6 +76,16 @@ impl Tool {
     }
 }
 
+/// What became of a program that ended by itself.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) status: ExitStatus,
+    /// The last lines of its standard error.
+    said: Vec<String>,
+    /// Its standard output.
+    pub(super) printed: String,
+}
+
 /// Runs the program at a path to success.
 pub(super) async fn run<A: AsRef<OsStr>>(
     program: &Path,
@@ -81,7 +96,7 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(&line(program, arguments), &output))
+    Err(failed(program, arguments, output.status, &output.said))
 }
 
 async fn output<A: AsRef<OsStr>>(
@@ -89,40 +104,39 @@ async fn output<A: AsRef<OsStr>>(
     arguments: &[A],
     limit: Duration,
 ) -> Result<Output, ToolError> {
-    let child = Command::new(program)
-        .args(arguments)
-        .current_dir("/")
-        .env("LC_ALL", "C")
-        .env_remove("LOTE_JOIN_TOKEN")
-        .env_remove("LOTE_TOKEN")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|source| ToolError::Start {
-            program: program.display().to_string(),
-            source,
-        })?;
-    match tokio::time::timeout(limit, child.wait_with_output()).await {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(source)) => Err(ToolError::Start {
-            program: program.display().to_string(),
-            source,
+    let start = |source| ToolError::Start {
+        program: program.display().to_string(),
+        source,
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C");
+    // Boxed: it is part of what the manager waits for, several times over.
+    let finished = Box::pin(command::run_and_read(command, limit));
+    let finished = finished.await.map_err(start)?;
+    match finished.end {
+        End::Exited(status) => Ok(Output {
+            status,
+            said: finished.said,
+            printed: String::from_utf8_lossy(&finished.printed).into_owned(),
         }),
-        Err(_) => Err(ToolError::TimedOut {
+        End::Lost(source) => Err(start(source)),
+        End::TimedOut => Err(ToolError::TimedOut {
             command: line(program, arguments),
             limit,
         }),
     }
 }
 
-fn failed(command: &str, output: &Output) -> ToolError {
-    let said = String::from_utf8_lossy(&output.stderr);
+fn failed<A: AsRef<OsStr>>(
+    program: &Path,
+    arguments: &[A],
+    status: ExitStatus,
+    said: &[String],
+) -> ToolError {
     ToolError::Failed {
-        command: command.to_owned(),
-        status: output.status,
-        said: said.trim().chars().take(SAID_MAX).collect(),
+        command: line(program, arguments),
+        status,
+        said: said.join("\n").trim().chars().take(SAID_MAX).collect(),
     }
 }
 

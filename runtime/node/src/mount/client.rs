@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::command::SYSTEM_PATH;
+
 /// What it says once the file system is up and answers.
 const MOUNTED: &str = "mounted";
 
@@ -117,10 +119,7 @@ fn spawn(command: &NfsClientCommand, arguments: &[String], log: &Path) -> io::Re
         .args(&command.arguments)
         .args(arguments)
         .env_clear()
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", SYSTEM_PATH)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,8 +1,8 @@
 //! The directory of an attempt's mounts, from its making to its end.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::kernel::{self, Leaving, Point};
 use super::layout::MOUNTS;
 use super::{resolved, state};
+use crate::directories;
 use crate::mount::state::Made;
 
 /// How long unmounting something may take: the last data goes to its server then, which may just
@@ -37,24 +38,17 @@ pub(super) fn stage(directory: &Path) -> PathBuf {
 pub(super) fn open(directory: &Path, gid: u32) -> io::Result<()> {
     let _guard = AREA.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(area) = directory.parent() {
-        make(area, 0o711)?;
+        directories::with_mode(area, 0o711)?;
         if !kernel::is_mount_point(area)? {
             kernel::mount_memory(area)?;
         }
     }
-    make(directory, 0o710)?;
+    directories::with_mode(directory, 0o710)?;
     chown(directory, Some(0), Some(gid))?;
     for name in ["cluster", "job"] {
-        make(&directory.join(name), 0o755)?;
+        directories::with_mode(&directory.join(name), 0o755)?;
     }
-    make(&stage(directory), 0o700)
-}
-
-fn make(path: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => fs::set_permissions(path, Permissions::from_mode(mode)),
-    }
+    directories::with_mode(&stage(directory), 0o700)
 }
 
 /// Unmounts everything of the attempt of this name. `false` if something is still mounted.

@@ -1,9 +1,9 @@
 //! Mounts all that a job asks for, one after the other.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use lote_model::id::NodeName;
@@ -25,7 +25,8 @@ use super::table::{
     Credentials, Directory, Nfs, Owner, S3, Smb, StorageName, StorageTable, Target, with_target,
 };
 use super::{MountConfig, leaving};
-use crate::command::{self, End};
+use crate::command::{self, End, SYSTEM_PATH};
+use crate::directories;
 use crate::isolation::{FsIdentity, Identity};
 
 /// The keys of accounts by their pointers among the job's secrets, or why there is none.
@@ -131,10 +132,7 @@ impl Making<'_> {
         let mut place = self.layout.host_root(placed.root);
         for part in placed.relative.split('/') {
             place.push(part);
-            match fs::create_dir(&place) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => fs::set_permissions(&place, Permissions::from_mode(0o755))?,
-            }
+            directories::with_mode(&place, 0o755)?;
         }
         Ok(place)
     }
@@ -478,10 +476,7 @@ impl Making<'_> {
         };
         let mut process = Command::new(program);
         process.args(arguments).env_clear().envs([
-            (
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            ),
+            ("PATH", SYSTEM_PATH),
             ("HOME", "/root"),
             ("LANG", "C.UTF-8"),
         ]);

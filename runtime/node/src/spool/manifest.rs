@@ -1,8 +1,8 @@
 //! What a spool must know to be delivered, whoever made it.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::fs;
+use std::io;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use lote_model::id::JobUid;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::destination::Place;
 use super::ledger::Ledger;
+use crate::directories;
 use crate::isolation::Identity;
 
 /// Written once, when the spool is made.
@@ -86,16 +87,12 @@ impl SpoolPaths {
     pub(crate) fn create(&self, manifest: &Manifest) -> io::Result<()> {
         let group = manifest.identity.map(|identity| identity.gid);
         for (path, mode) in [(self.0.clone(), 0o710), (self.files(), 0o750)] {
-            make_directory(&path, mode)?;
+            directories::with_mode(&path, mode)?;
             chown(&path, None, group)?;
         }
         Ledger::create(&self.ledger(), manifest.names.len())?;
-        let draft = self.0.join("manifest.new");
-        let mut file = File::create(&draft)?;
-        file.write_all(&serde_json::to_vec(manifest)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, self.manifest())?;
-        File::open(&self.0)?.sync_all()
+        let text = serde_json::to_vec(manifest)?;
+        lote_vault::file::replace(&self.manifest(), &text, 0o644)
     }
 
     /// Removes it; removing nothing is no error.
@@ -105,14 +102,4 @@ impl SpoolPaths {
             _ => Ok(()),
         }
     }
-}
-
-fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    // Whatever the umask.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
