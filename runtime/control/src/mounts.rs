@@ -9,7 +9,8 @@ use lote_model::job::{ErrorRecord, JobProperties};
 use lote_model::mount_volumes::{FileServerMount, MountVolumes};
 use lote_model::path::ChildPath;
 use lote_model::planned_mount::{
-    FILE_SERVER_ERROR, FileServerSource, PlannedMount, PlannedMounts, plan_mounts, source_directory,
+    FILE_SERVER_ERROR, FileServerSource, GangShare, PlannedMount, PlannedMounts, plan_mounts,
+    source_directory,
 };
 use lote_model::state::ProvisioningState;
 
@@ -43,6 +44,8 @@ pub(crate) fn plan(snapshot: &Snapshot, job: &LiveJob) -> Result<PlannedMounts, 
     Ok(PlannedMounts {
         cluster: all(cluster.and_then(|cluster| cluster.properties.mount_volumes()))?,
         job: all(job.record.properties.mount_volumes.as_ref())?,
+        // Depends on the nodes, which nobody knows yet.
+        share: GangShare::None,
     })
 }
 

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use lote_model::allocation::Grant;
 use lote_model::cluster::VmPriority;
 use lote_model::duration::Seconds;
+use lote_model::gang_share;
 use lote_model::id::{JobUid, NodeName};
 use lote_model::job::ErrorRecord;
 use lote_model::node::NodeRecord;
@@ -389,7 +390,7 @@ impl<'a> Walk<'a> {
         mut nodes: Vec<Placed<'a>>,
     ) {
         self.lines[line].started += 1;
-        let mounts = match surroundings(pass.snapshot, job) {
+        let mut mounts = match surroundings(pass.snapshot, job) {
             Ok(mounts) => mounts,
             Err(error) => return fail(pass, job, error),
         };
@@ -403,7 +404,9 @@ impl<'a> Walk<'a> {
                 grant,
             })
         };
-        let nodes = nodes.into_iter().filter_map(start_node).collect();
+        let nodes: Vec<StartNode> = nodes.into_iter().filter_map(start_node).collect();
+        let records: Vec<_> = nodes.iter().map(|node| &*node.record).collect();
+        mounts.share = gang_share::plan(&mounts, &records, &job.record.uid, job.attempt() + 1);
         pass.started.insert(&job.record.uid);
         let status = job.status.as_ref();
         pass.decisions.actions.push(Action::Start(Start {

@@ -29,8 +29,8 @@ pub struct JobPaths {
     /// A directory with the same path on every node of the job. While a job has one node,
     /// it is also the one that all its nodes share: `AZ_BATCHAI_SHARED_JOB_TEMP`.
     pub shared: String,
-    /// The directory that the nodes of a gang share, on a file server: their
-    /// `AZ_BATCHAI_SHARED_JOB_TEMP`. None if they have none, or there is one node only.
+    /// The directory that the nodes of a gang share, on a file server or on the first of them:
+    /// their `AZ_BATCHAI_SHARED_JOB_TEMP`. None if they have none, or there is one node only.
     pub shared_scratch: Option<String>,
     /// The file that names the job's nodes: `AZ_BATCHAI_MPI_HOST_FILE`.
     pub host_file: String,
@@ -63,7 +63,7 @@ impl JobPaths {
             job_mount_root,
             shared_scratch: is_gang.then(|| shared_scratch.path(&plan.mounts)).flatten(),
             scratch: scratch_path(work_directory, plan.unix_id.0, plan.uid.as_str()),
-            shared: format!("{job_root}/shared"),
+            shared: format!("{job_root}/{SHARED}"),
             host_file: format!("{job_root}/hosts"),
             private_tmp: format!("{job_root}/tmp"),
             user_root,
@@ -109,22 +109,30 @@ pub struct SharedScratch<'a> {
 
 impl SharedScratch<'_> {
     /// Its absolute path as every process of the job sees it: on the first file server among
-    /// its mounts that can be written to. None if there is no such mount. It is what a gang
-    /// has as `AZ_BATCHAI_SHARED_JOB_TEMP`; a job on one node needs none.
+    /// its mounts that can be written to, else what the first node serves. None if there is
+    /// neither. It is what a gang has as `AZ_BATCHAI_SHARED_JOB_TEMP`; a job on one node needs
+    /// none.
     pub fn path(&self, mounts: &PlannedMounts) -> Option<String> {
-        let (root, relative) = mounts.shared_between_nodes()?;
         let Self { uid, attempt, .. } = self;
+        let job_root = format!("{}/users/{}/jobs/{uid}", self.work_directory, self.unix_id);
+        let Some((root, relative)) = mounts.shared_between_nodes() else {
+            return mounts.share().map(|_| format!("{job_root}/{SHARED}"));
+        };
         let (of_cluster, of_job) =
             mount_roots(self.work_directory, self.unix_id, self.cluster, uid);
         let root = match root {
             MountRoot::Cluster => of_cluster,
             MountRoot::Job => of_job,
+            MountRoot::Own => job_root,
         };
         Some(format!(
             "{root}/{relative}/{SHARED_SCRATCH}/{uid}.{attempt}"
         ))
     }
 }
+
+/// The directory that has the same path on every node of a job, in the job's own directory.
+pub const SHARED: &str = "shared";
 
 /// Where shared scratch directories are, below the mount of a file server.
 pub const SHARED_SCRATCH: &str = ".lote/scratch";

@@ -153,6 +153,63 @@ pub enum NfsServer {
     Ganesha,
 }
 
+/// Whether a node can serve files to others, as its record says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NfsAbility {
+    /// It can, in this way.
+    Serves(NfsService),
+    /// It cannot, and why not.
+    Lacks(String),
+}
+
+/// How a node serves files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NfsService {
+    /// Who answers.
+    pub server: NfsServer,
+    /// The TCP port of the NFS service.
+    pub nfs_port: u16,
+    /// The TCP port of the MOUNT service that version 3 needs; none without version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_port: Option<u16>,
+    /// The protocol versions, newest first.
+    pub versions: Vec<String>,
+    /// Where directories are that it shares with the other nodes of a gang.
+    pub shares: SharePlace,
+}
+
+/// Where a node keeps directories that it shares with the other nodes of a gang.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SharePlace {
+    /// Below this directory, which has no symbolic links on its way.
+    Below(String),
+    /// It shares none, and why not.
+    Lacks(String),
+}
+
+impl NfsService {
+    /// What clients need to mount the shared directory of this name, if there are such.
+    pub fn share(&self, name: &str) -> Result<ExportPoint, &str> {
+        match &self.shares {
+            SharePlace::Below(place) => Ok(ExportPoint {
+                server: self.server,
+                path: format!("{place}/{name}"),
+                nfs_port: self.nfs_port,
+                mount_port: self.mount_port,
+                versions: self.versions.clone(),
+                size_limit: SizeLimit {
+                    in_force: false,
+                    note: "as much as the job's own directory on that node".into(),
+                },
+            }),
+            SharePlace::Lacks(why) => Err(why),
+        }
+    }
+}
+
 /// Whether a size limit is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -50,6 +50,7 @@ pub mod fair_share;
 pub mod fencing;
 pub mod file_server;
 pub mod framework;
+pub mod gang_share;
 pub mod gpu;
 pub mod id;
 pub mod image;

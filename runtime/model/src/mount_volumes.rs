@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::ResourceReference;
 use crate::path::ChildPath;
+use crate::planned_mount::is_writable;
 use crate::problem::Problem;
 use crate::request_check::{length, optional_text, text};
 
@@ -92,6 +93,13 @@ pub struct FileServerMount {
     /// Options of the mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_options: Option<String>,
+}
+
+impl FileServerMount {
+    /// Whether jobs can write to it.
+    pub fn is_writable(&self) -> bool {
+        is_writable(self.mount_options.as_deref())
+    }
 }
 
 /// An element of `unmanagedFileSystems`.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::body;
+use crate::export::NfsAbility;
 use crate::gpu::{Gpu, GpuDistance, GpuDriver, NumaNode};
 use crate::id::NodeName;
 use crate::problem::Problem;
@@ -61,6 +62,12 @@ pub struct NodeRecord {
     pub ports_count: u16,
     /// The directory that holds scratch and local output of jobs.
     pub work_directory: String,
+    /// Whether it can serve files to other nodes; none if an older daemon has not said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nfs: Option<NfsAbility>,
+    /// With which versions of NFS it can mount what other nodes serve; none if it mounts nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nfs_client_versions: Vec<String>,
     /// What is in force there to separate jobs, in words (design §1.5).
     pub isolation: Vec<Capability>,
     /// What is wrong with it; empty for a well node.

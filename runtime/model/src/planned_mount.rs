@@ -20,12 +20,43 @@ pub struct PlannedMounts {
     /// Its own, below `AZ_BATCHAI_JOB_MOUNT_ROOT`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub job: Vec<PlannedMount>,
+    /// What the nodes of a gang share that mounts no file server to write to.
+    #[serde(default, skip_serializing_if = "GangShare::is_none")]
+    pub share: GangShare,
+}
+
+/// What the nodes of a gang share beside file servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GangShare {
+    /// Nothing, because they need nothing: there is one node only, or a file server.
+    #[default]
+    None,
+    /// Nothing, although they need it, and why.
+    Lacks(String),
+    /// A directory that the first node serves to the others for as long as the job is there.
+    Directory(FileServerSource),
+}
+
+impl GangShare {
+    /// Whether there is none and needs to be none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 impl PlannedMounts {
     /// Whether there is nothing to mount.
     pub fn is_empty(&self) -> bool {
-        self.cluster.is_empty() && self.job.is_empty()
+        self.cluster.is_empty() && self.job.is_empty() && self.share().is_none()
+    }
+
+    /// The directory that the first node serves to the others, if there is one.
+    pub fn share(&self) -> Option<&FileServerSource> {
+        match &self.share {
+            GangShare::Directory(source) => Some(source),
+            GangShare::None | GangShare::Lacks(_) => None,
+        }
     }
 
     /// Below which mount the nodes of a job share what they write: the first file server
@@ -35,6 +66,7 @@ impl PlannedMounts {
             let mounts = match root {
                 MountRoot::Cluster => &self.cluster,
                 MountRoot::Job => &self.job,
+                MountRoot::Own => return None,
             };
             let found = mounts
                 .iter()
@@ -45,7 +77,7 @@ impl PlannedMounts {
     }
 }
 
-/// Below which of the two roots a file system is mounted.
+/// Below which root a file system is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MountRoot {
@@ -53,6 +85,8 @@ pub enum MountRoot {
     Cluster,
     /// `AZ_BATCHAI_JOB_MOUNT_ROOT`.
     Job,
+    /// The job's own directory on the node: what its nodes share.
+    Own,
 }
 
 /// Plans the mounts of `volumes`: first what comes from the operator's table, then file servers,
@@ -145,9 +179,14 @@ impl PlannedMount {
         let MountSource::FileServer(source) = &self.source else {
             return false;
         };
-        let mut options = source.options.as_deref().unwrap_or_default().split(',');
-        !options.any(|option| option.trim() == "ro")
+        is_writable(source.options.as_deref())
     }
+}
+
+/// Whether these options of a file server leave it writable.
+pub(crate) fn is_writable(options: Option<&str>) -> bool {
+    let mut options = options.unwrap_or_default().split(',');
+    !options.any(|option| option.trim() == "ro")
 }
 
 /// What is mounted.
@@ -162,6 +201,8 @@ pub enum MountSource {
     Blobs(BlobsSource),
     /// Whatever this command mounts; the absolute path is appended to it. Run as root.
     Command(String),
+    /// The directory that the first node of a gang serves to the others.
+    GangShare(FileServerSource),
 }
 
 /// The code of a file share that was not mounted.
@@ -172,6 +213,9 @@ pub const BLOBS_ERROR: &str = "BFSMountError";
 pub const FILE_SERVER_ERROR: &str = "FileServerMountError";
 /// The code of a file system of the user's own that was not mounted.
 pub const COMMAND_ERROR: &str = "UnmanagedFileSystemMountError";
+
+/// The code of the directory of a gang that was not served, or not mounted.
+pub const GANG_SHARE_ERROR: &str = "SharedDirectoryMountError";
 
 /// The exit code of a job whose file systems could not be mounted (capabilities §5.1).
 pub const MOUNT_EXIT_CODE: i32 = -1;
@@ -184,11 +228,12 @@ impl MountSource {
             Self::FileShare(_) => FILE_SHARE_ERROR,
             Self::Blobs(_) => BLOBS_ERROR,
             Self::Command(_) => COMMAND_ERROR,
+            Self::GangShare(_) => GANG_SHARE_ERROR,
         }
     }
 }
 
-/// A file server of Lote as its clients need it.
+/// A file server of Lote, or the shared directory of a gang, as its clients need it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileServerSource {
@@ -366,6 +411,7 @@ mod tests {
         let mut mounts = PlannedMounts {
             cluster: vec![command("a"), server("b", Some("noatime, ro"))],
             job: vec![server("c/", Some("rw"))],
+            ..PlannedMounts::default()
         };
         assert_eq!(mounts.shared_between_nodes(), Some((MountRoot::Job, "c")));
         mounts.cluster.push(server("d", None));

@@ -5,7 +5,9 @@ use lote_model::file_server::{FileServerRecord, FileServerStatus};
 use lote_model::key;
 use lote_model::mount_volumes::{FileServerMount, MountVolumes};
 use lote_model::path::ChildPath;
-use lote_model::planned_mount::{MountSource, PlannedMount, PlannedMounts, source_directory};
+use lote_model::planned_mount::{
+    GangShare, MountSource, PlannedMount, PlannedMounts, source_directory,
+};
 use lote_store::{Store, get_json};
 use serde_json::{Value, json};
 
@@ -65,10 +67,20 @@ pub(crate) fn planned(mounts: &PlannedMounts) -> Vec<Value> {
         .collect()
 }
 
+/// What the nodes of a gang share beside that.
+pub(crate) fn shared_directory(share: &GangShare) -> Value {
+    match share {
+        GangShare::None => Value::Null,
+        GangShare::Lacks(why) => json!({"address": null, "lacks": why}),
+        GangShare::Directory(source) => json!({"address": source.remote(), "lacks": null}),
+    }
+}
+
 fn planned_one(level: Level, mount: &PlannedMount) -> Value {
     let path = &mount.relative_path;
     match &mount.source {
-        MountSource::FileServer(server) => level.shown(
+        // Not among the mounts that are listed: see `shared_directory`.
+        MountSource::FileServer(server) | MountSource::GangShare(server) => level.shown(
             path,
             "fileServer",
             &server.name,

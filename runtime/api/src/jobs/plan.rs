@@ -6,15 +6,17 @@ use axum::response::{IntoResponse, Response};
 use lote_model::access::Permission;
 use lote_model::allocation::{GangMember, NodePlan};
 use lote_model::cluster::{ClusterRecord, ClusterStatus};
-use lote_model::environment::{mount_roots, scratch_path};
+use lote_model::environment::{SharedScratch, mount_roots, scratch_path};
 use lote_model::framework::{PlanError, PlannedLaunch};
-use lote_model::id::{NodeName, UnixId};
+use lote_model::gang_share;
+use lote_model::id::{JobUid, NodeName, UnixId};
 use lote_model::job::{ErrorRecord, ResourceRequest};
 use lote_model::key;
+use lote_model::mount_volumes::{FileServerMount, MountVolumes};
 use lote_model::node::NodeRecord;
 use lote_model::path::JobPath;
 use lote_model::plan::{AllocatedGpu, AllocatedNode, AllocationInput, JobInput, LaunchPlan};
-use lote_model::planned_mount::{PlannedMounts, mounts_for_plugin};
+use lote_model::planned_mount::{GangShare, PlannedMounts, mounts_for_plugin};
 use lote_model::problem::Problem;
 use lote_store::{ListRequest, get_json, list_json};
 use serde_json::{Value, json};
@@ -112,6 +114,7 @@ fn answer(
         "preparation": about.preparation,
         "workingDirectory": about.working_directory,
         "mounts": mounts,
+        "sharedDirectory": mounts::shared_directory(&about.mounts.share),
         "userVariables": about.user_variables,
         "secretVariables": about.secret_variables,
         "variables": launch.variables,
@@ -150,7 +153,7 @@ pub(crate) async fn dry_run(
     let id = "dry-run";
     let accepted = accept(&state, request, id).await?;
     let nodes = likely_nodes(&state, &cluster).await?;
-    let allocation = imagine(&accepted, &nodes, workspace.unix_id, id);
+    let mut allocation = imagine(&accepted, &nodes, workspace.unix_id, id);
     let mut input = job_input(
         &accepted.properties,
         accepted.framework.settings.clone(),
@@ -178,10 +181,40 @@ pub(crate) async fn dry_run(
             .extend(mounts_for_plugin(root, volumes.mount_paths()));
         shown.extend(mounts::imagined(state.store(), *level, volumes).await?);
     }
+    let mut mounts = PlannedMounts::default();
+    if !volumes.iter().any(|(_, volumes)| shares_already(volumes)) {
+        mounts.share = likely_share(&accepted, &nodes);
+        let shared = SharedScratch {
+            work_directory: work_directory(&nodes),
+            unix_id: workspace.unix_id.0,
+            cluster: accepted.cluster.name.as_str(),
+            uid: id,
+            attempt: allocation.attempt,
+        };
+        allocation.shared_scratch = shared.path(&mounts);
+    }
     let planned = plan(&state, &accepted, input, &allocation).await?;
-    let about = about(&path, accepted, &allocation, planned.plugin);
+    let about = NodePlan {
+        mounts,
+        ..about(&path, accepted, &allocation, planned.plugin)
+    };
     let plan = planned.plan.plan();
     Ok(answer(&path.id(&caller.style), &about, plan, &shown, true))
+}
+
+/// Whether a job has a file server to write to, so that its nodes share that.
+fn shares_already(volumes: &Option<MountVolumes>) -> bool {
+    let mut servers = volumes.iter().flat_map(|volumes| &volumes.file_servers);
+    servers.any(FileServerMount::is_writable)
+}
+
+/// What the nodes of a gang would share; unknown while some of them are only imagined.
+fn likely_share(accepted: &Accepted, nodes: &[NodeRecord]) -> GangShare {
+    let records: Vec<&NodeRecord> = nodes.iter().collect();
+    let gang = records.get(..accepted.properties.node_count as usize);
+    gang.map_or(GangShare::None, |gang| {
+        gang_share::plan(&PlannedMounts::default(), gang, &JobUid::new("dry-run"), 1)
+    })
 }
 
 async fn plan(
@@ -323,7 +356,7 @@ fn about(
     };
     NodePlan {
         job: path.clone(),
-        uid: lote_model::id::JobUid::new("dry-run"),
+        uid: JobUid::new("dry-run"),
         attempt: 1,
         rank: 0,
         gang: allocation.nodes.iter().map(member).collect(),

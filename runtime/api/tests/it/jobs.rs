@@ -8,7 +8,7 @@ use lote_model::job::{ErrorRecord, JobStatus};
 use lote_model::key;
 use lote_model::plan::{LaunchPlan, PlanFile, Variable};
 use lote_model::planned_mount::{
-    BlobsSource, FileServerSource, MountSource, PlannedMount, PlannedMounts,
+    BlobsSource, FileServerSource, GangShare, MountSource, PlannedMount, PlannedMounts,
 };
 use lote_model::state::ExecutionState;
 use serde_json::json;
@@ -353,6 +353,10 @@ fn the_stored_plan_is_put_together() {
     );
     assert_eq!(plan["variables"].as_array().unwrap().len(), 1);
     assert_eq!(
+        plan["sharedDirectory"],
+        json!({"address": null, "lacks": "no server"})
+    );
+    assert_eq!(
         plan["mounts"],
         json!([
             {"level": "cluster", "path": "$AZ_BATCHAI_MOUNT_ROOT/data", "kind": "fileServer",
@@ -396,5 +400,6 @@ fn mounts() -> PlannedMounts {
             ),
             mount("x", MountSource::Command("mount -t x y".into())),
         ],
+        share: GangShare::Lacks("no server".into()),
     }
 }

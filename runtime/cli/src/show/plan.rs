@@ -22,6 +22,8 @@ pub struct PlanAnswer {
     #[serde(default)]
     mounts: Vec<PlanMount>,
     #[serde(default)]
+    shared_directory: Option<SharedDirectory>,
+    #[serde(default)]
     user_variables: Vec<Variable>,
     #[serde(default)]
     variables: Vec<Variable>,
@@ -48,6 +50,13 @@ struct PlanMount {
     source: String,
     address: Option<String>,
     options: Option<String>,
+}
+
+/// What the nodes of a gang share.
+#[derive(Clone, Debug, Deserialize)]
+struct SharedDirectory {
+    address: Option<String>,
+    lacks: Option<String>,
 }
 
 /// The whole plan as text.
@@ -105,8 +114,17 @@ fn head(plan: &PlanAnswer, style: Style) -> String {
         .add("plugin", plan.plugin.as_str())
         .add("nodes", nodes.join("\n"))
         .add_some("prepare", plan.preparation.as_deref())
-        .add_some("started in", plan.working_directory.as_deref());
+        .add_some("started in", plan.working_directory.as_deref())
+        .add_some("shared", plan.shared_directory.as_ref().map(shared));
     details.render(style)
+}
+
+fn shared(directory: &SharedDirectory) -> String {
+    match (&directory.address, &directory.lacks) {
+        (Some(address), _) => format!("$AZ_BATCHAI_SHARED_JOB_TEMP ({address})"),
+        (None, Some(lack)) => format!("nothing: {lack}"),
+        (None, None) => "nothing".to_owned(),
+    }
 }
 
 fn section(text: &mut String, style: Style, title: &str, blocks: impl IntoIterator<Item = String>) {
@@ -238,6 +256,7 @@ mod tests {
                  "address": null, "options": "ro"},
                 {"level": "job", "path": "$AZ_BATCHAI_JOB_MOUNT_ROOT/x", "kind": "command", "source": "mount -t x y",
                  "address": null, "options": null}],
+            "sharedDirectory": {"address": null, "lacks": "node 'a' serves no files to others"},
             "userVariables": [{"name": "LR", "value": "0.1"}],
             "variables": [{"name": "MASTER_ADDR", "value": "10.0.0.1"}],
             "files": [{"node": 0, "path": "hosts", "contents": "a slots=1\nb slots=1\n", "executable": false}],

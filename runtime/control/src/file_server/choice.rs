@@ -1,5 +1,6 @@
 //! Which node a file server gets.
 
+use lote_model::export::NfsAbility;
 use lote_model::file_server::FileServerRecord;
 use lote_model::id::NodeName;
 use lote_model::job::ErrorRecord;
@@ -16,22 +17,37 @@ pub(super) enum Lack {
     Now(ErrorRecord),
 }
 
-/// The node that the user named; else of those of the size that take work the one with the
-/// fewest file servers, by name among equals.
+/// The node that the user named; else of those of the size that take work and can serve files the
+/// one with the fewest file servers, by name among equals.
 pub(super) fn choose<'a>(pass: &Pass<'a>, record: &FileServerRecord) -> Result<&'a NodeName, Lack> {
     let properties = &record.properties;
     let size = &properties.vm_size;
     if let Some(wanted) = &properties.lote.node {
         return named(pass, record, wanted);
     }
-    let suits = |name: &NodeName| {
-        let node = pass.node(name).filter(|node| node.is_usable());
-        let record = node.and_then(|node| node.record.as_deref());
-        record.is_some_and(|record| record.size.eq_ignore_ascii_case(size))
-    };
-    let able = pass.snapshot.nodes().keys().filter(|name| suits(name));
+    let nodes = pass.snapshot.nodes().iter();
+    let there = nodes.filter_map(|(name, node)| {
+        let record = node.record.as_deref().filter(|_| node.is_usable())?;
+        record
+            .size
+            .eq_ignore_ascii_case(size)
+            .then_some((name, record))
+    });
+    let mut lack = None;
+    let able = there.filter_map(|(name, record)| match &record.nfs {
+        Some(NfsAbility::Lacks(why)) => {
+            lack.get_or_insert((name, why));
+            None
+        }
+        // One that does not say it finds out.
+        Some(NfsAbility::Serves(_)) | None => Some(name),
+    });
     let count = |name: &&NodeName| pass.serving.get(*name).copied().unwrap_or_default();
-    able.min_by_key(count).ok_or_else(|| {
+    let chosen = able.min_by_key(count);
+    chosen.ok_or_else(|| {
+        if let Some((name, why)) = lack {
+            return Lack::Now(errors::none_serves(record, name, why));
+        }
         let site = Site::of(pass);
         let of_size = site.size(&size.to_ascii_lowercase());
         let why = of_size.and_then(Size::away);

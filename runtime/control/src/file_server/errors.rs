@@ -54,6 +54,18 @@ pub(super) fn no_node(
     ErrorRecord::new("FileServerWaitsForNode", message).with("vmSize", size)
 }
 
+/// Of the nodes that take work none can serve files; one of them, and what it lacks.
+pub(super) fn none_serves(record: &FileServerRecord, node: &NodeName, why: &str) -> ErrorRecord {
+    let size = &record.properties.vm_size;
+    let message = format!(
+        "file server '{}' waits for a node of size '{size}' that can serve files: node '{node}' cannot: {why}",
+        record.path.name
+    );
+    ErrorRecord::new("FileServerWaitsForNode", message)
+        .with("vmSize", size)
+        .with("node", node.as_str())
+}
+
 /// Its node was removed from the cluster.
 pub(super) fn node_removed(record: &FileServerRecord, node: &NodeName) -> ErrorRecord {
     let message = format!(

@@ -1,4 +1,4 @@
-use lote_model::export::{ExportPhase, ExportState, ExportStorage};
+use lote_model::export::{ExportPhase, ExportState, ExportStorage, NfsAbility};
 use lote_model::file_server::{FileServerRecord, FileServerStatus};
 use lote_model::id::NodeName;
 use lote_model::job::ErrorRecord;
@@ -175,6 +175,32 @@ fn it_waits_for_the_first_machine_of_its_size() {
     world.add_node(&node("n"));
     world.settle();
     assert_eq!(node_of(&world, &record), "n");
+}
+
+#[test]
+fn only_nodes_that_can_serve_are_chosen() {
+    let mut world = world();
+    let lacking = |name: &str| {
+        let mut builder = node(name);
+        builder.0.nfs = Some(NfsAbility::Lacks("install nfs-ganesha".into()));
+        builder
+    };
+    for name in ["n1", "n2"] {
+        world.add_node(&lacking(name));
+    }
+    let record = world.create_file_server("f");
+    assert_eq!(node_of(&world, &record), "n3");
+
+    world.add_node(&lacking("n3"));
+    let waits = world.create_file_server("g");
+    assert_eq!(state(&world, &waits), Creating);
+    let error = error(&world, &waits);
+    assert_eq!(error.code, "FileServerWaitsForNode");
+    assert!(error.message.contains("install nfs-ganesha"), "{error:?}");
+    // Once it is installed there.
+    world.add_node(&node("n2"));
+    world.settle();
+    assert_eq!(node_of(&world, &waits), "n2");
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub fn node(name: &str) -> NodeBuilder {
         ports_first: 20_000,
         ports_count: 1000,
         work_directory: "/var/lib/lote/work".into(),
+        nfs: None,
+        nfs_client_versions: Vec::new(),
         isolation: Vec::new(),
         conditions: Vec::new(),
         started_at: Timestamp::UNIX_EPOCH,

@@ -1,11 +1,13 @@
 //! What this machine is: processors, memory, GPUs, means of isolation.
 
 use jiff::Timestamp;
+use lote_model::export::NfsAbility;
 use lote_model::gpu::Gpu;
 use lote_model::node::{Capability, Condition, NodeRecord};
 
 use super::{Isolation, NodeConfig};
 use crate::cgroup::{CgroupLayout, Controller, DeviceControl};
+use crate::export;
 use crate::gpu::View;
 use crate::numa::{NoProcessorLeft, Topology, total_memory};
 
@@ -54,11 +56,59 @@ pub(super) fn describe(
         ports_first: PORTS_FIRST,
         ports_count: PORTS_COUNT,
         work_directory: work.to_string_lossy().into_owned(),
-        isolation: capabilities(config, cgroups),
+        nfs: None,
+        nfs_client_versions: Vec::new(),
+        isolation: isolation(config, cgroups),
         conditions: conditions(config, cgroups, now),
         started_at: now,
     };
-    Ok(with_gpus(&record, gpus))
+    let nfs = Nfs::look(config, cgroups.is_some());
+    Ok(nfs.noted(&with_gpus(&record, gpus)))
+}
+
+/// What this machine can serve to others by NFS, and mount of them. Programs and modules of the
+/// kernel come and go while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Nfs {
+    ability: NfsAbility,
+    client_versions: Vec<String>,
+}
+
+impl Nfs {
+    /// Looks at the machine. Blocks.
+    pub(super) fn look(config: &NodeConfig, is_isolated: bool) -> Self {
+        let asked = export::Asked {
+            config: &config.export,
+            address: &config.address,
+            data_directory: &config.data_directory,
+            is_isolated,
+        };
+        Self {
+            ability: export::ability(asked),
+            client_versions: if is_isolated {
+                crate::mount::nfs_client_versions()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// The record with that.
+    pub(super) fn noted(&self, record: &NodeRecord) -> NodeRecord {
+        let mut record = record.clone();
+        let capability = export::capability(&self.ability);
+        let known = record.isolation.iter_mut();
+        match known
+            .into_iter()
+            .find(|known| known.name == capability.name)
+        {
+            Some(known) => *known = capability,
+            None => record.isolation.push(capability),
+        }
+        record.nfs = Some(self.ability.clone());
+        record.nfs_client_versions.clone_from(&self.client_versions);
+        record
+    }
 }
 
 /// The record as it is with these GPUs. `record` may have others.
@@ -166,12 +216,6 @@ fn derived_size(gpus: &[Gpu]) -> String {
         None => String::new(),
     };
     format!("gpu{}-{model}{kind}", gpus.len())
-}
-
-fn capabilities(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {
-    let mut found = isolation(config, cgroups);
-    found.push(crate::export::capability(&config.export));
-    found
 }
 
 fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {

@@ -59,11 +59,12 @@ pub use fence::FencingConfig;
 
 use allocations::Tasks;
 use fence::Fence;
+use inventory::Nfs;
 use registration::KnownRecord;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
 use crate::devices::DeviceConfig;
-use crate::export::{self, ExportConfig, ExportNode};
+use crate::export::{self, ExportConfig, ExportNode, Shares};
 use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
 use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
@@ -189,6 +190,10 @@ pub(crate) struct Node {
     gpus: Arc<Gpus>,
     store: Arc<dyn Store>,
     launcher: Launcher,
+    /// What jobs share with other nodes.
+    shares: Arc<Shares>,
+    /// What was seen of NFS since the daemon started, if anything changed.
+    nfs: watch::Sender<Option<Nfs>>,
     /// `None` without isolation.
     cgroups: Option<CgroupLayout>,
     fence: Fence,
@@ -212,7 +217,11 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// The record as it is now.
     fn current_record(&self) -> NodeRecord {
-        inventory::with_gpus(&self.record, &self.gpus.view().borrow())
+        let record = inventory::with_gpus(&self.record, &self.gpus.view().borrow());
+        match &*self.nfs.borrow() {
+            Some(nfs) => nfs.noted(&record),
+            None => record,
+        }
     }
 
     /// Whom a job runs as here: the workspace's user, or nobody else.
@@ -232,6 +241,7 @@ impl Node {
             config: self.config.export.clone(),
             executable: self.executable.clone(),
             store: Arc::clone(&self.store),
+            shares: Arc::clone(&self.shares),
         }
     }
 
@@ -271,6 +281,8 @@ impl Agent {
         let executable = spawner.program.clone();
         let launcher = Launcher::start(spawner)?;
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
+        let data = &config.data_directory;
+        let shares = Shares::open(data, &export::server_directory(data));
         let node = Arc::new(Node {
             open_files_max: inventory::open_files_max(),
             executable,
@@ -280,6 +292,8 @@ impl Agent {
             gpus,
             store,
             launcher,
+            shares: Arc::new(shares),
+            nfs: watch::Sender::new(None),
             cgroups,
             fence,
             tasks: Tasks::default(),

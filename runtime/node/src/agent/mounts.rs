@@ -5,11 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use lote_model::job::{DirectoryLocation, ErrorRecord};
-use lote_model::planned_mount::{MOUNT_EXIT_CODE, PlannedMounts};
+use lote_model::planned_mount::{
+    FileServerSource, GANG_SHARE_ERROR, MOUNT_EXIT_CODE, PlannedMounts,
+};
 use lote_model::report::Outcome;
 
 use super::process_spec::{JobContext, attempt_name};
 use super::{Node, secrets};
+use crate::export;
 use crate::isolation::Identity;
 use crate::mount::{self, Made, Making, known, scratch};
 
@@ -27,6 +30,9 @@ pub(super) async fn mount(node: &Node, job: &JobContext) -> Result<Vec<Made>, Ou
     let identity = job
         .identity
         .ok_or_else(|| failed(not_isolated(node, &job.plan.mounts)))?;
+    if let Some(share) = job.plan.mounts.share() {
+        serve_share(node, job, share).await.map_err(failed)?;
+    }
     let making = Making {
         config: &node.config.mounts,
         node: &node.config.name,
@@ -37,6 +43,37 @@ pub(super) async fn mount(node: &Node, job: &JobContext) -> Result<Vec<Made>, Ou
     let made = making.mount().await.map_err(failed)?;
     share_scratch(node, job, identity).await.map_err(failed)?;
     Ok(made)
+}
+
+/// The first node serves what the gang shares; the others wait until it does.
+async fn serve_share(
+    node: &Node,
+    job: &JobContext,
+    share: &FileServerSource,
+) -> Result<(), ErrorRecord> {
+    let own = node.config.name.as_str();
+    if share.node == node.config.name {
+        let others = job
+            .plan
+            .gang
+            .iter()
+            .filter(|it| it.node != node.config.name);
+        let clients = others.map(|member| member.address.clone()).collect();
+        let name = attempt_name(&job.allocation);
+        let served = node.shares.serve(&name, job.plan.unix_id, clients).await;
+        return served.map_err(|error| error.with("node", own));
+    }
+    if export::wait_until_served(&share.address, &share.point).await {
+        return Ok(());
+    }
+    let message = format!(
+        "the {} is not served: node '{}' does not answer at port {}, or not to this node; see that \
+         its NFS server can be reached from here",
+        share.name, share.node, share.point.nfs_port
+    );
+    Err(ErrorRecord::new(GANG_SHARE_ERROR, message)
+        .with("node", own)
+        .with("step", "mount"))
 }
 
 fn failed(error: ErrorRecord) -> Outcome {
@@ -68,7 +105,8 @@ async fn share_scratch(
     job: &JobContext,
     identity: Identity,
 ) -> Result<(), ErrorRecord> {
-    let Some(path) = &job.paths.shared_scratch else {
+    let on_server = job.paths.shared_scratch.as_ref();
+    let Some(path) = on_server.filter(|_| job.plan.mounts.share().is_none()) else {
         return Ok(());
     };
     let Some((placed, _)) = job.layout.innermost(path) else {
@@ -98,6 +136,7 @@ pub(super) async fn leave(node: &Node, job: &JobContext) {
     }
     let name = attempt_name(&job.allocation);
     if job.plan.rank == 0
+        && job.plan.mounts.share().is_none()
         && let (Some(path), Some(identity)) = (&job.paths.shared_scratch, job.identity)
         && let Some((placed, _)) = job.layout.innermost(path)
         && known(&job.layout.directory)
@@ -110,6 +149,14 @@ pub(super) async fn leave(node: &Node, job: &JobContext) {
         }
     }
     mount::leave(&node.config.data_directory, &name).await;
+}
+
+/// Ends what this node serves to the others of the gang, and removes it.
+pub(super) async fn end_share(node: &Node, job: &JobContext) {
+    let share = job.plan.mounts.share();
+    if share.is_some_and(|share| share.node == node.config.name) {
+        node.shares.remove(&attempt_name(&job.allocation)).await;
+    }
 }
 
 /// Where the job's directories lie.

@@ -176,7 +176,7 @@ mod tests {
                 relative_path: "nfs".into(),
                 source: MountSource::Command("mount".into()),
             }],
-            job: Vec::new(),
+            ..PlannedMounts::default()
         };
         job.directories = Directories::new(&job.plan, &job.paths).unwrap();
         let spool = spooled(&job).unwrap();

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::allocations::{Listed, end_what_is_not_listed};
+use super::inventory::Nfs;
 use super::{Node, sweep};
 use crate::launch::boot_time;
 
@@ -29,6 +30,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What one call of the store may take. A failed renewal, the question whether anybody can
 /// write, and the pause until the next together take less time than a lease has.
 const CALL_MAX: Duration = Duration::from_secs(4);
+
+/// Pause between two looks at what the machine can do with NFS.
+const NFS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause after the record was written.
 const RECORD_PAUSE: Duration = Duration::from_millis(500);
@@ -142,15 +146,37 @@ async fn register(node: &Node) -> Result<LeaseId, RegistrationError> {
     Ok(lease)
 }
 
-/// Writes the record again whenever its GPUs have changed, until `stop` is cancelled.
+/// Looks again and again what the machine can do with NFS.
+async fn look_at_nfs(node: &Arc<Node>) {
+    loop {
+        tokio::time::sleep(NFS_PAUSE).await;
+        let asked = Arc::clone(node);
+        let looked =
+            tokio::task::spawn_blocking(move || Nfs::look(&asked.config, asked.cgroups.is_some()));
+        if let Ok(nfs) = looked.await {
+            node.nfs.send_if_modified(|known| {
+                let is_new = known.as_ref() != Some(&nfs);
+                *known = Some(nfs);
+                is_new
+            });
+        }
+    }
+}
+
+/// Writes the record again whenever its GPUs have changed, or what it can do with NFS, until `stop`
+/// is cancelled.
 pub(super) async fn keep_record(node: Arc<Node>, stop: CancellationToken) {
-    let mut view = node.gpus.view();
+    let (mut view, mut nfs) = (node.gpus.view(), node.nfs.subscribe());
     let follow = async {
-        while view.changed().await.is_ok() {
+        loop {
+            tokio::select! {
+                changed = view.changed() => if changed.is_err() { break },
+                changed = nfs.changed() => if changed.is_err() { break },
+            }
             while let Err(error) = publish(&node).await {
                 tracing::warn!(
                     error = explain(&error),
-                    "cannot say what has become of the GPUs; trying again"
+                    "cannot say what has become of this node; trying again"
                 );
                 tokio::time::sleep(RETRY).await;
             }
@@ -162,6 +188,7 @@ pub(super) async fn keep_record(node: Arc<Node>, stop: CancellationToken) {
     };
     tokio::select! {
         () = follow => {}
+        () = look_at_nfs(&node) => {}
         () = stop.cancelled() => {}
     }
 }

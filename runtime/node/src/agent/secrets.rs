@@ -98,7 +98,7 @@ pub(super) async fn account_keys(node: &Node, plan: &NodePlan, mounts: &[Placed]
         }
         let secrets = match root {
             MountRoot::Cluster => cluster_secrets(node, plan).await,
-            MountRoot::Job => open(node, &key::job_secrets(&plan.uid)).await,
+            MountRoot::Job | MountRoot::Own => open(node, &key::job_secrets(&plan.uid)).await,
         };
         let table = Table::new(node);
         for pointer in pointers {

@@ -35,6 +35,7 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
     let mut all_ended = true;
     let runs = node.run_directory();
     leave_strange_mounts(node, &runs).await;
+    end_strange_shares(node, listed);
     let (ours, strays): (Vec<String>, Vec<String>) = names_in(&runs)
         .into_iter()
         .partition(|name| listed.has_run(name));
@@ -76,6 +77,17 @@ async fn leave_strange_mounts(node: &Node, runs: &Path) {
         if !runs.join(&name).exists() {
             leave_mounts(node, &name).await;
         }
+    }
+}
+
+/// Ends what this node shared for attempts that have no allocation any more. Beside the start of the
+/// node, because its NFS server may have to be told.
+fn end_strange_shares(node: &Arc<Node>, listed: &Listed) {
+    let mut names = node.shares.names();
+    names.retain(|name| !listed.has_run(name));
+    for name in names {
+        let shares = Arc::clone(&node.shares);
+        tokio::spawn(async move { shares.remove(&name).await });
     }
 }
 

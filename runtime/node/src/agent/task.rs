@@ -39,7 +39,7 @@ use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
 use crate::launch::LostReason;
-use crate::mount::Made;
+use crate::mount::{self, Made};
 use crate::spool::Undelivered;
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
@@ -248,6 +248,8 @@ enum Verdict {
     Failed(Failure),
     /// A GPU of the job failed.
     GpuFailed(GpuFailure),
+    /// A file system of the job is gone.
+    MountLost(ErrorRecord),
     Stopped,
     /// The node was cut off.
     Fenced,
@@ -275,6 +277,10 @@ impl Task {
                 error: None,
             },
             Verdict::GpuFailed(failure) => ending::gpu_failed(&node, &failure),
+            Verdict::MountLost(error) => Outcome::Lost {
+                reason: error.message.clone(),
+                error: Some(error),
+            },
             Verdict::Failed(failure) => failure.outcome(&node, &self.limits_hit().await),
         }
     }
@@ -414,16 +420,18 @@ impl Task {
         let processes = self.processes();
         let mut stop = self.directive.clone();
         let (node, pass) = (Arc::clone(&self.node), self.pass);
+        let (job, mounts) = (Arc::clone(&self.job), self.mounts.clone());
         let verdict = tokio::select! {
             biased;
             _ = stop.wait_for(|directive| is_stop(*directive)) => Verdict::Stopped,
             () = node.fence.closed(pass) => Verdict::Fenced,
+            error = mount::loss(&job.layout, &mounts, &node.config.name) => Verdict::MountLost(error),
             verdict = self.run_with_gpus(&processes) => verdict,
         };
         let asked = Duration::from_secs(self.job.plan.grace_period.0);
         let grace = match &verdict {
             Verdict::Stopped | Verdict::Fenced => Some(asked),
-            Verdict::GpuFailed(_) => Some(SUPPORT_GRACE_MAX.min(asked)),
+            Verdict::GpuFailed(_) | Verdict::MountLost(_) => Some(SUPPORT_GRACE_MAX.min(asked)),
             _ if self.has_supporters() => Some(SUPPORT_GRACE_MAX.min(asked)),
             Verdict::Completed => {
                 self.all_ended = true;
@@ -463,10 +471,16 @@ impl Task {
             verdict = self.run_to_the_end(processes) => verdict,
         };
         match verdict {
-            Verdict::Failed(failure) => match self.gpus.reason_of_failure().await {
-                Some(gpu) => Verdict::GpuFailed(gpu),
-                None => Verdict::Failed(failure),
-            },
+            Verdict::Failed(failure) => {
+                let node = &self.node.config.name;
+                if let Some(error) = mount::lost(&self.job.layout, &self.mounts, node) {
+                    return Verdict::MountLost(error);
+                }
+                match self.gpus.reason_of_failure().await {
+                    Some(gpu) => Verdict::GpuFailed(gpu),
+                    None => Verdict::Failed(failure),
+                }
+            }
             verdict => verdict,
         }
     }
@@ -692,6 +706,7 @@ impl Task {
         if !is_spooled || !self.node.has_spool(&attempt_name(&self.job.allocation)) {
             mounts::leave(&self.node, &self.job).await;
         }
+        mounts::end_share(&self.node, &self.job).await;
         let job = Arc::clone(&self.job);
         let removed = tokio::task::spawn_blocking(move || {
             remove_job_directory(Path::new(&job.paths.job_root), job.identity.is_some())

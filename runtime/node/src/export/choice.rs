@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{ExportConfig, ServerChoice};
+use super::ServerChoice;
 
 /// Where programs of the system are, whatever the daemon's own `PATH` says.
 const SYSTEM_DIRECTORIES: [&str; 6] = [
@@ -78,28 +78,6 @@ pub(super) enum NoServer {
         "there is no ganesha.nfsd on this node; install nfs-ganesha, nfs-ganesha-vfs and rpcbind"
     )]
     NoGanesha,
-}
-
-impl Server {
-    /// For the node's status.
-    pub(super) fn describe(&self, config: &ExportConfig) -> String {
-        match self {
-            Self::Kernel { .. } => {
-                "file servers are exported by the kernel's NFS server".to_owned()
-            }
-            Self::Ganesha {
-                rpcbind: Some(_), ..
-            } => format!(
-                "file servers are served by NFS-Ganesha, versions 3 and 4, ports {} and {}",
-                config.nfs_port, config.mount_port
-            ),
-            Self::Ganesha { rpcbind: None, .. } => format!(
-                "file servers are served by NFS-Ganesha, version 4 only, port {}: version 3 needs \
-                 rpcbind, which is not installed",
-                config.nfs_port
-            ),
-        }
-    }
 }
 
 /// The rule.
@@ -257,17 +235,6 @@ mod tests {
         assert!(said(&user).contains("root"));
         let absent = choose(ServerChoice::Ganesha, &nothing).unwrap_err();
         assert_eq!(absent, NoServer::NoGanesha);
-    }
-
-    #[test]
-    fn without_rpcbind_the_node_says_what_is_missing() {
-        let here = Found {
-            kernel: KernelServer::Absent,
-            rpcbind: None,
-            ..found()
-        };
-        let note = auto(&here).unwrap().describe(&ExportConfig::default());
-        assert!(note.contains("version 4 only, port 2049"), "{note}");
     }
 
     #[test]

@@ -14,8 +14,11 @@ use rustix::process::{Gid, Uid};
 
 use super::mount_table;
 
-/// The mode of a directory that is made for an export.
-const MODE: Mode = Mode::from_raw_mode(0o755);
+/// The mode of a directory that is made for a file server.
+pub(super) const FOR_ALL: Mode = Mode::from_raw_mode(0o755);
+
+/// The mode of a directory that the nodes of a job share.
+pub(super) const OWNERS_ONLY: Mode = Mode::from_raw_mode(0o700);
 
 /// An export cannot have this directory, or its directory cannot be made or emptied.
 #[derive(Debug, thiserror::Error)]
@@ -163,10 +166,14 @@ pub(super) fn checked_name(path: PathBuf) -> Result<PathBuf, DirectoryError> {
 }
 
 /// Opens the directory of an export, which lies below one of the places, and makes it if it is
-/// not there. A new one belongs to `owner`; one that was there stays as it is.
-pub(super) fn open_or_make(path: &Path, owner: UnixId) -> Result<OwnedFd, DirectoryError> {
+/// not there. A new one belongs to `owner`, with this mode; one that was there stays as it is.
+pub(super) fn open_or_make(
+    path: &Path,
+    owner: UnixId,
+    mode: Mode,
+) -> Result<OwnedFd, DirectoryError> {
     match open(path) {
-        Err(Errno::NOENT) => make(path, Some(owner)),
+        Err(Errno::NOENT) => make(path, Some(owner), mode),
         opened => opened.map_err(failed("open", path)),
     }
 }
@@ -184,13 +191,13 @@ fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Makes what is missing; what is above the export's directory stays the daemon's.
-fn make(path: &Path, owner: Option<UnixId>) -> Result<OwnedFd, DirectoryError> {
+fn make(path: &Path, owner: Option<UnixId>, mode: Mode) -> Result<OwnedFd, DirectoryError> {
     let refused = || DirectoryError::NotAllowed {
         path: path.to_owned(),
     };
     let (parent, name) = path.parent().zip(path.file_name()).ok_or_else(refused)?;
     let above = match open(parent) {
-        Err(Errno::NOENT) => make(parent, None)?,
+        Err(Errno::NOENT) => make(parent, None, FOR_ALL)?,
         opened => opened.map_err(failed("open", parent))?,
     };
     mkdirat(&above, name, Mode::from_raw_mode(0o700)).map_err(failed("make", path))?;
@@ -200,7 +207,7 @@ fn make(path: &Path, owner: Option<UnixId>) -> Result<OwnedFd, DirectoryError> {
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
         fchown(&made, Some(uid), Some(gid)).map_err(failed("give away", path))?;
     }
-    fchmod(&made, MODE).map_err(failed("open for others", path))?;
+    fchmod(&made, mode).map_err(failed("open for others", path))?;
     Ok(made)
 }
 
@@ -289,7 +296,7 @@ mod tests {
         assert_eq!(found, target.join("a"));
         symlink("/etc", target.join("out")).unwrap();
         let out = given(&[link], &target.join("out/b")).unwrap();
-        let error = open_or_make(&out, own_id()).unwrap_err();
+        let error = open_or_make(&out, own_id(), FOR_ALL).unwrap_err();
         assert_eq!(error.code(), "DirectoryNotAllowed", "{error}");
     }
 
@@ -297,11 +304,11 @@ mod tests {
     fn a_new_directory_is_its_owners_and_an_old_one_stays_as_it_is() {
         let (_folder, real) = place();
         let new = real.join("a/b");
-        drop(open_or_make(&new, own_id()).unwrap());
+        drop(open_or_make(&new, own_id(), FOR_ALL).unwrap());
         let made = std::fs::metadata(&new).unwrap();
         assert_eq!((made.uid(), made.mode() & 0o7777), (own_id().0, 0o755));
         std::fs::set_permissions(&new, PermissionsExt::from_mode(0o2770)).unwrap();
-        drop(open_or_make(&new, own_id()).unwrap());
+        drop(open_or_make(&new, own_id(), FOR_ALL).unwrap());
         assert_eq!(std::fs::metadata(&new).unwrap().mode() & 0o7777, 0o2770);
     }
 

@@ -29,6 +29,9 @@ use crate::command::SYSTEM_PATH;
 use crate::launch::tail;
 use crate::{descriptor, directories};
 
+/// The file whose lock proves its life, in its directory.
+const LOCK: &str = "ganesha.lock";
+
 /// How long it may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -117,7 +120,7 @@ impl Paths {
         Self {
             config: directory.join(CONFIG),
             log: directory.join(LOG),
-            lock: directory.join("ganesha.lock"),
+            lock: directory.join(LOCK),
             recovery: directory.join("recovery"),
             places: directory.join("exports"),
             root: directory.join("root"),
@@ -199,6 +202,13 @@ impl Ganesha {
             return Ok(None);
         }
         Running::watch(handle).map(Some)
+    }
+
+    /// Whether it runs.
+    pub(super) fn is_up(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| !running.has_ended())
     }
 
     /// Returns when the running one has ended; never if there is none.
@@ -511,6 +521,19 @@ fn removed(old: &str, new: &str) -> Vec<PathBuf> {
     let paths = ganesha_config::exported(old);
     let gone = paths.filter(|path| !ganesha_config::has_export(new, path));
     gone.map(Path::to_owned).collect()
+}
+
+/// The versions that it speaks, newest first.
+pub(super) fn versions(has_version_3: bool) -> Vec<String> {
+    let all = ["4.2", "4.1", "4.0", "3"].into_iter();
+    let spoken = all.filter(|version| *version != "3" || has_version_3);
+    spoken.map(str::to_owned).collect()
+}
+
+/// Whether the one whose files are in this directory runs.
+pub(super) fn is_running(directory: &Path) -> bool {
+    let lock = File::open(directory.join(LOCK));
+    lock.is_ok_and(|lock| holder(&lock).is_ok_and(|holder| holder.is_some()))
 }
 
 /// The process that holds the lock of a file.

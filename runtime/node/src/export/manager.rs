@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lote_model::export::{
     Export, ExportPhase, ExportPoint, ExportState, ExportStorage, NfsServer, SizeLimit,
@@ -20,12 +20,13 @@ use super::choice::{self, Server};
 use super::directory::{self, DirectoryError};
 use super::disk::Disks;
 use super::following::{Wanted, WantedExport};
-use super::ganesha::{Ganesha, GaneshaError, Programs};
+use super::ganesha::{self, Ganesha, GaneshaError, Programs};
 use super::ganesha_config::{Core, ServedExport};
 use super::kernel;
 use super::ledger::{Entry, Ledger};
 use super::measure::{Measure, Measured};
 use super::reports::{ExportOutcome, Outcome};
+use super::shares::{Answer, Asked, Share};
 use super::{ExportError, ExportNode, quota};
 use crate::directories;
 use crate::power::has_address;
@@ -35,6 +36,10 @@ const LEDGER: &str = "exports.json";
 
 /// Pause before a failure is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How long Ganesha stays when a job shared something and nobody does any more: the next job may
+/// be there soon.
+const LINGER: Duration = Duration::from_mins(5);
 
 /// Pause between two looks when all is well.
 const LOOK: Duration = Duration::from_mins(1);
@@ -47,12 +52,18 @@ pub(super) async fn manage(
     measured: watch::Sender<Vec<Measured>>,
 ) {
     let mut manager = Manager::new(node.clone());
+    let mut asked = node.shares.asked();
     loop {
         let known = wanted.borrow_and_update().clone();
+        let request = asked.borrow_and_update().clone();
         // Until the store was read, what an earlier daemon left is kept as it is.
         let pause = match known {
             Some(wanted) => {
-                let pass = manager.reconcile(&wanted).await;
+                let pass = manager.reconcile(&wanted, &request.shares).await;
+                node.shares.answer(Answer {
+                    change: request.change,
+                    states: manager.states.clone(),
+                });
                 measured.send_if_modified(|known| replace(known, pass.measured));
                 outcome.send_if_modified(|known| replace(known, pass.outcome));
                 if pass.is_settled { LOOK } else { RETRY }
@@ -61,6 +72,7 @@ pub(super) async fn manage(
         };
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { return },
+            changed = asked.changed() => if changed.is_err() { return },
             () = manager.something_happened() => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -87,7 +99,8 @@ struct Placed {
     uid: FileServerUid,
     served: ServedExport,
     size_limit: SizeLimit,
-    measured: Measured,
+    /// None for what jobs share.
+    measured: Option<Measured>,
 }
 
 /// The end of the removal of an export's files.
@@ -115,6 +128,8 @@ struct Manager {
     erased: BTreeMap<FileServerUid, Result<(), ErrorRecord>>,
     /// What was said last of each export.
     states: BTreeMap<FileServerUid, ExportState>,
+    /// When a job last shared something.
+    shared_at: Option<Instant>,
 }
 
 impl Manager {
@@ -127,6 +142,7 @@ impl Manager {
             being_erased: HashSet::new(),
             erased: BTreeMap::new(),
             states: BTreeMap::new(),
+            shared_at: None,
         }
     }
 
@@ -155,7 +171,7 @@ impl Manager {
         }
     }
 
-    async fn reconcile(&mut self, wanted: &Wanted) -> Pass {
+    async fn reconcile(&mut self, wanted: &Wanted, shares: &Asked) -> Pass {
         let mut failures = BTreeMap::new();
         let mut placed = Vec::new();
         for (uid, it) in wanted {
@@ -166,6 +182,15 @@ impl Manager {
                 Ok(place) => placed.push(place),
                 Err(error) => {
                     failures.insert(uid.clone(), error.record());
+                }
+            }
+        }
+        for (name, share) in shares {
+            self.shared_at = Some(Instant::now());
+            match self.place_share(name, share).await {
+                Ok(place) => placed.push(place),
+                Err(error) => {
+                    failures.insert(name.clone(), error.record());
                 }
             }
         }
@@ -180,12 +205,14 @@ impl Manager {
         }
         if is_served_as_wanted {
             self.end_withdrawn(wanted).await;
-            self.forget_gone(wanted);
+            let is_known =
+                |uid: &FileServerUid| wanted.contains_key(uid) || shares.contains_key(uid);
+            self.states.retain(|uid, _| is_known(uid));
+            self.forget_gone(is_known);
         }
         for (uid, record) in failures {
             self.fail(uid, record);
         }
-        self.states.retain(|uid, _| wanted.contains_key(uid));
         self.pass(wanted, placed, is_served_as_wanted)
     }
 
@@ -204,7 +231,7 @@ impl Manager {
                 is_known: true,
                 exports: wanted.iter().map(outcome_of).collect(),
             },
-            measured: placed.into_iter().map(|it| it.measured).collect(),
+            measured: placed.into_iter().filter_map(|it| it.measured).collect(),
         }
     }
 
@@ -295,7 +322,7 @@ impl Manager {
         let (owner, bytes) = (export.owner, export.size_limit_bytes);
         let (target, names) = (path.clone(), export.clients.clone());
         let made = blocking(move || {
-            let opened = directory::open_or_make(&target, owner)?;
+            let opened = directory::open_or_make(&target, owner, directory::FOR_ALL)?;
             let limit = if is_own_file_system {
                 file_system_limit()
             } else {
@@ -307,16 +334,45 @@ impl Manager {
         Ok(Placed {
             uid: uid.clone(),
             size_limit,
-            measured: Measured {
+            measured: Some(Measured {
                 uid: uid.clone(),
                 path: path.clone(),
                 by,
                 limit_bytes: export.size_limit_bytes,
-            },
+            }),
             served: ServedExport {
                 number: entry.number,
                 path,
                 clients,
+            },
+        })
+    }
+
+    /// Makes sure that a directory is there that jobs share. No user can replace it: what it lies
+    /// in is the daemon's.
+    async fn place_share(
+        &mut self,
+        name: &FileServerUid,
+        share: &Share,
+    ) -> Result<Placed, ExportError> {
+        let path = directory::checked_name(self.node.shares.path(name))?;
+        let entry = self.remember(name, |entry| entry.path = Some(path.clone()))?;
+        let (target, owner, names) = (path.clone(), share.owner, share.clients.clone());
+        let clients = blocking(move || {
+            directory::open_or_make(&target, owner, directory::OWNERS_ONLY)?;
+            Ok::<_, DirectoryError>(addresses(&names))
+        });
+        Ok(Placed {
+            uid: name.clone(),
+            size_limit: SizeLimit {
+                in_force: false,
+                note: "as much as the job's own directory".into(),
+            },
+            measured: None,
+            served: ServedExport {
+                number: entry.number,
+                path,
+                clients: clients.await?,
             },
         })
     }
@@ -401,7 +457,9 @@ impl Manager {
         programs: Programs,
         placed: &[Placed],
     ) -> Result<Served, ExportError> {
-        if placed.is_empty() {
+        let lingers = self.shared_at.is_some_and(|at| at.elapsed() < LINGER)
+            && self.ganesha.as_ref().is_some_and(Ganesha::is_up);
+        if placed.is_empty() && !lingers {
             self.stop_ganesha().await?;
             return Ok(BTreeMap::new());
         }
@@ -415,9 +473,7 @@ impl Manager {
         let ganesha = self.ganesha()?;
         let missing = ganesha.serve(&programs, &settings, &exports).await?;
         let log = ganesha.log_end();
-        let versions = ["4.2", "4.1", "4.0", "3"].into_iter();
-        let versions = versions.filter(|version| *version != "3" || settings.mount_port.is_some());
-        let versions: Vec<String> = versions.map(str::to_owned).collect();
+        let versions = ganesha::versions(settings.mount_port.is_some());
         let of = |it: &Placed| {
             if missing.contains(&it.served.number) {
                 let refused = GaneshaError::Refused { log: log.clone() };
@@ -546,16 +602,19 @@ impl Manager {
 
     /// Forgets what is in the store no more. Its files stay, because nobody said that they may
     /// go.
-    fn forget_gone(&mut self, wanted: &Wanted) {
-        if let Err(error) = self.try_forget_gone(wanted) {
+    fn forget_gone(&mut self, is_known: impl Fn(&FileServerUid) -> bool) {
+        if let Err(error) = self.try_forget_gone(is_known) {
             tracing::warn!("cannot forget an export: {}", explain(&error));
         }
     }
 
-    fn try_forget_gone(&mut self, wanted: &Wanted) -> Result<(), ExportError> {
+    fn try_forget_gone(
+        &mut self,
+        is_known: impl Fn(&FileServerUid) -> bool,
+    ) -> Result<(), ExportError> {
         let path = self.ledger_path();
         let known = self.ledger()?.uids();
-        for uid in known.iter().filter(|uid| !wanted.contains_key(uid)) {
+        for uid in known.iter().filter(|uid| !is_known(uid)) {
             self.disks(uid).unmount()?;
             let ledger = self.ledger()?;
             let mut new = ledger.clone();
@@ -638,7 +697,7 @@ fn addresses(names: &[String]) -> Vec<IpAddr> {
 
 /// Where the server listens: at the node's address, if that is one of this machine's; at all
 /// addresses, if clients reach it by one that is not, or by a name that means loopback here.
-fn bind_address(address: &str) -> IpAddr {
+pub(super) fn bind_address(address: &str) -> IpAddr {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let bare = address.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {

@@ -10,6 +10,8 @@
 //! * `following` — the exports of this node, as they are in the store.
 //! * `manager` — brings about what is wanted, again and again.
 //! * `ledger` — what must not change over restarts: numbers of exports, their places.
+//! * `ability` — whether and how this node serves, for its record.
+//! * `shares` — directories that jobs share, which no leader stores.
 //! * `choice` — which NFS server there is; pure.
 //! * `directory` — the directory of an export, inside what the operator set aside.
 //! * `disk`, `disk_plan` — disks that the operator set aside; the plan is pure.
@@ -24,10 +26,12 @@
 //! * `reports` — writes what has become of the exports.
 //! * `tool`, `files` — commands of the system, and files that must survive a power failure.
 //!
-//! What must stay true here: nothing is served that is not in the store; a disk that the operator
+//! What must stay true here: nothing is served that is neither in the store nor asked for by a job
+//! that is here; a disk that the operator
 //! did not list is never opened for writing; nothing outside the export's directory is removed; the
 //! server goes on without the daemon, and the next daemon finds it.
 
+mod ability;
 mod choice;
 mod directory;
 mod disk;
@@ -45,11 +49,14 @@ mod places;
 mod probe;
 mod quota;
 mod reports;
+mod shares;
 mod tool;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use lote_model::export::{ExportPoint, NfsAbility, NfsServer, NfsService, SharePlace};
 use lote_model::id::NodeName;
 use lote_model::job::ErrorRecord;
 use lote_model::node::Capability;
@@ -58,7 +65,11 @@ use lote_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use probe::Answer;
+
+pub(crate) use ability::{Asked, ability};
 pub use helper::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
+pub(crate) use shares::Shares;
 
 /// The port of NFS, unless told otherwise.
 pub const NFS_PORT_DEFAULT: u16 = 2049;
@@ -126,6 +137,8 @@ pub(crate) struct ExportNode {
     /// The executable with the hidden subcommands of [`helper`].
     pub(crate) executable: PathBuf,
     pub(crate) store: Arc<dyn Store>,
+    /// What jobs share.
+    pub(crate) shares: Arc<Shares>,
 }
 
 impl ExportNode {
@@ -138,7 +151,7 @@ impl ExportNode {
     }
 
     fn server_directory(&self) -> PathBuf {
-        self.data_directory.join(SERVER)
+        server_directory(&self.data_directory)
     }
 
     /// As the kernel names it in its table of mounts.
@@ -174,16 +187,75 @@ pub(crate) async fn serve(node: ExportNode, stop: CancellationToken) {
     }
 }
 
-/// Whether this node can serve file servers, and how.
-pub(crate) fn capability(config: &ExportConfig) -> Capability {
-    let chosen = choice::choose(config.server, &choice::look());
+/// What belongs to the server itself.
+pub(crate) fn server_directory(data_directory: &Path) -> PathBuf {
+    data_directory.join(SERVER)
+}
+
+/// How long a client waits until the first node of its gang serves what they share: that one may
+/// still be busy with the end of an earlier attempt.
+const SHARED_MAX: Duration = Duration::from_mins(3);
+
+/// Pause between two questions.
+const ASK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Waits until a node serves this. `false` if it does not in time.
+pub(crate) async fn wait_until_served(address: &str, point: &ExportPoint) -> bool {
+    if !point
+        .versions
+        .iter()
+        .any(|version| version.starts_with('4'))
+    {
+        // It cannot be asked so; whoever mounts it tries for a while.
+        return true;
+    }
+    let (host, port) = (address.trim_matches(['[', ']']).to_owned(), point.nfs_port);
+    let asked = async {
+        loop {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await;
+            let found = found.ok().and_then(|mut found| found.next());
+            if let Some(server) = found
+                && let Ok(Answer::Served) = probe::ask(server, point.path.as_ref()).await
+            {
+                return;
+            }
+            tokio::time::sleep(ASK_PAUSE).await;
+        }
+    };
+    tokio::time::timeout(SHARED_MAX, asked).await.is_ok()
+}
+
+/// What a node says of its ability.
+pub(crate) fn capability(ability: &NfsAbility) -> Capability {
+    let (in_force, note) = match ability {
+        NfsAbility::Serves(service) => (true, describe(service)),
+        NfsAbility::Lacks(lack) => (false, lack.clone()),
+    };
     Capability {
         name: "NFS server".into(),
-        in_force: chosen.is_ok(),
-        note: match chosen {
-            Ok(server) => server.describe(config),
-            Err(missing) => missing.to_string(),
-        },
+        in_force,
+        note,
+    }
+}
+
+fn describe(service: &NfsService) -> String {
+    let who = match (service.server, service.mount_port) {
+        (NfsServer::Kernel, _) => "file servers are exported by the kernel's NFS server".to_owned(),
+        (NfsServer::Ganesha, Some(mount_port)) => format!(
+            "file servers are served by NFS-Ganesha, versions 3 and 4, ports {} and {mount_port}",
+            service.nfs_port
+        ),
+        (NfsServer::Ganesha, None) => format!(
+            "file servers are served by NFS-Ganesha, version 4 only, port {}: version 3 needs \
+             rpcbind, which is not installed",
+            service.nfs_port
+        ),
+    };
+    match &service.shares {
+        SharePlace::Below(_) => who,
+        SharePlace::Lacks(lack) => {
+            format!("{who}; it shares no directories with other nodes of a job: {lack}")
+        }
     }
 }
 
@@ -221,5 +293,29 @@ impl ExportError {
             }
             _ => record,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_rpcbind_the_node_says_what_is_missing() {
+        let mut service = NfsService {
+            server: NfsServer::Ganesha,
+            nfs_port: 2049,
+            mount_port: None,
+            versions: vec!["4.2".into()],
+            shares: SharePlace::Below("/d/work/shared".into()),
+        };
+        let said = |service: &NfsService| capability(&NfsAbility::Serves(service.clone())).note;
+        let note = said(&service);
+        assert!(note.contains("version 4 only, port 2049"), "{note}");
+        service.shares = SharePlace::Lacks("it lies on overlay".into());
+        let note = said(&service);
+        assert!(note.ends_with("it lies on overlay"), "{note}");
+        let lack = capability(&NfsAbility::Lacks("install it".into()));
+        assert!(!lack.in_force && lack.note == "install it");
     }
 }

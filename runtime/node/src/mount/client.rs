@@ -14,11 +14,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::process::{Child, Command};
 
 use crate::command::SYSTEM_PATH;
+use crate::descriptor;
 
 /// What it says once the file system is up and answers.
 const MOUNTED: &str = "mounted";
@@ -29,6 +31,9 @@ const OOM_SCORE_ADJUSTMENT: &str = "-900";
 /// How long it has to end after SIGTERM: longer than it gives those who have files open, and the
 /// server to take the last data.
 const END_WAIT: Duration = Duration::from_secs(80);
+
+/// Pause between two looks at one that cannot be watched.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How much of its words is read.
 const SAID_BYTES_MAX: u64 = 4_096;
@@ -144,7 +149,8 @@ async fn is_up(child: &mut Child) -> bool {
     false
 }
 
-fn said(log: &Path) -> Vec<String> {
+/// What one has said last.
+pub(super) fn said(log: &Path) -> Vec<String> {
     let tail = crate::launch::tail(log, SAID_BYTES_MAX, None).unwrap_or_default();
     tail.lines()
         .map(|line| line.trim_end().to_owned())
@@ -173,8 +179,27 @@ impl Client {
     }
 
     /// Whether it runs, and is no other process of the same number.
-    fn is_alive(self) -> bool {
+    pub(super) fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
+    }
+
+    /// Returns when it has ended.
+    pub(super) async fn ended(self) {
+        let pid = rustix::process::Pid::from_raw(self.pid).ok_or(io::ErrorKind::NotFound.into());
+        let handle = pid
+            .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
+            .and_then(|handle| descriptor::watch(handle, Interest::READABLE));
+        // Only now the handle is known to be its own.
+        match handle {
+            Ok(handle) if self.is_alive() => {
+                handle.readable().await.map(drop).ok();
+            }
+            _ => {
+                while self.is_alive() {
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
+            }
+        }
     }
 
     fn kill_group(self) {
@@ -254,8 +279,9 @@ mod tests {
         let client = start(&command, &[], &log, Duration::from_mins(1)).await;
         let client = client.unwrap();
         assert!(client.is_alive());
-        client.end().await;
+        let ((), ()) = tokio::join!(client.ended(), client.end());
         assert!(!client.is_alive());
+        client.ended().await;
     }
 
     #[tokio::test]

@@ -69,6 +69,9 @@ impl Failure {
     pub(super) fn error(&self, placed: &Placed, secrets: &[SecretText]) -> ErrorRecord {
         let what = match &placed.source {
             MountSource::FileServer(source) => format!("file server {}", source.name),
+            MountSource::GangShare(source) => {
+                format!("the {} of node {}", source.name, source.node)
+            }
             MountSource::FileShare(_) => "Azure File".to_owned(),
             MountSource::Blobs(_) => "blob fuse".to_owned(),
             MountSource::Command(_) => "file system".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lote_model::environment::JobPaths;
+use lote_model::environment::{JobPaths, SHARED};
 use lote_model::planned_mount::{MountRoot, MountSource, PlannedMount, PlannedMounts};
 
 use crate::isolation::MountedTree;
@@ -55,6 +55,7 @@ impl Layout {
         self.directory.join(match root {
             MountRoot::Cluster => "cluster",
             MountRoot::Job => "job",
+            MountRoot::Own => "own",
         })
     }
 
@@ -78,6 +79,7 @@ impl Layout {
             let root = match placed.root {
                 MountRoot::Cluster => &self.mount_root,
                 MountRoot::Job => &self.job_mount_root,
+                MountRoot::Own => &self.job_root,
             };
             Some((placed, below(below(path, root)?, &placed.relative)?))
         });
@@ -117,6 +119,7 @@ impl Layout {
                 let relative = Path::new(mounts).join(&placed.relative);
                 (self.job_root.as_str().into(), relative)
             }
+            MountRoot::Own => (self.job_root.as_str().into(), (&placed.relative).into()),
         }
     }
 }
@@ -143,6 +146,12 @@ pub(super) fn joined(directory: &Path, rest: &str) -> PathBuf {
 fn placed(mounts: &PlannedMounts) -> Vec<Placed> {
     let mut all = of_root(MountRoot::Cluster, &mounts.cluster);
     all.extend(of_root(MountRoot::Job, &mounts.job));
+    all.extend(mounts.share().map(|source| Placed {
+        root: MountRoot::Own,
+        relative: SHARED.to_owned(),
+        source: MountSource::GangShare(source.clone()),
+        key: None,
+    }));
     all.sort_by_key(|placed| (placed.root, placed.relative.matches('/').count()));
     all
 }
@@ -162,7 +171,9 @@ fn of_root(root: MountRoot, mounts: &[PlannedMount]) -> Vec<Placed> {
                 let index = containers.next();
                 index.map(|n| pointer(root, "azureBlobFileSystems", n))
             }
-            MountSource::FileServer(_) | MountSource::Command(_) => None,
+            MountSource::FileServer(_) | MountSource::Command(_) | MountSource::GangShare(_) => {
+                None
+            }
         };
         placed.push(Placed {
             root,
@@ -177,7 +188,7 @@ fn of_root(root: MountRoot, mounts: &[PlannedMount]) -> Vec<Placed> {
 fn pointer(root: MountRoot, list: &str, index: usize) -> String {
     let volumes = match root {
         MountRoot::Cluster => "/properties/nodeSetup/mountVolumes",
-        MountRoot::Job => "/properties/mountVolumes",
+        MountRoot::Job | MountRoot::Own => "/properties/mountVolumes",
     };
     format!("{volumes}/{list}/{index}/credentials/accountKey")
 }
@@ -220,6 +231,7 @@ pub(super) mod tests {
         layout(&PlannedMounts {
             cluster: vec![command("a/b/c"), command("x"), command("a/")],
             job: vec![command("a//d")],
+            ..PlannedMounts::default()
         })
     }
 
@@ -294,6 +306,7 @@ pub(super) mod tests {
         let mounts = PlannedMounts {
             cluster: vec![blobs.unwrap()],
             job: vec![share("s/t"), command("m"), share("u")],
+            ..PlannedMounts::default()
         };
         let keys = layout(&mounts).mounts.into_iter().map(|m| m.key);
         let keys: Vec<_> = keys.flatten().collect();

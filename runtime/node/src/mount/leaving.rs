@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lote_model::planned_mount::MountRoot;
+
 use super::kernel::{self, Leaving, Point};
 use super::layout::MOUNTS;
 use super::{resolved, state};
@@ -45,7 +47,7 @@ pub(super) fn open(directory: &Path, gid: u32) -> io::Result<()> {
     }
     directories::with_mode(directory, 0o710)?;
     chown(directory, Some(0), Some(gid))?;
-    for name in ["cluster", "job"] {
+    for name in ["cluster", "job", "own"] {
         directories::with_mode(&directory.join(name), 0o755)?;
     }
     directories::with_mode(&stage(directory), 0o700)
@@ -99,6 +101,16 @@ async fn unmount(point: &Point, made: &[Made]) {
         kernel::bounded(limit, move || kernel::leave(&path, how))
     };
     let path = point.path.display();
+    // What jobs share goes with them: nobody needs its last data, and its server may be gone.
+    let is_shared =
+        |made: &&Made| made.root == MountRoot::Own && point.path.ends_with(&made.relative);
+    if let Some(shared) = made.iter().find(is_shared) {
+        if let Some(client) = shared.client {
+            client.kill();
+        }
+        leave(FORCE_MAX, Leaving::ByForce).await;
+        return;
+    }
     match leave(UNMOUNT_MAX, Leaving::Unused).await {
         Some(Ok(())) => return,
         Some(Err(error)) => {

@@ -77,6 +77,7 @@ mod tests {
         let layout = layout(&PlannedMounts {
             cluster: vec![server("nfs", None), command("nfs/tmp"), command("share")],
             job: vec![server("sets", Some("/a/b/"))],
+            ..PlannedMounts::default()
         });
         let made = [Made {
             root: MountRoot::Cluster,

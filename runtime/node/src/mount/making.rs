@@ -52,6 +52,11 @@ struct Mounted {
     restrictions: Restrictions,
 }
 
+/// Where the client of the file system with this number writes what it says.
+pub(super) fn client_log(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("client-{number}.log"))
+}
+
 type Outcome<T> = Result<T, Failure>;
 
 fn failed(doing: &str) -> impl FnOnce(io::Error) -> Failure {
@@ -105,7 +110,9 @@ impl Making<'_> {
         let place = self.place(number, placed, is_nested);
         let place = place.map_err(failed("cannot make the place to mount at"))?;
         let mounted = match &placed.source {
-            MountSource::FileServer(source) => self.file_server(number, source, &place).await,
+            MountSource::FileServer(source) | MountSource::GangShare(source) => {
+                self.file_server(number, source, &place).await
+            }
             MountSource::FileShare(source) => self.share(number, placed, source, &place).await,
             MountSource::Blobs(source) => self.blobs(number, placed, source, &place).await,
             MountSource::Command(command) => self.users_command(command, &place).await,
@@ -254,7 +261,7 @@ impl Making<'_> {
     }
 
     async fn start_client(&self, number: usize, words: &[String]) -> Outcome<Client> {
-        let log = self.layout.directory.join(format!("client-{number}.log"));
+        let log = client_log(&self.layout.directory, number);
         let command = &self.config.nfs_client;
         let started = client::start(command, words, &log, self.config.time_limit).await;
         started.map_err(|error| {

@@ -13,6 +13,7 @@
 //! * [`client`] — Lote's own NFS client, a process that outlives the daemon.
 //! * [`state`] — what the next daemon must know.
 //! * [`making`] — mounts all that a job asks for; [`leaving`] — unmounts it.
+//! * [`loss`] — notices that a file system of a running job is gone.
 //! * [`scratch`] — the directory that the nodes of a gang share.
 //!
 //! What this module must never do: mount at a place that anybody but root can replace, follow a
@@ -26,6 +27,7 @@ mod kernel;
 mod layout;
 mod leaving;
 mod location;
+mod loss;
 mod making;
 mod nfs_client;
 mod options;
@@ -46,7 +48,9 @@ pub(crate) use kernel::bounded;
 pub(crate) use layout::{Layout, MOUNTS, Placed};
 pub(crate) use leaving::{detach_below, leave};
 pub(crate) use location::location;
+pub(crate) use loss::{loss, lost};
 pub(crate) use making::{Keys, Making};
+pub(crate) use nfs_client::versions as nfs_client_versions;
 pub(crate) use state::{Made, read as known};
 
 /// How long a file system may take to be mounted, unless the operator says otherwise.

@@ -54,6 +54,16 @@ fn has_mount_program(root: &Path) -> bool {
         .any(|directory| root.join(directory).join("mount.nfs").exists())
 }
 
+/// With which versions this node can mount what others serve, newest first.
+pub(crate) fn versions() -> Vec<String> {
+    let known: &[&str] = match detect() {
+        NfsClient::Kernel => &["4.2", "4.1", "4.0", "3"],
+        NfsClient::Fuse(_) => &["3"],
+        NfsClient::None(_) => &[],
+    };
+    known.iter().map(|&version| version.to_owned()).collect()
+}
+
 /// What the node says of it.
 pub(super) fn capability() -> Capability {
     let (in_force, note) = match detect() {

@@ -20,6 +20,7 @@ use lote_model::state::ExecutionState;
 use lote_node::SpoolConfig;
 use lote_node::agent::{Agent, FencingConfig, Isolation, NodeConfig, Reserved};
 use lote_node::devices::DeviceConfig;
+use lote_node::export::ExportConfig;
 use lote_node::mount::MountConfig;
 use lote_store::{EmbeddedOptions, EmbeddedStore, Store, Transaction, get_json};
 use lote_vault::SealingKey;
@@ -53,6 +54,8 @@ pub struct Host {
     pub isolation: Isolation,
     /// How their file systems are mounted.
     pub mounts: MountConfig,
+    /// How it serves files.
+    pub export: ExportConfig,
     /// What opens their secrets.
     pub sealing_key: SealingKey,
 }
@@ -113,6 +116,7 @@ impl Host {
                 allow_commands: true,
                 ..MountConfig::default()
             },
+            export: ExportConfig::default(),
             sealing_key,
         }
     }
@@ -164,7 +168,7 @@ impl Host {
             power_off: None,
             spool: self.spool,
             mounts: self.mounts.clone(),
-            export: lote_node::export::ExportConfig::default(),
+            export: self.export.clone(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
@@ -436,8 +440,8 @@ impl TestJob {
             script: script.to_owned(),
             mounted: true,
             mounts: PlannedMounts {
-                cluster: Vec::new(),
                 job: vec![mount],
+                ..PlannedMounts::default()
             },
             ..Self::new("")
         }

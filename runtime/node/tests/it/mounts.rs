@@ -3,16 +3,16 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use lote_model::allocation::AllocationPhase::{Run, Stop};
-use lote_model::export::{ExportPoint, NfsServer, SizeLimit};
+use lote_model::export::{ExportPoint, NfsAbility, NfsServer, SizeLimit};
 use lote_model::id::{FileServerUid, NodeName};
 use lote_model::job::{DirectoryLocation, ErrorRecord};
 use lote_model::key;
 use lote_model::planned_mount::{
-    FileServerSource, FileShareSource, MountSource, PlannedMount, PlannedMounts,
+    FileServerSource, FileShareSource, GangShare, MountSource, PlannedMount, PlannedMounts,
 };
 use lote_model::report::{Outcome, ReportPhase};
 use lote_model::secret::{SecretText, SecretValue, Secrets};
@@ -23,6 +23,7 @@ use lote_store::Transaction;
 use lote_vault::Sealed;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::export::server::{free_port, leave};
 use crate::host::{Host, TestJob, gone, on_host};
 use crate::support::{Test, cgroup_test, line_in, new_user, until};
 
@@ -53,6 +54,11 @@ pub const TESTS: &[Test] = &[
     cgroup_test("mounts::removal_takes_nothing_that_is_mounted", survives),
     cgroup_test("mounts::a_job_can_be_stopped_meanwhile", stopped),
     cgroup_test("mounts::an_nfs_client_outlives_the_daemon", client),
+    cgroup_test("mounts::a_job_is_lost_with_its_nfs_client", lost_client),
+    cgroup_test(
+        "mounts::the_first_node_serves_what_a_gang_shares",
+        gang_share,
+    ),
     cgroup_test("mounts::without_isolation_there_are_none", no_isolation),
     cgroup_test(
         "mounts::a_gang_shares_a_directory_while_it_runs",
@@ -198,7 +204,7 @@ fn with_cluster(mounts: Vec<PlannedMount>, script: &str) -> TestJob {
     TestJob {
         mounts: PlannedMounts {
             cluster: mounts,
-            job: Vec::new(),
+            ..PlannedMounts::default()
         },
         ..TestJob::new(script)
     }
@@ -208,8 +214,8 @@ fn with_cluster(mounts: Vec<PlannedMount>, script: &str) -> TestJob {
 fn with_own(mounts: Vec<PlannedMount>, script: &str) -> TestJob {
     TestJob {
         mounts: PlannedMounts {
-            cluster: Vec::new(),
             job: mounts,
+            ..PlannedMounts::default()
         },
         ..TestJob::new(script)
     }
@@ -232,6 +238,7 @@ fn own_node() {
             mounts: PlannedMounts {
                 cluster: vec![file_server("nfs/all", &export)],
                 job: vec![at("sets", MountSource::FileServer(sets))],
+                ..PlannedMounts::default()
             },
             ..TestJob::new(
                 "cat $AZ_BATCHAI_JOB_MOUNT_ROOT/sets/a > $AZ_BATCHAI_MOUNT_ROOT/nfs/all/b && \
@@ -316,7 +323,7 @@ fn disk_image() {
         let (image, top) = (host.path("image"), host.owned("top"));
         fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
         let owner = format!("root_owner={0}:{0}", host.user().0);
-        let mut format = std::process::Command::new("mkfs.ext4");
+        let mut format = Command::new("mkfs.ext4");
         let format = format
             .args(["-q", "-F", "-E", &owner, "-d"])
             .args([&top, &image]);
@@ -710,25 +717,137 @@ fn stopped() {
     });
 }
 
-fn client() {
+/// Whether this node's client is a process of its own.
+fn has_own_client() -> bool {
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap();
-    if filesystems.lines().any(|line| line.ends_with("\tnfs")) || !Path::new("/dev/fuse").exists() {
-        println!(
-            "SKIPPED: mounts::an_nfs_client_outlives_the_daemon: the kernel is the client here"
-        );
-        return;
-    }
-    on_host(async |mut host| {
-        host.mounts.nfs_client = NfsClientCommand {
+    !filesystems.lines().any(|line| line.ends_with("\tnfs")) && Path::new("/dev/fuse").exists()
+}
+
+impl Host {
+    /// With what stands in for the client.
+    fn with_client(mut self) -> Self {
+        self.mounts.nfs_client = NfsClientCommand {
             program: std::env::current_exe().unwrap(),
             arguments: vec![CLIENT_SUBCOMMAND.into()],
         };
+        self
+    }
+}
+
+/// A job that tells who its client is, and waits.
+fn with_remote() -> TestJob {
+    let source = server("n9", Path::new("/srv/data"));
+    with_cluster(
+        vec![at("nfs", MountSource::FileServer(source))],
+        &format!("cat $AZ_BATCHAI_MOUNT_ROOT/nfs/pid > client; {WAIT}"),
+    )
+}
+
+fn lost_client() {
+    if !has_own_client() {
+        println!("SKIPPED: mounts::a_job_is_lost_with_its_nfs_client: the kernel is the client");
+        return;
+    }
+    on_host(async |host| {
+        let host = host.with_client();
         let daemon = host.start();
-        let source = server("n9", Path::new("/srv/data"));
-        let job = with_cluster(
-            vec![at("nfs", MountSource::FileServer(source))],
-            &format!("cat $AZ_BATCHAI_MOUNT_ROOT/nfs/pid > client; {WAIT}"),
-        );
+        let job = with_remote();
+        host.allocate(&job, Run).await;
+        let client = host.pid(&job, "client").await;
+        // Also by a daemon that has not started it.
+        daemon.kill();
+        let _daemon = host.start();
+        host.alive().await;
+        nix::sys::signal::kill(client, nix::sys::signal::Signal::SIGKILL).unwrap();
+        let outcome = host.end(&job).await;
+        let Outcome::Lost {
+            error: Some(error), ..
+        } = outcome
+        else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(error.code, "MountLost");
+        assert_eq!(detail(&error, "relativeMountPath"), "nfs");
+        host.is_clean();
+    });
+}
+
+fn gang_share() {
+    if Command::new("ganesha.nfsd").arg("-v").output().is_err() {
+        println!("SKIPPED: mounts::the_first_node_serves_what_a_gang_shares: no ganesha.nfsd");
+        return;
+    }
+    on_host(async |mut host| {
+        let _server = Server(host.path("data"));
+        host.export.nfs_port = free_port();
+        host.export.mount_port = free_port();
+        let daemon = host.start();
+        host.alive().await;
+        let record = host.record(|record| record.nfs.is_some()).await;
+        let Some(NfsAbility::Serves(service)) = &record.nfs else {
+            panic!("{:?}", record.nfs)
+        };
+        let job = TestJob {
+            peer: Some(NodeName::new("n2")),
+            ..TestJob::new(&format!(
+                "echo x > $AZ_BATCHAI_SHARED_JOB_TEMP/x && stat -c %a:%u $AZ_BATCHAI_SHARED_JOB_TEMP \
+                 > seen; {WAIT}; cat $AZ_BATCHAI_SHARED_JOB_TEMP/x > again"
+            ))
+        };
+        let name = format!("{}.{}", job.uid, job.attempt);
+        let point = service.share(&name).unwrap();
+        let job = TestJob {
+            mounts: PlannedMounts {
+                share: GangShare::Directory(FileServerSource {
+                    name: "shared directory of the job".into(),
+                    uid: FileServerUid::new(&name),
+                    node: record.name.clone(),
+                    address: record.address.clone(),
+                    point: point.clone(),
+                    directory: None,
+                    options: None,
+                }),
+                ..PlannedMounts::default()
+            },
+            ..job
+        };
+        host.allocate(&job, Run).await;
+        let seen = line_in(&host.output(&job, "seen")).await;
+        assert_eq!(seen.trim(), format!("700:{}", host.user().0));
+        let shared = Path::new(&point.path).join("x");
+        assert_eq!(fs::read_to_string(&shared).unwrap(), "x\n");
+        // The server goes on without the daemon, and with the next one.
+        daemon.kill();
+        assert!(shared.exists());
+        let _daemon = host.start();
+        host.alive().await;
+        fs::write(host.output(&job, "end"), "").unwrap();
+        assert_eq!(host.end(&job).await, Outcome::Completed);
+        assert!(!Path::new(&point.path).exists());
+        let asked = fs::read_to_string(host.path("data/nfs/shares.json")).unwrap();
+        assert_eq!(asked, "{}");
+        host.is_clean();
+    });
+}
+
+/// The NFS server of this data directory, which ends with the test.
+struct Server(PathBuf);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        leave(&self.0);
+    }
+}
+
+fn client() {
+    if !has_own_client() {
+        println!("SKIPPED: mounts::an_nfs_client_outlives_the_daemon: the kernel is the client");
+        return;
+    }
+    on_host(async |host| {
+        let host = host.with_client();
+        let daemon = host.start();
+        let job = with_remote();
         host.allocate(&job, Run).await;
         let client = host.pid(&job, "client").await;
         daemon.kill();

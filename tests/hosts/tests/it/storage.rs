@@ -327,6 +327,159 @@ fn a_full_file_server_fails_the_job_and_nothing_else() {
     assert_eq!(client.stdout(&job), "well\n");
 }
 
+/// Writes a file of its own into what the nodes share, reads those of the others, and waits for the
+/// gate.
+const SHARING: &str = "
+import os, sys, time
+shared, rank = os.environ['AZ_BATCHAI_SHARED_JOB_TEMP'], os.environ['RANK']
+with open(f'{shared}/{rank}', 'w') as file:
+    file.write('from ' + rank)
+def read():
+    return sorted(open(f'{shared}/{name}').read() for name in os.listdir(shared))
+while 'from 0 from 1 from 2' != ' '.join(read()):
+    time.sleep(0.05)
+print(shared, read(), flush=True)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.05)
+print('still', read(), flush=True)
+";
+
+/// A job on three hosts that mounts nothing, and the gate it waits for.
+fn sharing_job(folder: &Path) -> (Value, std::path::PathBuf) {
+    let (script, gate) = (folder.join("share.py"), folder.join("gate"));
+    fs::write(&script, SHARING).unwrap();
+    let job = json!({
+        "cluster": {"id": format!("{DEFAULT_WORKSPACE}/clusters/{CLUSTER}")},
+        "nodeCount": 3,
+        "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT",
+        "pyTorchSettings": {
+            "pythonScriptFilePath": script,
+            "commandLineArgs": gate,
+            "pythonInterpreterPath": "/usr/bin/python3",
+            "processCount": 3,
+            "communicationBackend": "gloo",
+        },
+    });
+    (job, gate)
+}
+
+/// What the processes of all three hosts have said.
+fn said_by_all(client: &Client, job: &str) -> Vec<String> {
+    let of = |rank: usize| client.output(job, "stdouterr", &format!("stdout-{rank}.txt"));
+    (0..3).map(|rank| of(rank).unwrap_or_default()).collect()
+}
+
+/// Nothing is exported, mounted or stored for jobs any more.
+fn assert_nothing_shared(lab: &Lab) {
+    assert_nothing_left(&lab.daemons);
+    for daemon in &lab.daemons {
+        wait_for("shared directories to be gone", RECOVERY, || {
+            let folder = fs::read_dir(daemon.data().join("work/shared"));
+            let left = folder.map_or(0, |entries| entries.flatten().count());
+            let asked = fs::read_to_string(daemon.data().join("nfs/shares.json"));
+            let asked = asked.unwrap_or_else(|_| "{}".to_owned());
+            (left == 0 && asked.trim() == "{}").then_some(())
+        });
+        let mounts = daemon.data().join("mounts");
+        assert!(!mounts.exists(), "{}", mounts.display());
+    }
+}
+
+#[test]
+fn a_gang_without_a_file_server_shares_a_directory_of_its_first_node() {
+    let mut lab = Lab::start(&LabOptions::hosts(3));
+    let client = lab.client();
+    cluster(&client, CLUSTER, 3);
+    let (body, gate) = sharing_job(&shared_folder(&lab));
+    let job = client.submit(&client.experiment("e"), "share", &body);
+    wait_for("all to see the files of all", RECOVERY, || {
+        let properties = client.job(&job);
+        assert_ne!(properties["executionState"], "failed", "{properties:#}");
+        let said = said_by_all(&client, &job);
+        let all = "['from 0', 'from 1', 'from 2']";
+        said.iter().all(|said| said.contains(all)).then_some(())
+    });
+    let plan = client.get(&format!("{job}/plan")).json;
+    let address = plan["sharedDirectory"]["address"].as_str().unwrap();
+    let first = plan["nodes"][0]["name"].as_str().unwrap();
+    let first = lab
+        .daemons
+        .iter()
+        .position(|it| it.name() == first)
+        .unwrap();
+    let (server, export) = address.split_once(':').unwrap();
+    assert_eq!(server, lab.daemons[first].host.address());
+
+    // Who is not of the gang cannot mount it, and no other user of a node can look into it.
+    let stranger = lab.bare_host(Vec::new());
+    let url = format!("nfs://{server}{export}?version=3&nfsport=2049&mountport=20048");
+    let list = |daemon: &HostDaemon| {
+        let mut command = daemon.host.command("nfs-ls");
+        command.arg(&url).output().expect("nfs-ls of libnfs-utils")
+    };
+    let refused = list(&stranger);
+    assert!(
+        !refused.status.success() || refused.stdout.is_empty(),
+        "{refused:?}"
+    );
+    let other = &lab.daemons[(first + 1) % 3];
+    let squashed = list(other);
+    assert!(!text(&squashed.stdout).contains('0'), "{squashed:?}");
+
+    // The daemon that serves it goes and comes; the job notices nothing.
+    lab.daemons[first].kill();
+    lab.daemons[first].start();
+    lab.daemons[first].wait_until_ready();
+    fs::write(&gate, "").unwrap();
+    let ended = wait_for_end(&client, &job);
+    assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+    for said in said_by_all(&client, &job) {
+        assert!(
+            said.contains("still ['from 0', 'from 1', 'from 2']"),
+            "{said}"
+        );
+    }
+    assert_nothing_shared(&lab);
+}
+
+#[test]
+fn a_gang_that_loses_the_node_that_shares_starts_again() {
+    let mut lab = Lab::start(&LabOptions::hosts(4));
+    let client = lab.daemons[3].client();
+    cluster(&client, CLUSTER, 4);
+    let (mut body, gate) = sharing_job(&shared_folder(&lab));
+    body["lote"] = json!({"gracePeriod": "PT2S"});
+    let job = client.submit(&client.experiment("e"), "share", &body);
+    let first_of = |attempt: u64| {
+        wait_for("the job to share", RECOVERY, || {
+            let plan = client.get(&format!("{job}/plan")).json;
+            let is_there = plan["attempt"].as_u64() == Some(attempt)
+                && said_by_all(&client, &job)[0].contains("'from 2'");
+            is_there.then(|| plan["nodes"][0]["name"].as_str().unwrap().to_owned())
+        })
+    };
+    let first = first_of(1);
+    let first = lab
+        .daemons
+        .iter()
+        .position(|it| it.name() == first)
+        .unwrap();
+    // The daemon that is asked lives on.
+    let asked = if first == 3 { 0 } else { 3 };
+    let client = lab.daemons[asked].client();
+    lab.daemons[first].power_off();
+    wait_for("another attempt", RECOVERY, || {
+        let plan = client.get(&format!("{job}/plan")).json;
+        (plan["attempt"].as_u64() == Some(2)).then_some(())
+    });
+    fs::write(&gate, "").unwrap();
+    let ended = wait_for_end(&client, &job);
+    assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+    lab.daemons[first].start();
+    lab.daemons[first].wait_until_ready();
+    assert_nothing_shared(&lab);
+}
+
 /// A file system of 32 MiB in a file.
 struct SmallDisk {
     folder: std::path::PathBuf,

@@ -26,6 +26,9 @@ pub(crate) struct LotePlan {
     working_directory: Option<String>,
     /// What every node mounts before anything else is done.
     mounts: Vec<LotePlanMount>,
+    /// What the nodes of a gang share that mounts no file server to write to; none for other jobs.
+    #[schema(required)]
+    shared_directory: Option<LoteSharedDirectory>,
     /// The variables of the job.
     user_variables: Vec<EnvironmentVariable>,
     /// The names of the job's secret variables; their values are in no plan.
@@ -69,6 +72,18 @@ pub(crate) struct LotePlanMount {
     /// Options of the mount.
     #[schema(required)]
     options: Option<String>,
+}
+
+/// The directory that the nodes of a gang share: `AZ_BATCHAI_SHARED_JOB_TEMP`.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteSharedDirectory {
+    /// From where the other nodes mount it; none if there is no such directory.
+    #[schema(required)]
+    address: Option<String>,
+    /// Why there is none.
+    #[schema(required)]
+    lacks: Option<String>,
 }
 
 /// Whose a mount is.

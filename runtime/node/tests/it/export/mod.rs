@@ -5,7 +5,7 @@
 
 mod client;
 mod network;
-mod server;
+pub mod server;
 mod tests;
 
 pub use tests::TESTS;

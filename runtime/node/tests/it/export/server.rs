@@ -189,10 +189,7 @@ impl FileServerNode {
 
     /// The process id of Ganesha, as it wrote it down.
     pub fn ganesha(&self) -> Option<Pid> {
-        let text = std::fs::read_to_string(self.path("data/nfs/ganesha.pid")).ok()?;
-        let pid = text.trim().parse().ok()?;
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        name.starts_with("ganesha").then_some(Pid::from_raw(pid))
+        ganesha(&self.path("data"))
     }
 
     /// Kills Ganesha as a fault would.
@@ -225,27 +222,37 @@ impl FileServerNode {
 
 impl Drop for FileServerNode {
     fn drop(&mut self) {
-        // It outlives daemons on purpose, and one that is just ending may start another.
-        for _ in 0..3 {
-            if let Some(pid) = self.ganesha() {
-                kill(pid, Signal::SIGKILL).ok();
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        leave(&self.path("data"));
+    }
+}
+
+/// The process id of the Ganesha of a data directory, as it wrote it down.
+fn ganesha(data: &Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(data.join("nfs/ganesha.pid")).ok()?;
+    let pid = text.trim().parse().ok()?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    name.starts_with("ganesha").then_some(Pid::from_raw(pid))
+}
+
+/// Ends the NFS server of a data directory, and all that is mounted for it.
+pub fn leave(data: &Path) {
+    // It outlives daemons on purpose, and one that is just ending may start another.
+    for _ in 0..3 {
+        if let Some(pid) = ganesha(data) {
+            kill(pid, Signal::SIGKILL).ok();
         }
-        let (disks, places) = (
-            self.path("data/export-disks"),
-            self.path("data/nfs/exports"),
-        );
-        let mounted = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
-        let mounted: Vec<PathBuf> = mounted(&places)
-            .chain(mounted(&disks))
-            .map(|entry| entry.path())
-            .collect();
-        for path in mounted.iter().chain([&places]) {
-            let mut unmount = Command::new("umount");
-            unmount.arg("--lazy").arg(path).stderr(Stdio::null());
-            unmount.status().ok();
-        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (disks, places) = (data.join("export-disks"), data.join("nfs/exports"));
+    let mounted = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mounted: Vec<PathBuf> = mounted(&places)
+        .chain(mounted(&disks))
+        .map(|entry| entry.path())
+        .collect();
+    for path in mounted.iter().chain([&places]) {
+        let mut unmount = Command::new("umount");
+        unmount.arg("--lazy").arg(path).stderr(Stdio::null());
+        unmount.status().ok();
     }
 }
 
@@ -253,7 +260,7 @@ pub fn name() -> NodeName {
     NodeName::new("n1")
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
