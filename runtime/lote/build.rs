@@ -1,5 +1,5 @@
 //! Puts the framework plugins into the binary: every component that `cargo xtask
-//! plugins` has built.
+//! plugins` has built. And the sources of the SDK, for `lote plugin new`.
 
 use std::env;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ fn main() {
     let folder = plugin_folder();
     println!("cargo::rerun-if-env-changed=LOTE_PLUGIN_DIR");
     println!("cargo::rerun-if-changed={}", folder.display());
-    let components = components(&folder);
+    let components = files(&folder, "wasm");
     if components.is_empty() {
         println!(
             "cargo::error=there are no framework plugins in {}: run `cargo xtask plugins` first",
@@ -31,11 +31,35 @@ fn main() {
         );
     }
     code.push_str("];\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("builtins.rs");
+    write("builtins.rs", &code);
+    write("sdk.rs", &sdk());
+}
+
+fn write(name: &str, code: &str) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join(name);
     if let Err(error) = fs::write(&out, code) {
         println!("cargo::error=cannot write {}: {error}", out.display());
         exit(1);
     }
+}
+
+/// Every source file of the SDK, as files of a project.
+fn sdk() -> String {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let folder = manifest.join("../../plugins/sdk/src");
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut code = String::from("pub(super) const SDK: &[Template] = &[\n");
+    for path in files(&folder, "rs") {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let inside = format!("sdk/src/{name}");
+        let path = path.to_string_lossy();
+        let _ = writeln!(
+            code,
+            "    Template {{ path: {inside:?}, text: include_str!({path:?}) }},"
+        );
+    }
+    code + "];\n"
 }
 
 /// Where the built components are: the folder that is named, or `plugins` in
@@ -51,15 +75,13 @@ fn plugin_folder() -> PathBuf {
         .unwrap_or_default()
 }
 
-fn components(folder: &Path) -> Vec<PathBuf> {
+/// The files of a folder with this ending, in the order of their names.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut components: Vec<PathBuf> = entries
+    let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "wasm")
-        })
+        .filter(|path| path.extension().is_some_and(|found| found == ending))
         .collect();
-    components.sort();
-    components
+    files.sort();
+    files
 }

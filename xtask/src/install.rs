@@ -145,9 +145,7 @@ pub(crate) fn javascript_client(workspace: &Workspace) -> Result<PathBuf, Error>
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == wanted) {
         return Ok(folder.join("node_modules"));
     }
-    if command::capture(Command::new("npm").arg("--version")).is_err() {
-        debian_packages(&["nodejs", "npm"])?;
-    }
+    node_tools()?;
     println!("installing @azure/arm-batchai into {}", folder.display());
     std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
     for name in ["package.json", "package-lock.json"] {
@@ -160,6 +158,14 @@ pub(crate) fn javascript_client(workspace: &Workspace) -> Result<PathBuf, Error>
     command::run(&mut npm)?;
     std::fs::write(&marker, wanted).map_err(Error::file("write", &marker))?;
     Ok(folder.join("node_modules"))
+}
+
+/// Node.js with npm: what the machine has, or else Debian's.
+pub(crate) fn node_tools() -> Result<(), Error> {
+    if command::capture(Command::new("npm").arg("--version")).is_err() {
+        debian_packages(&["nodejs", "npm"])?;
+    }
+    Ok(())
 }
 
 /// `cargo-deny`, built into a folder of its own; answers the program.

@@ -14,9 +14,11 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use lote_api::{ApiConfig, ApiState, serve};
-use lote_model::framework::{Frameworks, PlanError, PlannedLaunch, ValidatedSettings};
+use lote_model::framework::{
+    ChosenPlugin, Frameworks, PlanError, PlannedLaunch, PluginRequest, ValidatedSettings,
+};
 use lote_model::id::NodeName;
-use lote_model::job::ErrorRecord;
+use lote_model::job::{ErrorRecord, FrameworkSettings};
 use lote_model::plan::{AllocationInput, JobInput};
 use lote_model::problem::Problem;
 use lote_store::{EmbeddedOptions, EmbeddedStore};
@@ -37,14 +39,24 @@ impl Frameworks for NoPlugins {
         Vec::new()
     }
 
-    fn validate(&self, _: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
+    fn validate(&self, _: &PluginRequest, job: &JobInput) -> Result<ValidatedSettings, Problem> {
         Ok(ValidatedSettings {
             tool_type: "custom".into(),
             settings: job.settings.clone(),
+            plugin: ChosenPlugin {
+                name: "custom".into(),
+                version: "1.0.0".into(),
+                digest: "00".into(),
+            },
         })
     }
 
-    fn plan(&self, _: &str, _: &JobInput, _: &AllocationInput) -> Result<PlannedLaunch, PlanError> {
+    fn plan(
+        &self,
+        _: &FrameworkSettings,
+        _: &JobInput,
+        _: &AllocationInput,
+    ) -> Result<PlannedLaunch, PlanError> {
         Err(PlanError::Failed(ErrorRecord::new(
             "None",
             "there are no plugins here",

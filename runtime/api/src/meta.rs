@@ -27,17 +27,18 @@ pub(crate) async fn version() -> Json<Value> {
     Json(json!({"name": "lote", "version": env!("CARGO_PKG_VERSION"), "apiVersions": API_VERSIONS}))
 }
 
-/// The framework plugins that are loaded.
+/// The framework plugins that are loaded, and those that are not.
 pub(crate) async fn plugins(State(state): State<ApiState>) -> Json<Value> {
     let view = |plugin: &PluginSummary| {
         json!({
-            "id": format!("/v1/plugins/{}", plugin.name),
+            "id": format!("/v1/plugins/{}@{}", plugin.name, plugin.version),
             "name": plugin.name,
             "type": "Lote/plugins",
             "properties": plugin,
         })
     };
-    Json(json!({"value": state.frameworks.plugins().iter().map(view).collect::<Vec<_>>()}))
+    let loaded: Vec<Value> = state.frameworks.plugins().iter().map(view).collect();
+    Json(json!({"value": loaded, "rejected": state.frameworks.rejected()}))
 }
 
 pub(crate) async fn unknown(caller: Caller) -> ApiError {

@@ -283,6 +283,26 @@ pub struct NodePower {
 /// A plugin.
 pub type Plugin = Resource<PluginMembers>;
 
+/// The plugins that are loaded, and those that are not.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PluginList {
+    /// Those that are.
+    pub value: Vec<Plugin>,
+    /// Those that are not.
+    pub rejected: Vec<RejectedPlugin>,
+}
+
+/// A component that the daemon does not use.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RejectedPlugin {
+    /// The file.
+    pub origin: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// `properties` of a plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -293,8 +313,14 @@ pub struct PluginMembers {
     pub version: String,
     /// One sentence.
     pub summary: String,
-    /// Where it comes from.
-    pub source: Option<String>,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// The version of the contract it was built for.
+    pub contract: String,
+    /// The file it came from, or `built in`.
+    pub origin: String,
+    /// Whether a job that asks for no version gets it.
+    pub is_default: bool,
 }
 
 /// A token.

@@ -104,6 +104,15 @@ pub enum Failure {
     /// A file that a job does not have.
     #[error("{0}")]
     NoSuchFile(String),
+    /// A text that names no plugin.
+    #[error("'{0}' names no plugin: {1}")]
+    PluginName(String, lote_model::framework::PluginNameError),
+    /// A plugin that the daemon does not have.
+    #[error("the daemon has not loaded a plugin '{0}'; see `lote plugin list`")]
+    NoSuchPlugin(String),
+    /// A plugin that the daemon did not load.
+    #[error("the daemon does not load it: {0}")]
+    PluginRejected(String),
     /// Something is where a file is to be written.
     #[error("'{0}' is there already; give --overwrite to replace it")]
     Exists(String),
@@ -150,8 +159,11 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } => exit::UNREACHABLE,
-            Self::Refused { status: 404, .. } | Self::NoSuchFile(_) => exit::NOT_FOUND,
+            Self::Refused { status: 404, .. } | Self::NoSuchFile(_) | Self::NoSuchPlugin(_) => {
+                exit::NOT_FOUND
+            }
             Self::Name(_)
+            | Self::PluginName(..)
             | Self::Settings(_)
             | Self::Trust(_)
             | Self::Body(_)

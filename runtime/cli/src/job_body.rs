@@ -1,5 +1,6 @@
 //! From the options of `lote run`, or a job file, to the body of a job's PUT.
 
+use lote_model::framework::PLUGIN_SETTINGS;
 use serde_json::{Map, Value, json};
 
 use crate::args::run::{Framework, NodeLoss, RunArgs};
@@ -85,6 +86,10 @@ fn set_list(properties: &mut Value, member: &str, list: Vec<Value>) {
 }
 
 fn framework_settings(args: &RunArgs) -> Result<(&'static str, Value), BodyError> {
+    if let Some(name) = &args.plugin {
+        let settings = plugin_settings(args)?;
+        return Ok((PLUGIN_SETTINGS, json!({"name": name, "settings": settings})));
+    }
     match args.framework {
         Framework::Custom if args.processes.is_some() => Err(BodyError::OneProcessOnly),
         Framework::Custom => Ok((
@@ -93,6 +98,17 @@ fn framework_settings(args: &RunArgs) -> Result<(&'static str, Value), BodyError
         )),
         Framework::PyTorch => Ok(("pyTorchSettings", pytorch(args)?)),
     }
+}
+
+/// What a plugin of one's own gets: the command, and what else was given.
+fn plugin_settings(args: &RunArgs) -> Result<Map<String, Value>, BodyError> {
+    let mut settings = Map::new();
+    settings.insert("commandLine".into(), quoted(&args.command)?.into());
+    for (name, value) in &args.settings {
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.as_str().into());
+        settings.insert(name.clone(), value);
+    }
+    Ok(settings)
 }
 
 fn pytorch(args: &RunArgs) -> Result<Value, BodyError> {
@@ -197,7 +213,9 @@ mod tests {
                 ClientCommand::Run(run) => run,
                 other => panic!("{other:?}"),
             },
-            Invocation::Daemon(_) | Invocation::Import(_) => panic!("the daemon"),
+            Invocation::Daemon(_) | Invocation::Import(_) | Invocation::Plugin(_) => {
+                panic!("the daemon")
+            }
         }
     }
 
@@ -263,6 +281,23 @@ mod tests {
             let request = job_request::parse(&body, &members).unwrap();
             assert_eq!(request.cluster.name.as_str(), "local");
         }
+    }
+
+    #[test]
+    fn a_plugin_gets_the_command_and_what_is_set() {
+        let words = [
+            "--plugin=hello@0.2.0",
+            "--set=processesPerNode=2",
+            "--set=mode=fast",
+            "--",
+            "echo",
+            "$RANK",
+        ];
+        assert_eq!(
+            body(&words).unwrap()["properties"]["pluginSettings"],
+            json!({"name": "hello@0.2.0", "settings": {
+                "commandLine": "echo '$RANK'", "processesPerNode": 2, "mode": "fast"}})
+        );
     }
 
     #[test]

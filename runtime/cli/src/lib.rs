@@ -43,7 +43,7 @@ pub mod transfer;
 
 use std::process::ExitCode;
 
-pub use args::{Cli, ClientArgs, DaemonArgs, Invocation};
+pub use args::{Cli, ClientArgs, DaemonArgs, Invocation, LocalPluginArgs};
 pub use node_args::{NodeArgs, NodeSettings};
 
 use console::Console;

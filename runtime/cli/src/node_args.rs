@@ -114,9 +114,13 @@ pub struct NodeArgs {
     /// The NVML library, if it is not where the system looks
     #[arg(long, value_name = "PATH")]
     pub nvml_library: Option<PathBuf>,
-    /// A folder of plugins that are added to, or replace, the built-in ones
+    /// A folder of plugins that are added to, or replace, the built-in ones; what changes
+    /// there is in use within seconds
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
+    /// The only plugins of that folder to be loaded: lines as sha256sum prints them
+    #[arg(long, value_name = "FILE")]
+    pub plugin_allow: Option<PathBuf>,
     /// A TOML file of secrets that jobs refer to in key vaults, by their URLs
     #[arg(long, value_name = "FILE")]
     pub secrets_file: Option<PathBuf>,
@@ -237,6 +241,8 @@ pub struct NodeSettings {
     pub nvml_library: Option<PathBuf>,
     /// The folder of further plugins.
     pub plugin_dir: Option<PathBuf>,
+    /// The list of those in it that may be loaded; all when absent.
+    pub plugin_allow: Option<PathBuf>,
     /// The table of secrets that jobs only refer to.
     pub secrets_file: Option<PathBuf>,
     /// The file of administrators' tokens.
@@ -449,6 +455,7 @@ impl NodeArgs {
             labels,
             nvml_library: self.nvml_library.or(file.nvml_library),
             plugin_dir: self.plugin_dir.or(file.plugin_dir),
+            plugin_allow: self.plugin_allow.or(file.plugin_allow),
             secrets_file: self.secrets_file.or(file.secrets_file),
             token_file: self.token_file.or(file.token_file),
             tls,

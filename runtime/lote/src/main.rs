@@ -2,6 +2,7 @@
 
 mod daemon;
 mod import;
+mod plugin;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     match Cli::parse().into_invocation() {
         Invocation::Daemon(args) => daemon::run(*args),
         Invocation::Import(args) => import::run(*args),
+        Invocation::Plugin(args) => plugin::run(*args),
         Invocation::Client(client) => lote_cli::run(*client),
     }
 }

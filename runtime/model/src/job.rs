@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::accounting::Account;
 use crate::container::ContainerSettings;
 use crate::duration::Seconds;
+use crate::framework::{ChosenPlugin, PLUGIN_SETTINGS, PluginName, PluginRequest};
 use crate::id::{JobUid, NodeName};
 use crate::mount_volumes::MountVolumes;
 use crate::path::{ChildPath, JobPath};
@@ -150,6 +151,9 @@ pub struct LoteJobProperties {
     /// What becomes of it when a node is lost under it.
     #[serde(default, skip_serializing_if = "OnNodeLoss::is_default")]
     pub on_node_loss: OnNodeLoss,
+    /// A version of the plugin that its settings member chooses; the newest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginName>,
 }
 
 /// What becomes of a job that loses a node.
@@ -231,6 +235,40 @@ pub struct FrameworkSettings {
     pub tool_type: String,
     /// The settings with the plugin's defaults written in.
     pub settings: Value,
+    /// The plugin as the job asks for it, where it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<PluginName>,
+    /// The plugin that accepted it. Jobs of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<ChosenPlugin>,
+}
+
+impl FrameworkSettings {
+    /// What the job asks for.
+    pub fn request(&self) -> PluginRequest {
+        PluginRequest {
+            member: self.member.clone(),
+            plugin: self.asked.clone(),
+        }
+    }
+
+    /// Whether both ask for the same, whichever plugin accepted it.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.member == other.member
+            && self.tool_type == other.tool_type
+            && self.settings == other.settings
+            && self.asked == other.asked
+    }
+
+    /// The settings as the API shows them, below their member.
+    fn shown(&self) -> Value {
+        match &self.asked {
+            Some(name) if self.member == PLUGIN_SETTINGS => {
+                json!({"name": name, "settings": self.settings})
+            }
+            _ => self.settings.clone(),
+        }
+    }
 }
 
 /// A job as stored.
@@ -276,10 +314,7 @@ impl JobRecord {
             Ok(Value::Object(members)) => members,
             _ => Map::new(),
         };
-        members.insert(
-            self.framework.member.clone(),
-            self.framework.settings.clone(),
-        );
+        members.insert(self.framework.member.clone(), self.framework.shown());
         members
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::body;
 use crate::duration::Seconds;
 use crate::expand::is_name;
+use crate::framework::{PLUGIN_SETTINGS, PluginName, PluginRequest};
 use crate::job::{JobProperties, LoteJobProperties, ResourceRequest};
 use crate::path::ChildPath;
 use crate::problem::Problem;
@@ -24,16 +25,15 @@ pub const WALL_CLOCK_MAX: Seconds = Seconds::days(366);
 /// The longest time between SIGTERM and SIGKILL.
 pub const GRACE_PERIOD_MAX: Seconds = Seconds(3_600);
 
-/// A job as asked for, checked by the model; the plugin of `member` has not
-/// seen `settings` yet.
+/// A job as asked for, checked by the model; the plugin has not seen `settings` yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobRequest {
     /// Everything but the framework's settings.
     pub properties: JobProperties,
     /// The cluster that `properties.cluster` names.
     pub cluster: ChildPath,
-    /// The settings member, which chooses the plugin.
-    pub member: String,
+    /// Which plugin it asks for.
+    pub plugin: PluginRequest,
     /// The settings as sent.
     pub settings: Value,
     /// What is never shown.
@@ -54,8 +54,9 @@ const READ_ONLY: [&str; 9] = [
 ];
 
 /// Members of `properties.lote` that the service sets.
-const READ_ONLY_LOTE: [&str; 6] = [
+const READ_ONLY_LOTE: [&str; 7] = [
     "uid",
+    "framework",
     "attempt",
     "nodes",
     "waiting",
@@ -70,7 +71,7 @@ pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequ
     if let Some(Value::Object(lote)) = members.get_mut("lote") {
         lote.retain(|name, _| !READ_ONLY_LOTE.contains(&name.as_str()));
     }
-    let (member, settings) = take_settings(&mut members, settings_members)?;
+    let (mut plugin, settings) = take_settings(&mut members, settings_members)?;
     let taken = secret_members::take(&mut members, &OF_JOBS);
     let typed = body::typed(body::without_nulls(members), "/properties");
     let mut properties: JobProperties = taken.or_findings(typed)?;
@@ -81,12 +82,20 @@ pub fn parse(request_body: &[u8], settings_members: &[String]) -> Result<JobRequ
     let secrets = taken.secrets;
     let mut findings = taken.findings;
     findings.extend(check(&properties));
+    match (&plugin.plugin, &properties.lote.plugin) {
+        (Some(_), Some(_)) => findings.push(Problem::invalid(
+            "/properties/lote/plugin",
+            "the job names its plugin in pluginSettings: give the version there, as in 'ray@0.2.0'",
+        )),
+        (None, Some(name)) => plugin.plugin = Some(name.clone()),
+        _ => {}
+    }
     let cluster = ChildPath::parse_cluster_id(&properties.cluster.id);
     match cluster {
         Ok(cluster) if findings.is_empty() => Ok(JobRequest {
             properties,
             cluster,
-            member,
+            plugin,
             settings,
             secrets,
         }),
@@ -107,8 +116,8 @@ fn gathered(findings: Vec<Problem>) -> Problem {
 fn take_settings(
     members: &mut Map<String, Value>,
     settings_members: &[String],
-) -> Result<(String, Value), Problem> {
-    let known = || settings_members.join(", ");
+) -> Result<(PluginRequest, Value), Problem> {
+    let known = || format!("{}, {PLUGIN_SETTINGS}", settings_members.join(", "));
     let given: Vec<String> = members
         .keys()
         .filter(|name| is_settings(name, settings_members))
@@ -122,13 +131,14 @@ fn take_settings(
                 known()
             ),
         )),
+        [name] if name == PLUGIN_SETTINGS => by_name(members.remove(name)),
         [name] if !settings_members.contains(name) => Err(Problem::new(
             "FrameworkNotAvailable",
             format!("no plugin is loaded for '{name}'; loaded are {}", known()),
         )
         .at(format!("/properties/{name}"))),
         [name] => match members.remove(name) {
-            Some(settings @ Value::Object(_)) => Ok((name.clone(), settings)),
+            Some(settings @ Value::Object(_)) => Ok((PluginRequest::of_member(name), settings)),
             _ => Err(Problem::invalid(
                 format!("/properties/{name}"),
                 format!("'{name}' must be an object"),
@@ -142,6 +152,49 @@ fn take_settings(
             ),
         )),
     }
+}
+
+/// Reads `pluginSettings`: the plugin's name, and its settings.
+fn by_name(found: Option<Value>) -> Result<(PluginRequest, Value), Problem> {
+    let at = |member: &str| format!("/properties/{PLUGIN_SETTINGS}/{member}");
+    let Some(Value::Object(mut found)) = found else {
+        return Err(Problem::invalid(
+            format!("/properties/{PLUGIN_SETTINGS}"),
+            format!("'{PLUGIN_SETTINGS}' must be an object with name and settings"),
+        ));
+    };
+    let name = match found.remove("name") {
+        Some(Value::String(name)) => name
+            .parse::<PluginName>()
+            .map_err(|error| Problem::invalid(at("name"), error.to_string()))?,
+        _ => {
+            let message = "name is required: the name of a plugin, such as 'ray' or 'ray@0.2.0'";
+            return Err(Problem::invalid(at("name"), message));
+        }
+    };
+    let settings = match found.remove("settings") {
+        None | Some(Value::Null) => Value::Object(Map::new()),
+        Some(settings @ Value::Object(_)) => settings,
+        Some(_) => {
+            return Err(Problem::invalid(
+                at("settings"),
+                "settings must be an object",
+            ));
+        }
+    };
+    if let Some(unknown) = found.keys().next() {
+        return Err(Problem::invalid(
+            at(unknown),
+            format!(
+                "'{unknown}' is no member of {PLUGIN_SETTINGS}; what the plugin is to get belongs into settings"
+            ),
+        ));
+    }
+    let request = PluginRequest {
+        member: PLUGIN_SETTINGS.to_owned(),
+        plugin: Some(name),
+    };
+    Ok((request, settings))
 }
 
 /// Whether a member is (or, by its name, would be) a framework's settings.

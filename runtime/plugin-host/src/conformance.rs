@@ -8,31 +8,49 @@ use serde_json::{Value, json};
 use crate::error::Problem;
 use crate::plugin::Calls;
 
+/// What came of the first job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was planned, twice alike.
+    Planned {
+        /// The plan's processes.
+        processes: usize,
+    },
+    /// The plugin declined, twice alike, as it may. Whether that was an example of its own.
+    Declined { of_an_example: bool },
+}
+
 /// Runs `validate` and `plan` twice each. The settings are the first of the schema's
 /// `examples`; a plugin without one is at least asked about an empty object.
-pub(crate) fn check(calls: &Calls<'_>, schema: &Value) -> Result<(), Problem> {
+pub(crate) fn check(calls: &Calls<'_>, schema: &Value) -> Result<Verdict, Problem> {
     let (job, allocation) = (job(schema), allocation());
-    if calls.validate(&job)? != calls.validate(&job)? {
+    if calls.validate(&job).result? != calls.validate(&job).result? {
         return Err(Problem::Unpredictable { what: "settings" });
     }
-    let plan = calls.plan(&job, &allocation)?;
-    if plan != calls.plan(&job, &allocation)? {
+    let plan = calls.plan(&job, &allocation).result?;
+    if plan != calls.plan(&job, &allocation).result? {
         return Err(Problem::Unpredictable { what: "plans" });
     }
-    let Ok(plan) = plan else { return Ok(()) };
+    let Ok(plan) = plan else {
+        return Ok(Verdict::Declined {
+            of_an_example: example(schema).is_some(),
+        });
+    };
+    let processes = plan.processes.len();
     plan_check::check(plan, &allocation)
-        .map(drop)
+        .map(|_| Verdict::Planned { processes })
         .map_err(|findings| Problem::PlanRefused { findings })
+}
+
+fn example(schema: &Value) -> Option<&Value> {
+    schema.pointer("/examples/0")
 }
 
 fn job(schema: &Value) -> JobInput {
     JobInput {
         id: "conformance".to_owned(),
         node_count: 2,
-        settings: schema
-            .pointer("/examples/0")
-            .cloned()
-            .unwrap_or_else(|| json!({})),
+        settings: example(schema).cloned().unwrap_or_else(|| json!({})),
         mounts: vec![],
         variables: vec![],
     }

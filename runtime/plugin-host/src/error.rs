@@ -83,13 +83,13 @@ pub enum Problem {
     NotAPlugin,
     /// Built for a contract that this host does not have.
     #[error(
-        "was built for {built_for}, this daemon offers lote:framework@{offered}; rebuild it against wit/{offered}, or update the daemon"
+        "was built for {built_for}, this Lote offers lote:framework@{offered}; rebuild it for that, or update Lote"
     )]
     OtherContract {
         /// The interface with its version.
         built_for: String,
-        /// The host's version.
-        offered: &'static str,
+        /// The host's versions.
+        offered: String,
     },
     /// It wants what no plugin gets.
     #[error("imports {}, which no plugin may use; remove what needs it", names.join(", "))]
@@ -172,13 +172,25 @@ pub enum Problem {
         /// Each broken rule, with its place in the plan.
         findings: Vec<Finding>,
     },
-    /// Another plugin already serves the same settings member or name.
+    /// Another plugin already serves the same settings member, or is the same version.
     #[error("serves `{what}`, which {other} serves already; remove one of the two files")]
     Taken {
-        /// The settings member.
+        /// The settings member, or name and version.
         what: String,
         /// The other file or built-in plugin.
         other: String,
+    },
+    /// The operator's list of plugins that may be loaded does not have it.
+    #[error(
+        "is not on the list {}, so it is not loaded; if it is to be trusted, add the line `{digest}  {file}`", list.display()
+    )]
+    NotAllowed {
+        /// The list.
+        list: std::path::PathBuf,
+        /// SHA-256 of the component.
+        digest: String,
+        /// The name of the component's file.
+        file: String,
     },
     /// The file could not be read.
     #[error("cannot be read: {reason}")]

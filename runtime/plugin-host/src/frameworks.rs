@@ -1,15 +1,19 @@
 //! The registry as the API and the leader see it.
 
+use std::collections::BTreeSet;
+
 use lote_model::framework::{
-    Frameworks, PlanError, PlannedLaunch, PluginSummary, ValidatedSettings,
+    ChosenPlugin, Frameworks, PlanError, PlannedLaunch, PluginRequest, PluginSummary,
+    RejectedPlugin, ValidatedSettings,
 };
-use lote_model::job::ErrorRecord;
+use lote_model::job::{ErrorRecord, FrameworkSettings};
 use lote_model::plan::{AllocationInput, Issue, JobInput, PlanFailure};
 use lote_model::problem::Problem;
 
-use crate::error::{self, PluginError, ValidateError};
-use crate::plugin::PluginInfo;
-use crate::registry::Registry;
+use crate::error::{self, Identity, PluginError, ValidateError};
+use crate::plugin::{Plugin, PluginInfo};
+use crate::registry::{Failure, Registry};
+use crate::versions::NotFound;
 
 impl Frameworks for Registry {
     fn settings_members(&self) -> Vec<String> {
@@ -17,18 +21,40 @@ impl Frameworks for Registry {
     }
 
     fn plugins(&self) -> Vec<PluginSummary> {
-        self.list().into_iter().map(summary).collect()
+        let mut names = BTreeSet::new();
+        let plugins = self.list().into_iter();
+        plugins
+            .map(|info| {
+                // Of each name, the highest version comes first.
+                let is_default = names.insert(info.descriptor.name.clone());
+                summary(info, is_default)
+            })
+            .collect()
     }
 
-    fn validate(&self, member: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
-        let target = format!("/properties/{member}");
-        let plugin = self.by_member(member).ok_or_else(|| {
-            Problem::invalid(&target, format!("no framework plugin serves {member}"))
+    fn rejected(&self) -> Vec<RejectedPlugin> {
+        let rejected = |failure: Failure| RejectedPlugin {
+            origin: failure.origin,
+            reason: failure.message,
+            digest: failure.digest,
+        };
+        self.failures().into_iter().map(rejected).collect()
+    }
+
+    fn validate(
+        &self,
+        request: &PluginRequest,
+        job: &JobInput,
+    ) -> Result<ValidatedSettings, Problem> {
+        let target = request.settings_pointer();
+        let plugin = self.find(request).map_err(|error| {
+            Problem::new("FrameworkNotAvailable", error.to_string()).at(request.name_pointer())
         })?;
         match plugin.validate(job) {
             Ok(settings) => Ok(ValidatedSettings {
                 tool_type: plugin.info().descriptor.name.clone(),
                 settings,
+                plugin: chosen(plugin.info().identity()),
             }),
             Err(ValidateError::Invalid(issues)) => Err(problem(&target, &issues)),
             Err(ValidateError::Plugin(error)) => {
@@ -39,14 +65,17 @@ impl Frameworks for Registry {
 
     fn plan(
         &self,
-        member: &str,
+        framework: &FrameworkSettings,
         job: &JobInput,
         allocation: &AllocationInput,
     ) -> Result<PlannedLaunch, PlanError> {
-        let plugin = self.by_member(member).ok_or_else(|| {
+        let plugin = self.planner(framework).map_err(|error| {
             PlanError::Failed(ErrorRecord::new(
                 "FrameworkPluginMissing",
-                format!("no framework plugin serves {member} any more; install it and submit the job again"),
+                format!(
+                    "the job cannot be planned any more: {error}; put the plugin back into the plugin \
+                     folder of every daemon, and submit the job again"
+                ),
             ))
         })?;
         let identity = plugin.info().identity();
@@ -57,6 +86,28 @@ impl Frameworks for Registry {
             }),
             Err(error) => Err(plan_error(&identity.to_string(), error)),
         }
+    }
+}
+
+impl Registry {
+    /// The version that accepted the job, even if it has been built again since. If that
+    /// has gone, what the job asks for: a job that asked for no version goes on with the
+    /// one that is there now, as an upgrade must not fail what waits.
+    fn planner(&self, framework: &FrameworkSettings) -> Result<Plugin, NotFound> {
+        let chosen = framework.plugin.as_ref();
+        let accepted = chosen.and_then(|it| self.exactly(&it.name, &it.version));
+        match accepted {
+            Some(plugin) => Ok(plugin),
+            None => self.find(&framework.request()),
+        }
+    }
+}
+
+fn chosen(identity: Identity) -> ChosenPlugin {
+    ChosenPlugin {
+        name: identity.name,
+        version: identity.version,
+        digest: identity.digest,
     }
 }
 
@@ -101,7 +152,7 @@ fn failed(error: &PluginError) -> ErrorRecord {
     })
 }
 
-fn summary(info: PluginInfo) -> PluginSummary {
+fn summary(info: PluginInfo, is_default: bool) -> PluginSummary {
     PluginSummary {
         name: info.descriptor.name,
         settings_member: info.descriptor.settings_member,
@@ -110,5 +161,6 @@ fn summary(info: PluginInfo) -> PluginSummary {
         digest: info.digest,
         contract: info.contract,
         origin: info.origin,
+        is_default,
     }
 }

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use lote_model::plan::Descriptor;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 use crate::cache::{CacheError, CodeCache};
-use crate::contract::{Contract, OFFERED};
+use crate::check::{self, Step, Steps};
+use crate::contract::{Contract, Version};
 use crate::error::{Identity, PluginError, Problem};
 use crate::inspect::{self, Interfaces};
 use crate::plugin::{Calls, Plugin, PluginInfo};
@@ -57,12 +60,22 @@ impl Host {
     /// # Errors
     /// The first check that it does not pass.
     pub fn load(&self, origin: &str, bytes: &[u8]) -> Result<Plugin, PluginError> {
+        self.load_in_steps(origin, bytes, &mut Steps::default())
+    }
+
+    /// The same, telling the steps that it passed.
+    pub(crate) fn load_in_steps(
+        &self,
+        origin: &str,
+        bytes: &[u8],
+        steps: &mut Steps,
+    ) -> Result<Plugin, PluginError> {
         let mut plugin = Identity {
             name: origin.to_owned(),
             version: String::new(),
             digest: digest(bytes),
         };
-        self.load_as(&mut plugin, origin, bytes)
+        self.load_as(&mut plugin, origin, bytes, steps)
             .map_err(|problem| PluginError::new(plugin, problem))
     }
 
@@ -71,19 +84,22 @@ impl Host {
         plugin: &mut Identity,
         origin: &str,
         bytes: &[u8],
+        steps: &mut Steps,
     ) -> Result<Plugin, Problem> {
         let known = self.cached(&plugin.digest);
         let is_new = known.is_none();
-        let (component, interfaces) = match known {
+        let (component, (version, interfaces)) = match known {
             Some(found) => found,
-            None => self.compile(bytes)?,
+            None => self.compile(bytes, steps)?,
         };
-        let contract = Contract::bind(&self.sandbox.engine, &component, interfaces.uses_wasi)
+        let contract = version
+            .bind(&self.sandbox.engine, &component, interfaces.uses_wasi)
             .map_err(|error| Problem::DoesNotFit {
-                offered: OFFERED,
+                offered: version.offered,
                 reason: format!("{error:#}"),
             })?;
-        let descriptor = self.first_calls(plugin, &contract, is_new)?;
+        steps.passed(Step::Functions, || check::functions(&interfaces));
+        let descriptor = self.first_calls(plugin, contract.as_ref(), is_new, steps)?;
         let info = info(descriptor, &plugin.digest, origin, interfaces);
         if is_new && let Some(cache) = &self.cache {
             cache.store(&plugin.digest, &component);
@@ -92,60 +108,88 @@ impl Host {
     }
 
     /// What has passed every check before, and was compiled by this very engine.
-    fn cached(&self, digest: &str) -> Option<(Component, Interfaces)> {
+    fn cached(&self, digest: &str) -> Option<(Component, (&'static Version, Interfaces))> {
         let component = self.cache.as_ref()?.load(&self.sandbox.engine, digest)?;
         let ty = component.component_type();
         let engine = &self.sandbox.engine;
-        let imports: Vec<String> = ty
-            .imports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        let exports: Vec<String> = ty
-            .exports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        let interfaces = inspect::judge(&imports, &exports).ok()?;
-        Some((component, interfaces))
+        let names = inspect::Names {
+            imports: ty
+                .imports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            exports: ty
+                .exports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        };
+        let judged = inspect::judge(&names).ok()?;
+        Some((component, judged))
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<(Component, Interfaces), Problem> {
+    fn compile(
+        &self,
+        bytes: &[u8],
+        steps: &mut Steps,
+    ) -> Result<(Component, (&'static Version, Interfaces)), Problem> {
         if bytes.len() > MAX_COMPONENT_BYTES {
             return Err(Problem::TooLarge {
                 bytes: bytes.len(),
                 max: MAX_COMPONENT_BYTES,
             });
         }
-        let interfaces = inspect::check_bytes(bytes)?;
+        steps.passed(Step::Size, || check::size(bytes.len()));
+        let names = inspect::parse(bytes)?;
+        steps.passed(Step::Component, || "every byte is well-formed".to_owned());
+        inspect::judge_imports(&names)?;
+        steps.passed(Step::Imports, || check::imports(&names.imports));
+        let judged = inspect::judge_contract(&names)?;
+        steps.passed(Step::Contract, || {
+            format!("built for lote:framework@{}", judged.1.contract)
+        });
+        let begin = Instant::now();
         let component = Component::from_binary(&self.sandbox.engine, bytes).map_err(|error| {
             Problem::CompileFailed {
                 reason: format!("{error:#}"),
             }
         })?;
-        Ok((component, interfaces))
+        steps.passed(Step::Compile, || check::compiled(begin, &component));
+        Ok((component, judged))
     }
 
     /// Asks a plugin who it is and, if it is new here, gives it its first job.
     fn first_calls(
         &self,
         plugin: &mut Identity,
-        contract: &Contract,
+        contract: &dyn Contract,
         is_new: bool,
+        steps: &mut Steps,
     ) -> Result<Descriptor, Problem> {
         let mut calls = Calls {
             sandbox: &self.sandbox,
             contract,
             name: &plugin.name.clone(),
         };
-        let descriptor = calls.describe()?;
-        let schema = descriptor::check(&descriptor)?;
+        let described = calls.describe();
+        let figures = described.figures();
+        let descriptor = described.result?;
+        descriptor::check(&descriptor)?;
+        steps.passed(Step::Describe, || check::described(&descriptor, &figures));
+        let schema = descriptor::schema(&descriptor.settings_schema)?;
+        steps.passed(Step::Schema, || check::schema(&schema));
         plugin.name.clone_from(&descriptor.name);
         plugin.version.clone_from(&descriptor.version);
         calls.name = &descriptor.name;
         if is_new {
-            conformance::check(&calls, &schema)?;
+            first_job(&calls, &schema, steps)?;
         }
         Ok(descriptor)
     }
+}
+
+fn first_job(calls: &Calls<'_>, schema: &Value, steps: &mut Steps) -> Result<(), Problem> {
+    let verdict = conformance::check(calls, schema)?;
+    steps.passed(Step::Example, || check::example(verdict));
+    Ok(())
 }
 
 fn info(descriptor: Descriptor, digest: &str, origin: &str, interfaces: Interfaces) -> PluginInfo {
@@ -160,7 +204,7 @@ fn info(descriptor: Descriptor, digest: &str, origin: &str, interfaces: Interfac
 }
 
 /// SHA-256 in hexadecimal digits.
-pub(crate) fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(bytes)
         .iter()

@@ -2,7 +2,7 @@
 
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
-use crate::contract::{self, FRAMEWORK, OFFERED, PACKAGE, PROGRESS, SUPERVISION};
+use crate::contract::{self, FRAMEWORK, PACKAGE, PROGRESS, SUPERVISION, Version};
 use crate::error::Problem;
 use crate::sandbox::is_wasi_offered;
 
@@ -19,11 +19,18 @@ pub(crate) struct Interfaces {
     pub(crate) supervises: bool,
 }
 
-/// Parses every byte, then judges imports and exports.
+/// Names of a component's imports and exports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) imports: Vec<String>,
+    pub(crate) exports: Vec<String>,
+}
+
+/// Parses every byte.
 ///
-/// Parsing comes first and is complete: a compiler is not the place to find out
-/// that a file ends in the middle.
-pub(crate) fn check_bytes(bytes: &[u8]) -> Result<Interfaces, Problem> {
+/// Parsing comes before compiling and is complete: a compiler is not the place to find
+/// out that a file ends in the middle.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Names, Problem> {
     let not_a_component = |reason: String| Problem::NotAComponent { reason };
     if !Parser::is_component(bytes) {
         return Err(not_a_component(
@@ -33,13 +40,15 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<Interfaces, Problem> {
     Validator::new_with_features(WasmFeatures::default())
         .validate_all(bytes)
         .map_err(|error| not_a_component(error.to_string()))?;
-    let (imports, exports) = names(bytes).map_err(|error| not_a_component(error.to_string()))?;
-    judge(&imports, &exports)
+    names(bytes).map_err(|error| not_a_component(error.to_string()))
 }
 
 /// Names of the imports and exports of the outermost component.
-fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
-    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+fn names(bytes: &[u8]) -> wasmparser::Result<Names> {
+    let Names {
+        mut imports,
+        mut exports,
+    } = Names::default();
     let mut depth = 0_u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload? {
@@ -61,44 +70,57 @@ fn names(bytes: &[u8]) -> wasmparser::Result<(Vec<String>, Vec<String>)> {
             _ => {}
         }
     }
-    Ok((imports, exports))
+    Ok(Names { imports, exports })
 }
 
-/// Whether a component with these names may be loaded.
-pub(crate) fn judge(imports: &[String], exports: &[String]) -> Result<Interfaces, Problem> {
-    let foreign: Vec<String> = imports
+/// Whether a component imports only what plugins may use.
+pub(crate) fn judge_imports(names: &Names) -> Result<(), Problem> {
+    let foreign: Vec<String> = names
+        .imports
         .iter()
         .filter(|import| !import.starts_with(PACKAGE) && !is_wasi_offered(import))
         .cloned()
         .collect();
-    if !foreign.is_empty() {
-        return Err(Problem::ForeignImports { names: foreign });
+    if foreign.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::ForeignImports { names: foreign })
     }
-    let exported = |interface: &str| {
-        let mut names = exports.iter().map(|name| contract::split_version(name));
-        names
-            .find(|(name, _)| *name == interface)
-            .map(|(_, version)| version.to_owned())
-    };
-    let version = exported(FRAMEWORK).ok_or(Problem::NotAPlugin)?;
-    check_versions(imports.iter().chain(exports))?;
-    Ok(Interfaces {
-        contract: version,
-        uses_wasi: imports.iter().any(|import| is_wasi_offered(import)),
-        reads_progress: exported(PROGRESS).is_some(),
-        supervises: exported(SUPERVISION).is_some(),
-    })
 }
 
-fn check_versions<'a>(mut names: impl Iterator<Item = &'a String>) -> Result<(), Problem> {
-    let other = names.find(|name| {
-        name.starts_with(PACKAGE) && !contract::is_compatible(contract::split_version(name).1)
-    });
-    match other {
-        Some(name) => Err(Problem::OtherContract {
-            built_for: name.clone(),
-            offered: OFFERED,
-        }),
-        None => Ok(()),
+/// Which contract a component was built for, and what it has of it. All its interfaces
+/// of the contract must be of one version.
+pub(crate) fn judge_contract(names: &Names) -> Result<(&'static Version, Interfaces), Problem> {
+    let exported = |interface: &str| {
+        let mut exports = names.exports.iter();
+        exports
+            .find(|name| contract::split_version(name).0 == interface)
+            .cloned()
+    };
+    let framework = exported(FRAMEWORK).ok_or(Problem::NotAPlugin)?;
+    let other_contract = |built_for: &str| Problem::OtherContract {
+        built_for: built_for.to_owned(),
+        offered: contract::offered(),
+    };
+    let (_, built_for) = contract::split_version(&framework);
+    let version = Version::of(built_for).ok_or_else(|| other_contract(&framework))?;
+    let mut of_the_contract = names.imports.iter().chain(&names.exports);
+    let other = of_the_contract
+        .find(|name| name.starts_with(PACKAGE) && !version.covers(contract::split_version(name).1));
+    if let Some(name) = other {
+        return Err(other_contract(name));
     }
+    let interfaces = Interfaces {
+        contract: built_for.to_owned(),
+        uses_wasi: names.imports.iter().any(|import| is_wasi_offered(import)),
+        reads_progress: exported(PROGRESS).is_some(),
+        supervises: exported(SUPERVISION).is_some(),
+    };
+    Ok((version, interfaces))
+}
+
+/// Both judgements, imports first.
+pub(crate) fn judge(names: &Names) -> Result<(&'static Version, Interfaces), Problem> {
+    judge_imports(names)?;
+    judge_contract(names)
 }

@@ -1,13 +1,17 @@
 //! The plugins of a daemon.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::error::{Identity, PluginError, Problem};
-use crate::host::{Host, MAX_COMPONENT_BYTES, digest};
+use lote_model::framework::PluginRequest;
+use lote_model::problem::explain;
+
+use crate::allow::{AllowList, AllowListError};
+use crate::error::{PluginError, Problem};
+use crate::folder::{self, Look};
+use crate::host::{Host, digest};
 use crate::plugin::{Plugin, PluginInfo};
+use crate::versions::{NotFound, Plugins};
 
 /// What `PluginInfo::origin` says of built-in plugins.
 const BUILT_IN: &str = "built in";
@@ -24,72 +28,130 @@ pub struct Builtin {
 /// A component that is not in use, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The file, or `built in`.
+    /// The file, or the name of a built-in plugin.
     pub origin: String,
     /// What is wrong and what to do.
     pub message: String,
+    /// SHA-256 of the component, if it could be read.
+    pub digest: Option<String>,
 }
 
-/// The plugins of a daemon, by the settings member that selects them. A plugin in the
-/// folder takes the place of a built-in one with the same member.
+/// Where a daemon's plugins come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Those in the program.
+    pub builtins: &'static [Builtin],
+    /// The folder of further ones, which may be missing.
+    pub folder: Option<PathBuf>,
+    /// The list of those in the folder that may be loaded; all when absent.
+    pub allow: Option<PathBuf>,
+}
+
+/// The plugins of a daemon. Several versions of one may be there at once; who asks for
+/// none gets the highest. A file in the folder takes the place of a built-in plugin of the
+/// same version, and of one with the same settings member.
 pub struct Registry {
     host: Host,
-    builtins: &'static [Builtin],
-    folder: Option<PathBuf>,
+    sources: Sources,
+    allowed: Mutex<Option<AllowList>>,
     current: RwLock<Arc<Plugins>>,
     /// Held while loading, so that two reloads do not overtake each other.
-    loading: Mutex<()>,
+    loading: Mutex<Looks>,
 }
 
+/// What was seen of the folder.
 #[derive(Default)]
-struct Plugins {
-    by_member: BTreeMap<String, Plugin>,
-    failures: Vec<Failure>,
+struct Looks {
+    /// When the plugins were loaded.
+    loaded: Look,
+    /// When it was last looked at.
+    last: Look,
 }
 
 impl Registry {
-    /// Loads the built-in plugins and the `*.wasm` files of `folder`, which may be
-    /// missing. What does not load is in [`failures`](Self::failures).
-    pub fn open(host: Host, builtins: &'static [Builtin], folder: Option<PathBuf>) -> Self {
+    /// Loads all plugins. What does not load is in [`failures`](Self::failures).
+    ///
+    /// # Errors
+    /// When there is to be a list of allowed plugins, and it cannot be used.
+    pub fn open(host: Host, sources: Sources) -> Result<Self, AllowListError> {
+        let allowed = sources.allow.as_deref().map(AllowList::read).transpose()?;
         let registry = Self {
             host,
-            builtins,
-            folder,
+            sources,
+            allowed: Mutex::new(allowed),
             current: RwLock::default(),
             loading: Mutex::default(),
         };
         registry.reload();
-        registry
+        Ok(registry)
     }
 
-    /// Looks at the folder again and swaps all plugins at once. Calls that run keep
-    /// the plugin they began with. Where a file has become unusable, the plugin that
-    /// was loaded from it stays.
+    /// Looks at the folder and the list again and swaps all plugins at once. Calls that
+    /// run keep the plugin they began with. Where a file has become unusable, the plugin
+    /// that was loaded from it stays; so does the list.
     pub fn reload(&self) {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looks = lock(&self.loading);
+        let look = self.look();
+        self.load_now(&mut looks, look);
+    }
+
+    /// The same, if anything has changed and nothing has since the last call: whoever
+    /// writes a file is done with it then. Says whether it did. To be called every second
+    /// or so; a look costs a few system calls.
+    pub fn reload_if_changed(&self) -> bool {
+        let mut looks = lock(&self.loading);
+        let look = self.look();
+        let is_settled = looks.last == look;
+        looks.last.clone_from(&look);
+        let is_new = looks.loaded != look;
+        if is_settled && is_new {
+            self.load_now(&mut looks, look);
+        }
+        is_settled && is_new
+    }
+
+    fn look(&self) -> Look {
+        folder::look(
+            self.sources.folder.as_deref(),
+            self.sources.allow.as_deref(),
+        )
+    }
+
+    fn load_now(&self, looks: &mut Looks, look: Look) {
+        *looks = Looks {
+            loaded: look.clone(),
+            last: look,
+        };
         let old = self.plugins();
         let new = Arc::new(self.load_all(&old));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
-    /// The plugin that serves jobs with this settings member.
+    /// The plugin that serves jobs with this settings member, the highest version.
     pub fn by_member(&self, member: &str) -> Option<Plugin> {
-        self.plugins().by_member.get(member).cloned()
+        let request = PluginRequest::of_member(member);
+        self.find(&request).ok()
     }
 
-    /// All plugins in use, in the order of their members.
+    /// The plugin that a job asks for.
+    pub(crate) fn find(&self, request: &PluginRequest) -> Result<Plugin, NotFound> {
+        self.plugins().find(request)
+    }
+
+    /// Exactly this version of a plugin.
+    pub(crate) fn exactly(&self, name: &str, version: &str) -> Option<Plugin> {
+        self.plugins().exactly(name, version)
+    }
+
+    /// All plugins in use, in the order of names, the highest version first.
     pub fn list(&self) -> Vec<PluginInfo> {
         let plugins = self.plugins();
-        plugins
-            .by_member
-            .values()
-            .map(|plugin| plugin.info().clone())
-            .collect()
+        plugins.all().map(|plugin| plugin.info().clone()).collect()
     }
 
     /// The settings members that select a plugin, sorted.
     pub fn members(&self) -> Vec<String> {
-        self.plugins().by_member.keys().cloned().collect()
+        self.plugins().members()
     }
 
     /// Components that are not in use, and why.
@@ -103,36 +165,50 @@ impl Registry {
 
     fn load_all(&self, old: &Plugins) -> Plugins {
         let mut new = Plugins::default();
-        let files = component_files(self.folder.as_deref());
-        for path in files {
+        let allowed = self.allowed_now(&mut new);
+        for path in folder::components(self.sources.folder.as_deref()) {
             let origin = path.display().to_string();
-            let plugin = read(&path).and_then(|bytes| self.load(old, &origin, &bytes));
-            let is_broken = plugin.is_err();
+            let plugin = folder::read(&path, allowed.as_ref())
+                .and_then(|bytes| self.load(old, &origin, &bytes));
+            let last_good = match &plugin {
+                Err(error) if !matches!(*error.problem, Problem::NotAllowed { .. }) => {
+                    old.loaded_from(&origin)
+                }
+                _ => None,
+            };
             new.add(&origin, plugin);
-            if is_broken && let Some(last_good) = old.loaded_from(&origin) {
+            if let Some(last_good) = last_good {
                 new.add(&origin, Ok(last_good));
             }
         }
-        for builtin in self.builtins {
-            self.add_builtin(old, &mut new, *builtin);
+        for builtin in self.sources.builtins {
+            let plugin = self.load(old, BUILT_IN, builtin.component);
+            if !plugin.as_ref().is_ok_and(|plugin| new.replaces(plugin)) {
+                new.add(builtin.name, plugin);
+            }
         }
         new
     }
 
-    fn add_builtin(&self, old: &Plugins, new: &mut Plugins, builtin: Builtin) {
-        let plugin = self.load(old, BUILT_IN, builtin.component);
-        let replaced = plugin
-            .as_ref()
-            .is_ok_and(|plugin| new.serves(&plugin.info().descriptor.settings_member));
-        if !replaced {
-            new.add(builtin.name, plugin);
+    /// The list as it is now, or as it last was if it has become unusable.
+    fn allowed_now(&self, new: &mut Plugins) -> Option<AllowList> {
+        let path = self.sources.allow.as_deref()?;
+        let mut allowed = lock(&self.allowed);
+        match AllowList::read(path) {
+            Ok(list) => *allowed = Some(list),
+            Err(error) => new.reject(Failure {
+                origin: path.display().to_string(),
+                message: format!("{}; the list as it was before is in force", explain(&error)),
+                digest: None,
+            }),
         }
+        allowed.clone()
     }
 
     /// Loads a component, or keeps it if it is in use already.
     fn load(&self, old: &Plugins, origin: &str, bytes: &[u8]) -> Result<Plugin, PluginError> {
         let digest = digest(bytes);
-        let mut loaded = old.by_member.values();
+        let mut loaded = old.all();
         match loaded.find(|p| p.info().digest == digest && p.info().origin == origin) {
             Some(plugin) => Ok(plugin.clone()),
             None => self.host.load(origin, bytes),
@@ -140,96 +216,6 @@ impl Registry {
     }
 }
 
-impl Plugins {
-    fn serves(&self, member: &str) -> bool {
-        self.by_member.contains_key(member)
-    }
-
-    fn loaded_from(&self, origin: &str) -> Option<Plugin> {
-        let mut plugins = self.by_member.values();
-        plugins
-            .find(|plugin| plugin.info().origin == origin)
-            .cloned()
-    }
-
-    /// Members and names must be unique: the API finds plugins by both.
-    fn only_one(&self, plugin: Plugin) -> Result<Plugin, PluginError> {
-        let info = plugin.info();
-        let descriptor = &info.descriptor;
-        let taken = self.by_member.values().map(Plugin::info).find_map(|other| {
-            let what = if other.descriptor.settings_member == descriptor.settings_member {
-                &descriptor.settings_member
-            } else if other.descriptor.name == descriptor.name {
-                &descriptor.name
-            } else {
-                return None;
-            };
-            Some(Problem::Taken {
-                what: what.clone(),
-                other: other.origin.clone(),
-            })
-        });
-        match taken {
-            Some(problem) => Err(PluginError::new(info.identity(), problem)),
-            None => Ok(plugin),
-        }
-    }
-
-    fn add(&mut self, origin: &str, plugin: Result<Plugin, PluginError>) {
-        match plugin.and_then(|plugin| self.only_one(plugin)) {
-            Ok(plugin) => {
-                let member = plugin.info().descriptor.settings_member.clone();
-                self.by_member.insert(member, plugin);
-            }
-            Err(error) => {
-                let message = error.sentence();
-                tracing::error!(origin, "a plugin is not in use: {message}");
-                self.failures.push(Failure {
-                    origin: origin.to_owned(),
-                    message,
-                });
-            }
-        }
-    }
-}
-
-/// In the order of their names, so that two daemons with the same files agree.
-fn component_files(folder: Option<&Path>) -> Vec<PathBuf> {
-    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
-    let mut files: Vec<PathBuf> = entries
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "wasm")
-        })
-        .collect();
-    files.sort();
-    files
-}
-
-/// Reads a file, but not one that is too large anyway.
-fn read(path: &Path) -> Result<Vec<u8>, PluginError> {
-    let problem = match fs::metadata(path).map(|found| usize::try_from(found.len())) {
-        Ok(Ok(bytes)) if bytes <= MAX_COMPONENT_BYTES => match fs::read(path) {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => Problem::Unreadable {
-                reason: error.to_string(),
-            },
-        },
-        Ok(bytes) => Problem::TooLarge {
-            bytes: bytes.unwrap_or(usize::MAX),
-            max: MAX_COMPONENT_BYTES,
-        },
-        Err(error) => Problem::Unreadable {
-            reason: error.to_string(),
-        },
-    };
-    let plugin = Identity {
-        name: path.display().to_string(),
-        version: String::new(),
-        digest: String::new(),
-    };
-    Err(PluginError::new(plugin, problem))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

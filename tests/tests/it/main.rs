@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod authors;
 mod bodies;
 mod command_line;
 mod conformance;

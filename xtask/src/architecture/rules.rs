@@ -23,15 +23,19 @@ const EDGES: &[(&str, &[&str])] = &[
             "lote-model",
             "lote-nfs-mount",
             "lote-node",
+            // `lote plugin test` runs the cases of plugins' authors.
+            "lote-plugin-cases",
             "lote-plugin-host",
             "lote-store",
             "lote-vault",
         ],
     ),
-    ("lote-plugin-sdk", &[]),
+    ("lote-plugin-cases", &[]),
+    ("lote-plugin-sdk", &["lote-plugin-cases"]),
     ("lote-plugin-custom", &["lote-plugin-sdk"]),
     ("lote-plugin-pytorch", &["lote-plugin-sdk"]),
     ("lote-plugin-hostile", &["lote-plugin-sdk"]),
+    ("lote-plugin-draft", &[]),
     ("lote-tests", &[]),
     ("lote-test-hosts", &["lote-tests"]),
     ("lote-nvml-sim", &[]),
@@ -76,10 +80,12 @@ const OWNED_BUT_TESTED: &[(&str, &[&str])] = &[
     ("lote-node", &["nfs3_client"]),
 ];
 
-/// What programs that measure may use of those.
+/// What programs that measure or are tested with may use of those.
 const OWNED_BUT_MEASURED: &[(&str, &[&str])] = &[
     // The client that both NFS servers are compared with.
     ("lote-tests", &["nfs3_client"]),
+    // Built against a draft of the contract that the SDK does not have.
+    ("lote-plugin-draft", &["wit-bindgen"]),
 ];
 
 /// Features that only some of ours may ask for, with those: system calls that

@@ -84,6 +84,13 @@ pub(super) const STAGES: &[Stage] = &[
         run: sdk,
     },
     Stage {
+        name: "authors",
+        checks: "each command of docs/writing-a-plugin.md, and plugins in Python, JavaScript and Rust that run jobs",
+        needs_root: false,
+        packages: &["python3-venv"],
+        run: authors,
+    },
+    Stage {
         name: "contract",
         checks: "schemathesis finds no answer that /v1/openapi.json does not describe",
         needs_root: false,
@@ -236,7 +243,8 @@ fn documentation_examples(session: &Session) -> Result<Tally, Error> {
 }
 
 /// Modules of the integration tests that are stages of their own.
-const OWN_STAGES: [&str; 7] = [
+const OWN_STAGES: [&str; 8] = [
+    "authors::",
     "sdk::",
     "contract::",
     "faults::",
@@ -283,6 +291,17 @@ fn sdk(session: &mut Session) -> Result<Tally, Error> {
         command
             .env("LOTE_VENV", environment)
             .env("LOTE_NODE_MODULES", modules);
+    })
+}
+
+/// What each language's tool fetches, it keeps in its own cache; what Cargo builds of the
+/// guide's project stays below the target folder.
+fn authors(session: &mut Session) -> Result<Tally, Error> {
+    install::plugin_target()?;
+    install::node_tools()?;
+    let target = session.workspace.target.join("xtask/authors");
+    integration(session, "authors", &["authors::"], |command| {
+        command.env("LOTE_AUTHORS_TARGET", target);
     })
 }
 

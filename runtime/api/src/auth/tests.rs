@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use lote_model::access::operations::{self, OPERATIONS};
 use lote_model::framework::{
-    Frameworks, PlanError, PlannedLaunch, PluginSummary, ValidatedSettings,
+    Frameworks, PlanError, PlannedLaunch, PluginRequest, PluginSummary, ValidatedSettings,
 };
 use lote_model::id::NodeName;
-use lote_model::job::ErrorRecord;
+use lote_model::job::{ErrorRecord, FrameworkSettings};
 use lote_model::plan::{AllocationInput, JobInput};
 use lote_model::problem::Problem;
 use lote_store::{EmbeddedOptions, EmbeddedStore};
@@ -35,11 +35,16 @@ impl Frameworks for NoPlugins {
         Vec::new()
     }
 
-    fn validate(&self, _: &str, _: &JobInput) -> Result<ValidatedSettings, Problem> {
+    fn validate(&self, _: &PluginRequest, _: &JobInput) -> Result<ValidatedSettings, Problem> {
         Err(Problem::new("None", "there are no plugins here"))
     }
 
-    fn plan(&self, _: &str, _: &JobInput, _: &AllocationInput) -> Result<PlannedLaunch, PlanError> {
+    fn plan(
+        &self,
+        _: &FrameworkSettings,
+        _: &JobInput,
+        _: &AllocationInput,
+    ) -> Result<PlannedLaunch, PlanError> {
         Err(PlanError::Failed(ErrorRecord::new(
             "None",
             "there are no plugins here",

@@ -142,25 +142,28 @@ pub(crate) async fn accept(
     let JobRequest {
         properties,
         cluster,
-        member,
+        plugin: request,
         settings,
         secrets,
     } = request;
     let input = job_input(&properties, settings, id);
     let frameworks = state.frameworks.clone();
-    let asked = member.clone();
+    let asked = request.clone();
     let validated = tokio::task::spawn_blocking(move || frameworks.validate(&asked, &input)).await;
     let ValidatedSettings {
         tool_type,
         settings,
+        plugin,
     } = validated.map_err(|error| ApiError::internal(&error))??;
     Ok(Accepted {
         properties,
         cluster,
         framework: FrameworkSettings {
-            member,
+            member: request.member,
             tool_type,
             settings,
+            asked: request.plugin,
+            plugin: Some(plugin),
         },
         secrets,
     })
@@ -197,7 +200,7 @@ async fn accept_again(
         ..wanted.properties.clone()
     };
     let is_same = found.cluster == wanted.cluster
-        && found.framework == wanted.framework
+        && found.framework.asks_the_same(&wanted.framework)
         && found.properties == properties;
     let secrets_key = key::job_secrets(&found.uid);
     if is_same && secrets::are_stored(state, &secrets_key, &wanted.secrets).await? {

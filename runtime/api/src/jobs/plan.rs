@@ -223,13 +223,13 @@ async fn plan(
     input: JobInput,
     allocation: &AllocationInput,
 ) -> Result<PlannedLaunch, ApiError> {
-    let (frameworks, member, allocation) = (
+    let (frameworks, framework, allocation) = (
         state.frameworks.clone(),
-        accepted.framework.member.clone(),
+        accepted.framework.clone(),
         allocation.clone(),
     );
     let planned =
-        tokio::task::spawn_blocking(move || frameworks.plan(&member, &input, &allocation)).await;
+        tokio::task::spawn_blocking(move || frameworks.plan(&framework, &input, &allocation)).await;
     planned
         .map_err(|error| ApiError::internal(&error))?
         .map_err(|error| match error {

@@ -117,6 +117,9 @@ fn extras(record: &JobRecord, status: Option<&JobStatus>, shown: Shown) -> Value
         _ => Map::new(),
     };
     members.insert("uid".into(), json!(record.uid));
+    if let Some(plugin) = &record.framework.plugin {
+        members.insert("framework".into(), json!(plugin));
+    }
     members.insert(
         "attempt".into(),
         json!(status.map_or(0, |status| status.attempt)),

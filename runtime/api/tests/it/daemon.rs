@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use lote_api::{ApiConfig, ApiState, serve, serve_peers};
 use lote_model::framework::{
-    Frameworks, PlanError, PlannedLaunch, PluginSummary, ValidatedSettings,
+    ChosenPlugin, Frameworks, PLUGIN_SETTINGS, PlanError, PlannedLaunch, PluginRequest,
+    PluginSummary, ValidatedSettings,
 };
 use lote_model::id::NodeName;
-use lote_model::job::{DirectoryLocation, ErrorRecord, JobRecord, JobStatus};
+use lote_model::job::{DirectoryLocation, ErrorRecord, FrameworkSettings, JobRecord, JobStatus};
 use lote_model::key;
 use lote_model::name::{GroupName, ResourceName};
 use lote_model::path::{JobPath, WorkspacePath};
@@ -64,18 +65,31 @@ impl Frameworks for Fake {
             digest: "00".into(),
             contract: "0.1".into(),
             origin: "built in".into(),
+            is_default: true,
         };
         self.settings_members().into_iter().map(summary).collect()
     }
 
-    fn validate(&self, member: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
+    fn validate(
+        &self,
+        request: &PluginRequest,
+        job: &JobInput,
+    ) -> Result<ValidatedSettings, Problem> {
         let mut settings = job.settings.clone();
-        let (tool_type, required) = match member {
+        let asked = request.plugin.as_ref();
+        if let Some(version) = asked.and_then(|asked| asked.version.as_deref())
+            && version != "1.0.0"
+        {
+            let message = format!("there is no version {version}");
+            return Err(Problem::new("FrameworkNotAvailable", message).at(request.name_pointer()));
+        }
+        let (tool_type, required) = match request.member.as_str() {
+            PLUGIN_SETTINGS => ("relay", "commandLine"),
             "customToolkitSettings" => ("custom", "commandLine"),
             _ => ("pytorch", "pythonScriptFilePath"),
         };
         if !settings[required].is_string() {
-            let target = format!("/properties/{member}/{required}");
+            let target = format!("{}/{required}", request.settings_pointer());
             return Err(
                 Problem::new("InvalidSettings", format!("{required} is required")).at(target),
             );
@@ -86,12 +100,17 @@ impl Frameworks for Fake {
         Ok(ValidatedSettings {
             tool_type: tool_type.into(),
             settings,
+            plugin: ChosenPlugin {
+                name: tool_type.into(),
+                version: "1.0.0".into(),
+                digest: "00".into(),
+            },
         })
     }
 
     fn plan(
         &self,
-        _: &str,
+        _: &FrameworkSettings,
         job: &JobInput,
         allocation: &AllocationInput,
     ) -> Result<PlannedLaunch, PlanError> {

@@ -91,6 +91,64 @@ fn a_second_put_needs_no_cluster_any_more() {
         .expect_error(400, "ClusterNotFound");
 }
 
+/// A plugin that Batch AI has no member for.
+#[test]
+fn a_plugin_is_named_and_its_settings_come_back_below_its_name() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let body = |name: &str, settings: Value| {
+        let mut body = job_body();
+        let properties = body["properties"].as_object_mut().unwrap();
+        properties.remove("customToolkitSettings");
+        properties.insert(
+            "pluginSettings".into(),
+            json!({"name": name, "settings": settings}),
+        );
+        body
+    };
+    let good = body("relay@1.0.0", json!({"commandLine": "true"}));
+    let created = daemon.put(&job_url("j"), &good).expect(200);
+    let properties = &created["properties"];
+    assert_eq!(properties["toolType"], "relay");
+    assert_eq!(
+        properties["pluginSettings"],
+        good["properties"]["pluginSettings"]
+    );
+    assert_eq!(
+        properties["lote"]["framework"],
+        json!({"name": "relay", "version": "1.0.0", "digest": "00"})
+    );
+    assert_eq!(
+        daemon.job("j").framework.asked,
+        Some("relay@1.0.0".parse().unwrap())
+    );
+    // What a client was answered, it may send again.
+    let again = json!({"properties": properties});
+    assert_eq!(daemon.put(&job_url("j"), &again).expect(200), created);
+
+    let refused = daemon
+        .put(&job_url("k"), &body("relay", json!({})))
+        .expect_error(400, "InvalidSettings");
+    assert_eq!(
+        refused["target"],
+        "/properties/pluginSettings/settings/commandLine"
+    );
+    let refused = daemon
+        .put(
+            &job_url("k"),
+            &body("relay@2.0.0", json!({"commandLine": "true"})),
+        )
+        .expect_error(400, "FrameworkNotAvailable");
+    assert_eq!(refused["target"], "/properties/pluginSettings/name");
+
+    let mut pinned = job_body();
+    pinned["properties"]["lote"] = json!({"plugin": "custom@2.0.0"});
+    let refused = daemon
+        .put(&job_url("k"), &pinned)
+        .expect_error(400, "FrameworkNotAvailable");
+    assert_eq!(refused["target"], "/properties/lote/plugin");
+}
+
 #[test]
 fn the_record_has_what_the_leader_needs() {
     let daemon = Daemon::start();

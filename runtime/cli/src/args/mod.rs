@@ -2,6 +2,7 @@
 
 pub mod file_server;
 pub mod job;
+pub mod plugin;
 pub mod resources;
 pub mod run;
 pub mod state;
@@ -107,7 +108,7 @@ pub enum Command {
     Quota,
     /// Framework plugins
     #[command(subcommand)]
-    Plugin(PluginCommand),
+    Plugin(plugin::PluginCommand),
     /// Tokens: who may do what
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -174,13 +175,6 @@ pub struct UsageArgs {
     pub to: Option<String>,
 }
 
-/// `lote plugin`.
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// List the loaded framework plugins
-    List,
-}
-
 /// A command line, told apart.
 #[derive(Debug)]
 pub enum Invocation {
@@ -188,6 +182,8 @@ pub enum Invocation {
     Daemon(Box<DaemonArgs>),
     /// Fill a daemon's store.
     Import(Box<state::ImportArgs>),
+    /// Work on a plugin, without a daemon.
+    Plugin(Box<LocalPluginArgs>),
     /// Talk to a daemon.
     Client(Box<ClientArgs>),
 }
@@ -199,6 +195,15 @@ pub struct DaemonArgs {
     pub global: GlobalArgs,
     /// Its own.
     pub node: NodeArgs,
+}
+
+/// The command line of what is done with plugins here.
+#[derive(Debug)]
+pub struct LocalPluginArgs {
+    /// Options of every command.
+    pub global: GlobalArgs,
+    /// The command.
+    pub command: plugin::LocalPluginCommand,
 }
 
 /// A client's command line.
@@ -231,8 +236,8 @@ pub enum ClientCommand {
     Usage(UsageArgs),
     /// `lote quota`.
     Quota,
-    /// `lote plugin`.
-    Plugin(PluginCommand),
+    /// `lote plugin list|show`.
+    Plugin(plugin::PluginQuery),
     /// `lote token`.
     Token(token::TokenCommand),
     /// `lote export`.
@@ -263,7 +268,13 @@ impl Cli {
             Command::FileServer(server) => ClientCommand::FileServer(server),
             Command::Usage(usage) => ClientCommand::Usage(usage),
             Command::Quota => ClientCommand::Quota,
-            Command::Plugin(plugin) => ClientCommand::Plugin(plugin),
+            Command::Plugin(plugin::PluginCommand::Local(command)) => {
+                return Invocation::Plugin(Box::new(LocalPluginArgs {
+                    global: self.global,
+                    command,
+                }));
+            }
+            Command::Plugin(plugin::PluginCommand::Query(query)) => ClientCommand::Plugin(query),
             Command::Token(token) => ClientCommand::Token(token),
             Command::Export(export) => ClientCommand::Export(export),
             Command::Import(import) => return Invocation::Import(Box::new(import)),
@@ -322,6 +333,31 @@ mod tests {
         assert_eq!(args.global.token.as_deref(), Some("t"));
         assert_eq!(args.global.fingerprint.as_deref(), Some("f"));
         assert_eq!(args.node.join.as_deref(), Some("https://a:8471"));
+    }
+
+    #[test]
+    fn plugins_are_worked_on_here_and_asked_for_there() {
+        for line in [
+            "lote plugin check x.wasm",
+            "lote plugin plan x.wasm --job job.json --nodes 4 --gpus 8",
+            "lote plugin plan --framework pytorch --job job.json",
+            "lote plugin test x.wasm",
+            "lote plugin new x --lang python",
+            "lote plugin install x.wasm --plugin-dir d --wait",
+        ] {
+            assert!(
+                matches!(parse(line).unwrap(), Invocation::Plugin(_)),
+                "{line}"
+            );
+        }
+        for line in ["lote plugin list", "lote plugin show x@1.0.0 --wait"] {
+            assert!(
+                matches!(parse(line).unwrap(), Invocation::Client(_)),
+                "{line}"
+            );
+        }
+        assert!(parse("lote plugin plan --job job.json").is_err());
+        assert!(parse("lote plugin plan x.wasm --framework pytorch --job job.json").is_err());
     }
 
     #[test]

@@ -23,6 +23,12 @@ pub struct RunArgs {
     /// Who starts the command
     #[arg(long, value_enum, default_value_t = Framework::Custom)]
     pub framework: Framework,
+    /// Another plugin, NAME or NAME@VERSION; the command becomes its setting `commandLine`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["framework", "processes", "backend"])]
+    pub plugin: Option<String>,
+    /// A further setting of --plugin, as JSON or else as text; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", requires = "plugin", value_parser = super::name_and_value)]
+    pub settings: Vec<(String, String)>,
     /// How PyTorch's processes talk, when there are several [default: Gloo]
     #[arg(long, value_name = "BACKEND")]
     pub backend: Option<String>,

@@ -151,7 +151,8 @@ impl<'a> Context<'a> {
     }
 }
 
-fn yaml(value: &Value) -> String {
+/// A value as YAML.
+pub fn yaml(value: &Value) -> String {
     let text = serde_saphyr::to_string(value).unwrap_or_else(|_| format!("{value}\n"));
     if text.ends_with('\n') {
         text

@@ -10,6 +10,7 @@ mod job;
 mod job_input;
 mod logs;
 mod node;
+mod plugin;
 mod remote_login;
 mod run;
 mod server_files;
@@ -18,7 +19,7 @@ mod top;
 mod usage;
 mod workspace;
 
-pub use context::Context;
+pub use context::{Context, yaml};
 
 use crate::args::ClientCommand;
 use crate::failure::Failure;
@@ -38,7 +39,7 @@ pub fn run(context: &Context<'_>, command: ClientCommand) -> Outcome {
         ClientCommand::FileServer(command) => file_server::run(context, command),
         ClientCommand::Usage(args) => usage::by_day(context, &args),
         ClientCommand::Quota => usage::quotas(context),
-        ClientCommand::Plugin(command) => node::plugins(context, &command),
+        ClientCommand::Plugin(command) => plugin::run(context, &command),
         ClientCommand::Token(command) => token::run(context, command),
         ClientCommand::Export(export) => export::run(context, &export),
     }

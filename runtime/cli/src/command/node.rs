@@ -1,10 +1,10 @@
-//! `lote node list|status|drain|resume|remove` and `lote plugin`.
+//! `lote node list|status|drain|resume|remove`.
 
 use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::answer::Node;
-use crate::args::{Format, NodeQuery, PluginCommand};
+use crate::args::{Format, NodeQuery};
 use crate::exit;
 use crate::failure::Failure;
 use crate::http::Done;
@@ -102,14 +102,4 @@ fn all(nodes: &Vec<Node>, style: Style) -> String {
         .map(|node| show::node_details(node, style))
         .collect();
     blocks.join("\n")
-}
-
-pub(super) fn plugins(context: &Context<'_>, command: &PluginCommand) -> Outcome {
-    match command {
-        PluginCommand::List => {
-            let action = "list plugins";
-            let values = context.client.list(action, "/v1/plugins")?;
-            context.print_list(action, values, show::plugin_table)
-        }
-    }
 }

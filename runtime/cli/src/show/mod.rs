@@ -7,6 +7,7 @@ mod file_server;
 mod job;
 mod node;
 mod plan;
+mod plugin;
 mod sample;
 mod token;
 
@@ -15,8 +16,9 @@ pub use container::{container_details, container_table};
 pub use figures::{login_table, quota_table};
 pub use file_server::{file_server_details, file_server_table, server_files};
 pub use job::{error_block, file_table, job_details, job_table};
-pub use node::{node_details, node_table, plugin_table};
+pub use node::{node_details, node_table};
 pub use plan::{PlanAnswer, plan};
+pub use plugin::{plugin_details, plugin_list};
 pub use sample::{daily_usage_table, job_samples};
 pub use token::{how_to_join, new_token, token_table};
 

@@ -1,11 +1,11 @@
-//! Nodes and plugins.
+//! Nodes.
 
 use lote_model::gpu::Gpu;
 use lote_model::node::Condition;
 use lote_model::quantity::format_bytes;
 
 use super::state_colour;
-use crate::answer::{Node, NodeMembers, Plugin};
+use crate::answer::{Node, NodeMembers};
 use crate::output::{Cell, Colour, Details, Style, Table, day_and_time};
 
 /// Many nodes.
@@ -212,22 +212,6 @@ fn condition_line(
     format!("  {of}{code}: {message} ({effect}, since {since})\n")
 }
 
-/// Many plugins.
-pub fn plugin_table(plugins: &[Plugin], style: Style) -> String {
-    let mut table = Table::new(&["NAME", "VERSION", "SETTINGS", "SOURCE", "SUMMARY"]);
-    for plugin in plugins {
-        let members = &plugin.properties;
-        table.row([
-            plugin.name.as_str().into(),
-            members.version.as_str().into(),
-            members.settings_member.as_str().into(),
-            members.source.as_deref().unwrap_or_default().into(),
-            members.summary.as_str().into(),
-        ]);
-    }
-    table.omit_empty_columns().render(style, "no plugins")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,13 +273,5 @@ mod tests {
         insta::assert_snapshot!(node_details(&node(), Style::Plain));
         insta::assert_snapshot!(node_table(&[node(), drained()], Style::Plain));
         insta::assert_snapshot!(node_details(&drained(), Style::Plain));
-    }
-
-    #[test]
-    fn plugins_in_a_list() {
-        let plugins: Vec<Plugin> = read(&json!([{"name": "custom", "properties": {
-            "settingsMember": "customToolkitSettings", "version": "0.1.0", "summary": "Any command", "source": "built in"}}]))
-        .unwrap();
-        insta::assert_snapshot!(plugin_table(&plugins, Style::Plain));
     }
 }

@@ -11,6 +11,7 @@ mod file_servers;
 mod file_stub;
 mod following;
 mod nodes;
+mod plugins;
 mod requests;
 mod stub;
 mod terminal;

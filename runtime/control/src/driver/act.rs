@@ -99,9 +99,8 @@ async fn plan(tools: &Tools, start: Arc<Start>) -> Result<PlannedLaunch, Refusal
     let frameworks = tools.frameworks.clone();
     let names: Vec<_> = start.node_names().cloned().collect();
     let call = move || {
-        let member = &start.record.framework.member;
         frameworks.plan(
-            member,
+            &start.record.framework,
             &launch::job_input(&start),
             &launch::allocation_input(&start),
         )

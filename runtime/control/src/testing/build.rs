@@ -281,6 +281,8 @@ pub fn job(job_name: &str) -> JobBuilder {
             member: "customToolkitSettings".into(),
             tool_type: "custom".into(),
             settings: serde_json::json!({"commandLine": "true"}),
+            asked: None,
+            plugin: None,
         },
         terminate_requested_at: None,
         delete_requested_at: None,

@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use lote_control::testing::worker;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase};
-use lote_model::framework::{Frameworks, PlanError, PlannedLaunch, ValidatedSettings};
+use lote_model::framework::{
+    ChosenPlugin, Frameworks, PlanError, PlannedLaunch, PluginRequest, ValidatedSettings,
+};
 use lote_model::id::{JobUid, NodeName};
+use lote_model::job::FrameworkSettings;
 use lote_model::key;
 use lote_model::plan::{AllocationInput, JobInput, LaunchPlan};
 use lote_model::plan_check;
@@ -28,16 +31,21 @@ impl Frameworks for FakeFrameworks {
         Vec::new()
     }
 
-    fn validate(&self, _: &str, job: &JobInput) -> Result<ValidatedSettings, Problem> {
+    fn validate(&self, _: &PluginRequest, job: &JobInput) -> Result<ValidatedSettings, Problem> {
         Ok(ValidatedSettings {
             tool_type: "custom".into(),
             settings: job.settings.clone(),
+            plugin: ChosenPlugin {
+                name: "custom".into(),
+                version: "1.0.0".into(),
+                digest: "00".into(),
+            },
         })
     }
 
     fn plan(
         &self,
-        _: &str,
+        _: &FrameworkSettings,
         _: &JobInput,
         allocation: &AllocationInput,
     ) -> Result<PlannedLaunch, PlanError> {

@@ -73,6 +73,8 @@ use peers::PeerDoor;
 use store::Place;
 use telemetry::DaemonTelemetry;
 
+pub(crate) use frameworks::builtins;
+
 /// Threads for calls that block: plugins, directories of jobs, output files.
 const BLOCKING_THREADS_MAX: usize = 64;
 
@@ -117,7 +119,7 @@ enum StartError {
     #[error(transparent)]
     SealingKey(#[from] lote_vault::KeyError),
     #[error(transparent)]
-    Plugins(#[from] lote_plugin_host::HostError),
+    Plugins(#[from] frameworks::PluginsError),
     #[error(transparent)]
     Agent(#[from] AgentError),
     #[error(transparent)]
@@ -234,7 +236,8 @@ async fn serve_until_stopped(
     api.telemetry = TelemetrySource::new(Arc::clone(&telemetry) as Arc<_>);
     let closed = door::check(&settings, &*store, &api).await?;
     let listener = listen(settings.listen).await?;
-    let frameworks: Arc<dyn Frameworks> = Arc::new(frameworks::load(&settings)?);
+    let plugins = frameworks::load(&settings)?;
+    let frameworks: Arc<dyn Frameworks> = Arc::clone(&plugins) as Arc<_>;
     let fingerprint = api.tls.as_ref().map(Tls::fingerprint);
     let api = ApiState::new(
         Arc::clone(&store),
@@ -257,6 +260,8 @@ async fn serve_until_stopped(
     tokio::time::timeout(REGISTRATION_WAIT, registered.wait_for(|is| *is))
         .await
         .ok();
+    // Ends with the daemon; nothing waits for it.
+    tokio::spawn(frameworks::follow(plugins, settings.clone(), stop.clone()));
     let peers = tokio::spawn(serve_others(member.peers, api.clone(), stop.clone()));
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
     let leader = tokio::spawn(driver::run(

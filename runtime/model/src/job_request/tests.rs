@@ -255,3 +255,56 @@ proptest::proptest! {
         proptest::prop_assert_eq!(request.properties.secrets.len(), names.len());
     }
 }
+
+fn by_name(settings: Value) -> Value {
+    let mut value = body();
+    let properties = value["properties"].as_object_mut().unwrap();
+    properties.remove("customToolkitSettings");
+    properties.insert("pluginSettings".into(), settings);
+    value
+}
+
+#[test]
+fn any_plugin_can_be_named() {
+    let given = json!({"name": "ray@0.2.0", "settings": {"driver": "d"}});
+    let request = parse_value(&by_name(given)).unwrap();
+    assert_eq!(request.plugin.member, "pluginSettings");
+    assert_eq!(request.plugin.plugin, Some("ray@0.2.0".parse().unwrap()));
+    assert_eq!(request.settings, json!({"driver": "d"}));
+    assert_eq!(
+        request.plugin.settings_pointer(),
+        "/properties/pluginSettings/settings"
+    );
+    let bare = parse_value(&by_name(json!({"name": "ray"}))).unwrap();
+    assert_eq!(bare.settings, json!({}));
+
+    for (settings, target) in [
+        (json!("ray"), ""),
+        (json!({"settings": {}}), "/name"),
+        (json!({"name": "Ray/2"}), "/name"),
+        (json!({"name": "ray", "settings": []}), "/settings"),
+        (json!({"name": "ray", "setings": {}}), "/setings"),
+    ] {
+        let problem = parse_value(&by_name(settings)).unwrap_err();
+        let expected = format!("/properties/pluginSettings{target}");
+        assert_eq!(problem.target, Some(expected), "{}", problem.message);
+    }
+    let mut two = by_name(json!({"name": "ray"}));
+    two["properties"]["pyTorchSettings"] = json!({});
+    assert!(parse_value(&two).is_err());
+}
+
+#[test]
+fn a_version_of_a_built_in_plugin_is_asked_for_beside_its_settings() {
+    let mut value = body();
+    value["properties"]["lote"] = json!({"plugin": "custom@0.1.0"});
+    let request = parse_value(&value).unwrap();
+    assert_eq!(request.plugin.member, "customToolkitSettings");
+    assert_eq!(request.plugin.plugin, Some("custom@0.1.0".parse().unwrap()));
+    assert_eq!(request.plugin.name_pointer(), "/properties/lote/plugin");
+
+    let mut twice = by_name(json!({"name": "ray"}));
+    twice["properties"]["lote"] = json!({"plugin": "ray@1.0.0"});
+    let problem = parse_value(&twice).unwrap_err();
+    assert_eq!(problem.target.as_deref(), Some("/properties/lote/plugin"));
+}

@@ -3,7 +3,7 @@
 use wasmtime::ResourceLimiter;
 
 /// All memories of a call together. A plan for 1,000 nodes of 8 GPUs takes a quarter.
-pub(crate) const MEMORY_BYTES: usize = 32 << 20;
+pub const MEMORY_BYTES: usize = 32 << 20;
 
 /// All tables of a call together: eight bytes each on the host's side.
 const TABLE_ELEMENTS: usize = 1 << 18;
@@ -20,6 +20,11 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
+    /// What all memories together have.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
     /// Whether growth was refused.
     pub(crate) fn exceeded(&self) -> bool {
         self.exceeded

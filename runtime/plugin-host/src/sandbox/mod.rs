@@ -5,13 +5,15 @@ mod reports;
 mod ticker;
 mod wasi;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Config, Engine, Store, Trap};
 
 use crate::error::Problem;
 use limiter::Limiter;
-pub(crate) use reports::{Level, Report, Reports};
+pub use limiter::MEMORY_BYTES;
+pub(crate) use reports::Reports;
+pub use reports::{Level, Report};
 use ticker::Ticker;
 pub(crate) use wasi::{Wasi, is_offered as is_wasi_offered, link as link_wasi};
 
@@ -68,6 +70,16 @@ pub(crate) struct CallState {
     limiter: Limiter,
 }
 
+/// How a call went.
+pub(crate) struct Ran<R> {
+    pub(crate) result: Result<R, Problem>,
+    pub(crate) reports: Vec<Report>,
+    /// From the instance's making to its end.
+    pub(crate) took: Duration,
+    /// All its memories at the end. They never shrink.
+    pub(crate) memory_bytes: usize,
+}
+
 /// Where instances live.
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
@@ -86,17 +98,23 @@ impl Sandbox {
         &self,
         function: Function,
         call: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<R>,
-    ) -> (Result<R, Problem>, Vec<Report>) {
+    ) -> Ran<R> {
         let mut store = self.store(function);
+        let begin = Instant::now();
         let ticking = self.ticker.begin_call();
         let result = call(&mut store);
         drop(ticking);
+        let took = begin.elapsed();
         let state = store.into_data();
         let errors = state.wasi.captured_errors();
         let exceeded = state.limiter.exceeded();
         let reports = state.reports.into_list(&errors);
-        let result = result.map_err(|error| problem(function, &error, exceeded, &reports));
-        (result, reports)
+        Ran {
+            result: result.map_err(|error| problem(function, &error, exceeded, &reports)),
+            reports,
+            took,
+            memory_bytes: state.limiter.memory_bytes(),
+        }
     }
 
     fn store(&self, function: Function) -> Store<CallState> {

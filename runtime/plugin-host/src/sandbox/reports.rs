@@ -13,19 +13,26 @@ const LAST_WORDS: usize = 3;
 const PANIC: &str = "panicked at ";
 
 /// How important a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Level {
+    /// For the plugin's author.
     Debug,
+    /// Worth a line.
     Info,
+    /// Somebody should look at it.
     Warning,
+    /// It went wrong.
     Error,
 }
 
-/// A line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) level: Level,
-    pub(crate) text: String,
+/// A line that a plugin said.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// How important it is.
+    pub level: Level,
+    /// The line.
+    pub text: String,
 }
 
 /// The lines of one call: the last [`MAX_LINES`].

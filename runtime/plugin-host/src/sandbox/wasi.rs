@@ -201,7 +201,7 @@ mod tests {
             let function = instance.get_typed_func::<(), R>(&mut *store, name)?;
             function.call(store, ())
         };
-        sandbox.run(super::super::Function::Describe, call).0
+        sandbox.run(super::super::Function::Describe, call).result
     }
 
     #[test]

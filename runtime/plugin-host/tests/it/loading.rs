@@ -1,6 +1,6 @@
 //! What is refused before it runs.
 
-use lote_plugin_host::{MAX_COMPONENT_BYTES, Problem};
+use lote_plugin_host::{MAX_COMPONENT_BYTES, Outcome, Problem, Step};
 
 use crate::components::{bytes, host, load};
 
@@ -112,4 +112,57 @@ fn a_plugin_says_who_it_is() {
     assert_eq!(info.contract, "0.1.0");
     assert_eq!(info.digest.len(), 64);
     assert!(!info.reads_progress && !info.supervises);
+}
+
+#[test]
+fn every_check_of_a_load_can_be_looked_at() {
+    let examination = host().examine("custom.wasm", &bytes("custom"));
+    assert!(examination.plugin.is_ok());
+    let steps: Vec<Step> = examination.checks.iter().map(|it| it.step).collect();
+    assert_eq!(steps, Step::ALL);
+    for checked in &examination.checks {
+        assert_eq!(checked.outcome, Outcome::Passed, "{checked:?}");
+        assert!(!checked.finding.is_empty(), "{checked:?}");
+    }
+}
+
+/// The first check that fails is told with what to do, those after it as not reached.
+#[test]
+fn a_check_that_fails_is_named() {
+    let whole = bytes("custom");
+    let foreign = wat::parse_str(r#"(component (import "wasi:sockets/tcp@0.2.3" (instance)))"#);
+    let later = wat::parse_str(
+        r#"(component
+            (instance $empty)
+            (export "lote:framework/framework@0.9.0" (instance $empty)))"#,
+    );
+    let hollow = wat::parse_str(
+        r#"(component
+            (instance $empty)
+            (export "lote:framework/framework@0.1.0" (instance $empty)))"#,
+    );
+    let cases = [
+        (vec![0; MAX_COMPONENT_BYTES + 1], Step::Size),
+        (whole[..whole.len() - 1].to_vec(), Step::Component),
+        (foreign.unwrap(), Step::Imports),
+        (later.unwrap(), Step::Contract),
+        (hollow.unwrap(), Step::Functions),
+    ];
+    for (bytes, step) in cases {
+        let examination = host().examine("x.wasm", &bytes);
+        let problem = examination.plugin.unwrap_err().problem.to_string();
+        assert_eq!(examination.checks.len(), Step::ALL.len());
+        for checked in examination.checks {
+            let (outcome, finding) = match checked.step.cmp(&step) {
+                std::cmp::Ordering::Less => (Outcome::Passed, None),
+                std::cmp::Ordering::Equal => (Outcome::Failed, Some(&problem)),
+                std::cmp::Ordering::Greater => (Outcome::NotReached, None),
+            };
+            assert_eq!(checked.outcome, outcome, "{checked:?}");
+            assert!(
+                finding.is_none_or(|text| *text == checked.finding),
+                "{checked:?}"
+            );
+        }
+    }
 }

@@ -21,11 +21,25 @@ pub(crate) struct LoteVersion {
     api_versions: Vec<String>,
 }
 
-/// The plugins that are loaded.
+/// The plugins that are loaded, and those that are not.
 #[derive(ToSchema)]
 pub(crate) struct LotePluginListResult {
-    /// One per framework.
+    /// Those in use, by name; of one name the highest version first.
     value: Vec<LotePlugin>,
+    /// Those that are not in use.
+    rejected: Vec<LoteRejectedPlugin>,
+}
+
+/// A component that is not in use.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LoteRejectedPlugin {
+    /// The file it is in, or the name of a built-in one.
+    origin: String,
+    /// What is wrong with it, and what to do.
+    reason: String,
+    /// The SHA-256 of the component, if it could be read.
+    digest: Option<String>,
 }
 
 /// A framework plugin.
@@ -60,4 +74,6 @@ pub(crate) struct LotePluginProperties {
     contract: String,
     /// The file it came from, or `built in`.
     origin: String,
+    /// Whether a job that asks for no version gets this one.
+    is_default: bool,
 }

@@ -132,17 +132,13 @@ pub(crate) struct CustomMpiSettings {
     process_count: Option<i32>,
 }
 
-/// The framework of a job. A plugin of one's own adds its own name.
+/// A plugin by its name, and what it is to get.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub(crate) enum ToolType {
-    Cntk,
-    TensorFlow,
-    Caffe,
-    Caffe2,
-    Chainer,
-    Horovod,
-    CustomMpi,
-    Custom,
-    PyTorch,
+#[schema(rename_all = "camelCase")]
+pub(crate) struct LotePluginSettings {
+    /// The plugin's name; with a version if wanted, as in `ray@0.2.0`.
+    name: String,
+    /// The plugin's own settings. `GET /v1/plugins` says which plugins are loaded.
+    #[schema(value_type = Option<Object>)]
+    settings: Option<serde_json::Value>,
 }

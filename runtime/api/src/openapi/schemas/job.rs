@@ -6,7 +6,8 @@ use super::container::ContainerSettings;
 use super::error::BatchAIError;
 use super::frameworks::{
     Caffe2Settings, CaffeSettings, ChainerSettings, CntkSettings, CustomMpiSettings,
-    CustomToolkitSettings, HorovodSettings, PyTorchSettings, TensorFlowSettings, ToolType,
+    CustomToolkitSettings, HorovodSettings, LotePluginSettings, PyTorchSettings,
+    TensorFlowSettings,
 };
 use super::job_lote::{LoteJobSettings, LoteJobStatus};
 use super::mounts::MountVolumes;
@@ -63,6 +64,8 @@ pub(crate) struct JobBaseProperties {
     custom_mpi_settings: Option<CustomMpiSettings>,
     /// Horovod.
     horovod_settings: Option<HorovodSettings>,
+    /// Any other plugin.
+    plugin_settings: Option<LotePluginSettings>,
     /// What runs on every node before the framework starts.
     job_preparation: Option<JobPreparation>,
     /// Below which path the output of the processes goes.
@@ -103,8 +106,8 @@ pub(crate) struct JobProperties {
     node_count: Option<i32>,
     /// The container it runs in.
     container_settings: Option<ContainerSettings>,
-    /// The framework.
-    tool_type: Option<ToolType>,
+    /// The framework: `caffe`, `caffe2`, `chainer`, `cntk`, `custom`, `custommpi`, `horovod`, `pytorch`, `tensorflow`, or the name of another plugin.
+    tool_type: Option<String>,
     /// CNTK.
     cntk_settings: Option<CntkSettings>,
     /// PyTorch.
@@ -123,6 +126,8 @@ pub(crate) struct JobProperties {
     custom_mpi_settings: Option<CustomMpiSettings>,
     /// Horovod.
     horovod_settings: Option<HorovodSettings>,
+    /// Any other plugin.
+    plugin_settings: Option<LotePluginSettings>,
     /// What runs on every node before the framework starts.
     job_preparation: Option<JobPreparation>,
     /// The part of output paths that is this job's alone.

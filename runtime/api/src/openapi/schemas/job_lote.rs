@@ -20,6 +20,8 @@ pub(crate) struct LoteJobSettings {
     attempts_max: Option<i32>,
     /// What becomes of the job when a node is lost under it; `requeue` when absent.
     on_node_loss: Option<LoteOnNodeLoss>,
+    /// A version of the plugin that the framework's member chooses, as in `pytorch@0.1.0`; the highest when absent.
+    plugin: Option<String>,
 }
 
 /// What becomes of a job that loses a node.
@@ -65,6 +67,10 @@ pub(crate) struct LoteJobStatus {
     attempts_max: Option<i32>,
     /// What becomes of the job when a node is lost under it; `requeue` when absent.
     on_node_loss: Option<LoteOnNodeLoss>,
+    /// The version of the plugin that was asked for.
+    plugin: Option<String>,
+    /// The plugin that accepted it.
+    framework: Option<LoteChosenPlugin>,
     /// Unique over all jobs that ever bore the name.
     uid: String,
     /// How often it was given nodes; 0 while it never was.
@@ -79,6 +85,17 @@ pub(crate) struct LoteJobStatus {
     account: Option<LoteAccount>,
     /// Where its output directories lie, once it has ended.
     directories: Option<Vec<LoteDirectory>>,
+}
+
+/// A plugin.
+#[derive(ToSchema)]
+pub(crate) struct LoteChosenPlugin {
+    /// Its name.
+    name: String,
+    /// Its version.
+    version: String,
+    /// The SHA-256 of the component.
+    digest: String,
 }
 
 /// What a job used, all nodes of its last attempt together.

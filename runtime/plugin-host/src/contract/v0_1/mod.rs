@@ -1,14 +1,16 @@
 //! Contract 0.1: its generated bindings, and calls that speak the runtime's types.
 
-use lote_model::plan::{AllocationInput, Descriptor, Issue, JobInput, LaunchPlan, PlanFailure};
-use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Engine, Store};
+mod convert;
 
-use super::convert;
-use crate::sandbox::{CallState, Level, link_wasi};
+use lote_model::plan::{AllocationInput, Descriptor, Issue, JobInput, LaunchPlan, PlanFailure};
+use wasmtime::Store;
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use super::{Contract, Version, report};
+use crate::sandbox::{CallState, Level};
 use generated::{FrameworkPlugin, FrameworkPluginPre};
 
-pub(super) mod generated {
+mod generated {
     #![allow(
         missing_docs,
         unreachable_pub,
@@ -22,12 +24,27 @@ pub(super) mod generated {
     });
 }
 
-pub(super) use generated::exports::lote::framework::framework::Descriptor as WitDescriptor;
-pub(super) use generated::lote::framework::types as wit;
+use generated::exports::lote::framework::framework::Descriptor as WitDescriptor;
+use generated::lote::framework::types as wit;
 
-/// A component whose imports and exports have been matched with the contract.
-pub(crate) struct Contract {
+/// The contract that `wit/0.1` publishes.
+pub(super) const VERSION: Version = Version {
+    offered: "0.1.0",
+    line: "0.1.",
+    bind: |mut linker, component| {
+        FrameworkPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+        bind(&linker, component)
+    },
+};
+
+/// A component that exports what `wit/0.1` says.
+struct Bound {
     pre: FrameworkPluginPre<CallState>,
+}
+
+fn bind(linker: &Linker<CallState>, component: &Component) -> wasmtime::Result<Box<dyn Contract>> {
+    let pre = FrameworkPluginPre::new(linker.instantiate_pre(component)?)?;
+    Ok(Box::new(Bound { pre }))
 }
 
 impl generated::lote::framework::types::Host for CallState {}
@@ -41,33 +58,18 @@ impl generated::lote::framework::diagnostics::Host for CallState {
             Wit::Warning => Level::Warning,
             Wit::Error => Level::Error,
         };
-        self.reports.add(level, &message);
+        report(self, level, &message);
     }
 }
 
-impl Contract {
-    /// Matches a component with the contract, once for all calls.
-    pub(crate) fn bind(
-        engine: &Engine,
-        component: &Component,
-        with_wasi: bool,
-    ) -> wasmtime::Result<Self> {
-        let mut linker = Linker::new(engine);
-        FrameworkPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-        if with_wasi {
-            link_wasi(&mut linker)?;
-        }
-        let pre = FrameworkPluginPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Self { pre })
-    }
-
-    pub(crate) fn describe(&self, store: &mut Store<CallState>) -> wasmtime::Result<Descriptor> {
+impl Contract for Bound {
+    fn describe(&self, store: &mut Store<CallState>) -> wasmtime::Result<Descriptor> {
         let plugin = self.pre.instantiate(&mut *store)?;
         let descriptor = plugin.lote_framework_framework().call_describe(store)?;
         Ok(convert::descriptor(descriptor))
     }
 
-    pub(crate) fn validate(
+    fn validate(
         &self,
         store: &mut Store<CallState>,
         job: &JobInput,
@@ -80,7 +82,7 @@ impl Contract {
         Ok(answer.map_err(convert::issues))
     }
 
-    pub(crate) fn plan(
+    fn plan(
         &self,
         store: &mut Store<CallState>,
         job: &JobInput,

@@ -1,11 +1,12 @@
-//! Between the types of contract 0.1 and the runtime's own.
+//! Between the types of the draft and the runtime's own.
 
+use lote_model::framework::PLUGIN_SETTINGS;
 use lote_model::plan::{
     AllocatedGpu, AllocatedNode, AllocationInput, Command, Descriptor, FinishStep, GpuShare, Issue,
     JobInput, LaunchPlan, Mount, OnFailure, Part, PlanFailure, PlanFile, Process, Variable,
 };
 
-use super::v0_1::{WitDescriptor, wit};
+use super::{WitDescriptor, wit};
 
 pub(super) fn job(job: &JobInput) -> wit::Job {
     wit::Job {
@@ -57,14 +58,16 @@ fn gpu(gpu: &AllocatedGpu) -> wit::Gpu {
     wit::Gpu {
         uuid: gpu.uuid.clone(),
         minor: gpu.minor,
-        memory_mib: gpu.memory_mib,
+        memory_bytes: gpu.memory_mib << 20,
     }
 }
 
 pub(super) fn descriptor(descriptor: WitDescriptor) -> Descriptor {
     Descriptor {
         name: descriptor.name,
-        settings_member: descriptor.settings_member,
+        settings_member: descriptor
+            .settings_member
+            .unwrap_or_else(|| PLUGIN_SETTINGS.to_owned()),
         summary: descriptor.summary,
         version: descriptor.version,
         settings_schema: descriptor.settings_schema,
@@ -111,6 +114,8 @@ fn file(file: wit::File) -> PlanFile {
     }
 }
 
+/// The runtime has one grace period for the whole job so far, so a process's own is dropped
+/// here; whoever publishes the draft gives `lote_model::plan::Process` a place for it.
 fn process(process: wit::Process) -> Process {
     Process {
         name: process.name,
