@@ -25,9 +25,10 @@ const MOUNT_ROOT: &str = "/mnt/batch/tasks/shared";
 
 /// Shows the plan; exit code 1 when there is none.
 pub(super) fn run(terminal: &Terminal, args: PluginPlanArgs) -> Result<ExitCode, Error> {
-    let plugin = match (&args.source.file, &args.source.framework) {
-        (_, Some(name)) => load_builtin(name)?,
-        (file, None) => load(file.as_deref().unwrap_or(Path::new("")))?,
+    // The command line has exactly one of the two.
+    let plugin = match (&args.source.framework, &args.source.file) {
+        (Some(name), _) => load_builtin(name)?,
+        (None, file) => load(file.as_deref().unwrap_or(Path::new("-")))?,
     };
     let request = read_job(&args.job, plugin.info())?;
     let nodes = args.nodes.unwrap_or(request.properties.node_count);

@@ -40,6 +40,7 @@ impl Guest for Hostile {
         plan.processes.push(process());
         spoil(&mut plan, &act);
         serve(&mut plan, &act);
+        wait(&mut plan, &job);
         Ok(plan)
     }
 }
@@ -143,6 +144,15 @@ fn serve(plan: &mut LaunchPlan, act: &str) {
         part: Part::Supporting,
         ..process()
     });
+}
+
+/// A good plan whose process ends once a file is there.
+fn wait(plan: &mut LaunchPlan, job: &Job) {
+    let settings: serde_json::Value = serde_json::from_str(&job.settings).unwrap_or_default();
+    if let Some(path) = settings["until"].as_str() {
+        plan.processes[0].command =
+            Command::Shell(format!("until [ -e {path} ]; do sleep 0.02; done"));
+    }
 }
 
 fn file(path: &str) -> File {
