@@ -1,5 +1,6 @@
 //! The `PyTorch` framework: one Python process per rank, started directly on the
-//! nodes, with everything `torch.distributed` looks for in its environment.
+//! nodes, with everything `torch.distributed` looks for in its environment. With the MPI
+//! backend `mpirun` starts them.
 //!
 //! * [`settings`] — `pyTorchSettings`, its rules and defaults.
 //! * [`plan`] — ranks, rendezvous and commands.

@@ -1,40 +1,50 @@
 //! Ranks, rendezvous and commands.
 
+use lote_mpi::{Program, RANK_VARIABLES};
 use lote_plugin_sdk::hosts::{add_host_file, empty_plan, variable};
-use lote_plugin_sdk::ranks::{Rank, slots_per_node, spread};
-use lote_plugin_sdk::shell;
+use lote_plugin_sdk::issues::unsuitable;
+use lote_plugin_sdk::python;
+use lote_plugin_sdk::ranks::{Rank, count, slots_per_node, spread};
 use lote_plugin_sdk::types::{
     Allocation, Command, GpuShare, LaunchPlan, OnFailure, Part, PlanFailure, Process, Variable,
 };
 
 use crate::settings::{Backend, Settings};
 
-/// Batch AI ran `python`. Debian has only `python3`; where there is neither, the
-/// shell says that it found no `python`.
-const ANY_PYTHON: &str = r#""$(command -v python || command -v python3 || echo python)""#;
-
 /// Makes the plan for complete settings.
 ///
 /// # Errors
 /// `Unsuitable` for what the allocation lacks.
 pub fn plan(settings: &Settings, allocation: &Allocation) -> Result<LaunchPlan, PlanFailure> {
-    if settings.backend() == Some(Backend::Mpi) {
-        return Err(unsuitable(
-            "the MPI backend needs mpirun to start processes on the job's nodes, which this version of the plugin cannot do yet; use Gloo, NCCL or TCP",
-        ));
-    }
     let nodes = count(allocation.nodes.len());
     let process_count = settings.process_count.unwrap_or(nodes);
+    if settings.backend() == Some(Backend::Mpi) {
+        return under_mpirun(settings, allocation, process_count);
+    }
     let slots = slots_per_node(process_count, nodes);
     let mut plan = empty_plan();
     add_host_file(&mut plan, allocation, |_| slots);
     plan.variables
         .extend(rendezvous(settings, allocation, process_count)?);
-    let command = command(settings);
+    let command = Command::Shell(line(settings));
     plan.processes = spread(process_count, nodes)
         .into_iter()
         .map(|rank| process(rank, &command))
         .collect();
+    Ok(plan)
+}
+
+/// With the MPI backend ranks are MPI's. They still find what is the same for all, and
+/// their own numbers under the names that the other backends have for them.
+fn under_mpirun(
+    settings: &Settings,
+    allocation: &Allocation,
+    processes: u32,
+) -> Result<LaunchPlan, PlanFailure> {
+    let line = format!("{RANK_VARIABLES} {}", line(settings));
+    let mut plan = Program { line, processes }.under_mpirun(allocation)?;
+    plan.variables
+        .extend(rendezvous(settings, allocation, processes)?);
     Ok(plan)
 }
 
@@ -53,7 +63,11 @@ fn rendezvous(
             first.name
         )));
     };
-    let init_method = init_method(allocation, &first.address, *port);
+    let init_method = match settings.backend() {
+        // MPI's own; what `torch.distributed` is told is not looked at.
+        Some(Backend::Mpi) => "env://".to_owned(),
+        _ => init_method(allocation, &first.address, *port),
+    };
     let mut variables = vec![
         variable("MASTER_ADDR", &first.address),
         variable("MASTER_PORT", port),
@@ -78,20 +92,12 @@ fn init_method(allocation: &Allocation, address: &str, port: u16) -> String {
     }
 }
 
-fn command(settings: &Settings) -> Command {
-    let interpreter = settings.python_interpreter_path.as_deref().map(str::trim);
-    let interpreter = match interpreter {
-        None | Some("") => ANY_PYTHON.to_owned(),
-        Some(path) => shell::path_word(path),
-    };
-    let script = shell::path_word(
-        settings
-            .python_script_file_path
-            .as_deref()
-            .unwrap_or_default(),
-    );
-    let arguments = settings.command_line_args.as_deref().unwrap_or_default();
-    Command::Shell(shell::line(["exec", &interpreter, &script, arguments]))
+fn line(settings: &Settings) -> String {
+    python::line(
+        settings.python_interpreter_path.as_deref(),
+        settings.python_script_file_path.as_deref(),
+        settings.command_line_args.as_deref(),
+    )
 }
 
 /// Every rank sees all GPUs of its node, as under `torchrun`: scripts pick theirs
@@ -115,14 +121,6 @@ fn process(rank: Rank, command: &Command) -> Process {
         on_failure: OnFailure::FailJob,
         stage: 0,
     }
-}
-
-fn unsuitable(reason: impl Into<String>) -> PlanFailure {
-    PlanFailure::Unsuitable(reason.into())
-}
-
-fn count(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -162,6 +160,28 @@ mod tests {
         without_ports.nodes[0].ports.clear();
         let failure = plan(&settings(2), &without_ports).unwrap_err();
         assert!(matches!(failure, PlanFailure::Unsuitable(text) if text.contains("node-0")));
+    }
+
+    #[test]
+    fn the_mpi_backend_has_one_process_that_starts_the_ranks() {
+        let mpi = Settings {
+            communication_backend: Some("MPI".to_owned()),
+            ..settings(4)
+        };
+        assert!(matches!(
+            plan(&mpi, &allocation(2, 0)),
+            Err(PlanFailure::Unsuitable(_))
+        ));
+        let plan = plan(&mpi, &allocation(1, 0)).unwrap();
+        assert_eq!(plan.processes.len(), 1);
+        let value = |name: &str| {
+            let mut variables = plan.variables.iter();
+            variables.find_map(|v| (v.name == name).then_some(v.value.as_str()))
+        };
+        assert_eq!(value("WORLD_SIZE"), Some("4"));
+        assert_eq!(value("MASTER_ADDR"), Some("10.0.0.4"));
+        assert_eq!(value("AZ_BATCHAI_PYTORCH_BACKEND"), Some("mpi"));
+        assert_eq!(value("AZ_BATCHAI_PYTORCH_INIT_METHOD"), Some("env://"));
     }
 
     #[test]

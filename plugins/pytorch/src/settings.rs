@@ -1,11 +1,8 @@
 //! `pyTorchSettings`, its rules and defaults.
 
-use lote_plugin_sdk::issues::{issue, issue_with_hint, required};
+use lote_plugin_sdk::issues::{issue_with_hint, none_of, process_count, required};
 use lote_plugin_sdk::types::Issue;
 use serde::{Deserialize, Serialize};
-
-/// Far above the cores of any machine, and a bound for what a plan can hold.
-const MAX_PROCESSES_PER_NODE: u32 = 1_024;
 
 /// `pyTorchSettings` of the API. What the user left out stays out of the answer,
 /// except `processCount`.
@@ -66,25 +63,18 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong.
     pub fn complete(mut self, node_count: u32) -> Result<Self, Vec<Issue>> {
-        let process_count = *self.process_count.get_or_insert(node_count);
+        let processes = *self.process_count.get_or_insert(node_count);
         let script = required(
             "pythonScriptFilePath",
             self.python_script_file_path.as_deref(),
             "give the path of the script, such as `$AZ_BATCHAI_INPUT_CODE/train.py`",
         );
-        let issues: Vec<Issue> = [
+        let issues = [
             script,
-            check_process_count(process_count, node_count),
-            self.check_backend(process_count),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if issues.is_empty() {
-            Ok(self)
-        } else {
-            Err(issues)
-        }
+            process_count(processes, node_count),
+            self.check_backend(processes),
+        ];
+        none_of(issues, self)
     }
 
     /// The backend, if one is given.
@@ -111,12 +101,6 @@ impl Settings {
             _ => None,
         }
     }
-}
-
-fn check_process_count(count: u32, node_count: u32) -> Option<Issue> {
-    let max = node_count.saturating_mul(MAX_PROCESSES_PER_NODE);
-    let message = format!("processCount is {count}, it must be 1 to {max} on {node_count} nodes");
-    (!(1..=max).contains(&count)).then(|| issue("/processCount", message))
 }
 
 #[cfg(test)]

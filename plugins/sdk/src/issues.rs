@@ -3,7 +3,10 @@
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use crate::types::Issue;
+use crate::types::{Issue, PlanFailure};
+
+/// Far above the cores of any machine, and a bound for what a plan can hold.
+const MAX_PROCESSES_PER_NODE: u32 = 1_024;
 
 /// An issue without a hint. `path` is a JSON pointer into the settings object.
 pub fn issue(path: impl Into<String>, message: impl Into<String>) -> Issue {
@@ -35,6 +38,37 @@ pub fn required(member: &str, value: Option<&str>, hint: &str) -> Option<Issue> 
             hint,
         )
     })
+}
+
+/// The issue for a `processCount` that a job of this many nodes cannot have, if so.
+pub fn process_count(count: u32, node_count: u32) -> Option<Issue> {
+    let max = node_count.saturating_mul(MAX_PROCESSES_PER_NODE);
+    let message = format!("processCount is {count}, it must be 1 to {max} on {node_count} nodes");
+    (!(1..=max).contains(&count)).then(|| {
+        let hint = "leave it out for one process per node";
+        issue_with_hint("/processCount", message, hint)
+    })
+}
+
+/// The refusal of an allocation: the job is well, these nodes are not.
+pub fn unsuitable(reason: impl Into<String>) -> PlanFailure {
+    PlanFailure::Unsuitable(reason.into())
+}
+
+/// Settings in which nothing is wrong, or everything that is.
+///
+/// # Errors
+/// The issues, if there are any.
+pub fn none_of<S>(
+    issues: impl IntoIterator<Item = Option<Issue>>,
+    settings: S,
+) -> Result<S, Vec<Issue>> {
+    let issues: Vec<Issue> = issues.into_iter().flatten().collect();
+    if issues.is_empty() {
+        Ok(settings)
+    } else {
+        Err(issues)
+    }
 }
 
 /// Reads the settings of a job.
@@ -106,6 +140,22 @@ mod tests {
     fn null_is_a_member_left_out() {
         let settings: Settings = parse_settings(r#"{"processCount": null}"#).unwrap();
         assert_eq!(settings.process_count, None);
+    }
+
+    #[test]
+    fn a_process_count_has_bounds_that_grow_with_the_nodes() {
+        assert!(process_count(0, 2).is_some());
+        assert!(process_count(1, 2).is_none());
+        assert!(process_count(2_048, 2).is_none());
+        assert!(process_count(2_049, 2).is_some());
+        assert!(process_count(u32::MAX, u32::MAX).is_none());
+    }
+
+    #[test]
+    fn settings_are_given_back_only_without_issues() {
+        assert_eq!(none_of([None, None], 7), Ok(7));
+        let issues = none_of([None, Some(issue("/a", "no")), None], 7).unwrap_err();
+        assert_eq!(issues, [issue("/a", "no")]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! * [`ranks`] — how processes spread over nodes.
 //! * [`hosts`] — the host file that every plan carries.
 //! * [`shell`] — command lines whose variables the node's shell expands.
+//! * [`python`] — command lines that run a Python script.
 //! * `testkit` — runs a folder of cases against their expected plans (not in components).
 //!
 //! Invariant: nothing here reads a file, a clock or the environment, except the test kit.
@@ -19,6 +20,7 @@ pub mod bindings;
 mod framework;
 pub mod hosts;
 pub mod issues;
+pub mod python;
 pub mod ranks;
 pub mod shell;
 #[cfg(not(target_arch = "wasm32"))]

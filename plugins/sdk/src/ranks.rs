@@ -13,6 +13,11 @@ pub struct Rank {
     pub local_count: u32,
 }
 
+/// A length as the number that the contract counts with.
+pub fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
 /// How many processes a node takes at most: the slots of its host file line.
 pub fn slots_per_node(processes: u32, nodes: u32) -> u32 {
     processes.div_ceil(nodes.max(1))

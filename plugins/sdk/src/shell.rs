@@ -20,6 +20,11 @@ pub fn path_word(text: &str) -> String {
     }
 }
 
+/// A text as one word that the shell takes literally.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Joins the words that are not empty.
 pub fn line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words
@@ -55,6 +60,15 @@ mod tests {
         assert_eq!(seen(r"/my\ file"), "[/my file]");
         assert_eq!(seen("~/a b.py"), "[/home/me/a b.py]");
         assert_eq!(seen("a;b&c"), "[a;b&c]");
+    }
+
+    #[test]
+    fn a_quoted_text_is_taken_literally() {
+        for text in ["", "$DIR/it's \"here\" `x` \\", "two\nlines"] {
+            let script = format!("printf %s {}", quoted(text));
+            let output = Command::new("bash").args(["-c", &script]).output();
+            assert_eq!(output.unwrap().stdout, text.as_bytes());
+        }
     }
 
     #[test]

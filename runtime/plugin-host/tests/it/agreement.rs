@@ -39,11 +39,46 @@ fn answer(plugin: &Plugin, case: &Case) -> Result<Value, String> {
 }
 
 #[test]
+fn caffe() {
+    cases_agree("caffe");
+}
+
+#[test]
+fn caffe2() {
+    cases_agree("caffe2");
+}
+
+#[test]
+fn chainer() {
+    cases_agree("chainer");
+}
+
+#[test]
+fn cntk() {
+    cases_agree("cntk");
+}
+
+#[test]
 fn custom() {
     cases_agree("custom");
 }
 
 #[test]
+fn custom_mpi() {
+    cases_agree("custom-mpi");
+}
+
+#[test]
+fn horovod() {
+    cases_agree("horovod");
+}
+
+#[test]
 fn pytorch() {
     cases_agree("pytorch");
+}
+
+#[test]
+fn tensorflow() {
+    cases_agree("tensorflow");
 }

@@ -11,4 +11,5 @@ mod cache;
 mod components;
 mod hostile;
 mod loading;
+mod properties;
 mod registry;

@@ -174,11 +174,13 @@ fn the_model_sees_frameworks_without_plugins() {
         "{}",
         record.message
     );
-    let mpi = json!({"pythonScriptFilePath": "x", "communicationBackend": "MPI"});
+    let pytorch = json!({"pythonScriptFilePath": "x"});
+    let mut without_ports = allocation();
+    without_ports.nodes[0].ports.clear();
     let unsuitable = registry.plan(
         &framework(&of("pyTorchSettings"), None),
-        &job(mpi),
-        &allocation(),
+        &job(pytorch),
+        &without_ports,
     );
     assert!(
         matches!(unsuitable, Err(PlanError::Unsuitable(_))),

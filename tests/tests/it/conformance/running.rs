@@ -131,34 +131,56 @@ fn line_12_what_serves_is_ended_with_the_workers() {
     }
 }
 
-/// Frameworks whose plugins come with processes on several nodes. When one of
-/// them is accepted, its own line of the checklist wants a test of what it does.
+/// What a task of the next test runs: it writes down what it finds; a parameter server
+/// then serves for ever, and a worker ends when it has seen the server.
+const TASK: &str = r#"
+here=$AZ_BATCHAI_OUTPUT_MODEL; name=$1-$AZ_BATCHAI_TASK_INDEX
+env -0 > $here/.$name && mv $here/.$name $here/$name
+[ $1 = ps ] && exec sleep 600
+until [ -e $here/ps-0 ]; do sleep 0.1; done
+"#;
+
 #[test]
-fn line_12_a_framework_that_cannot_run_is_refused_by_name() {
+fn line_12_tensorflow_has_a_consistent_cluster_and_ends_with_its_workers() {
     let lab = Lab::open();
-    let loaded = lab.client.get("/v1/plugins").text;
-    for member in ["tensorFlowSettings", "horovodSettings", "customMpiSettings"] {
-        assert!(
-            !loaded.contains(member),
-            "{member} needs a test of its end and of TF_CONFIG"
-        );
-        let body = json!({"properties": {
-            "cluster": {"id": workspace("/clusters/box")},
-            "nodeCount": 1,
-            "stdOutErrPathPrefix": "$AZ_BATCHAI_MOUNT_ROOT/logs",
-            (member): {"pythonScriptFilePath": "x.py", "commandLine": "x"},
-        }});
-        let refused = lab.put(&job_path("j"), &body);
-        assert_eq!(
-            (refused.status, refused.error_code()),
-            (400, "FrameworkNotAvailable")
-        );
-        assert_eq!(
-            refused.json["error"]["target"],
-            format!("/properties/{member}")
-        );
-        assert_eq!(lab.get(&job_path("j")).status, 404, "nothing was stored");
+    let mut body = job_with("", surroundings());
+    let properties = body["properties"].as_object_mut().expect("an object");
+    properties.remove("customToolkitSettings");
+    properties.insert(
+        "jobPreparation".into(),
+        json!({"commandLine": format!("cat > $AZ_BATCHAI_JOB_TEMP/run <<'END'{TASK}END")}),
+    );
+    properties.insert(
+        "tensorFlowSettings".into(),
+        json!({
+            "pythonScriptFilePath": "$AZ_BATCHAI_JOB_TEMP/run", "pythonInterpreterPath": "/bin/bash",
+            "masterCommandLineArgs": "wk", "workerCommandLineArgs": "wk",
+            "parameterServerCommandLineArgs": "ps", "workerCount": 2,
+        }),
+    );
+    let stored = lab.submit("tf", &body);
+    assert_eq!(stored["properties"]["toolType"], "tensorflow");
+    let settings = &stored["properties"]["tensorFlowSettings"];
+    assert_eq!(settings["parameterServerCount"], 1, "{settings}");
+    let ended = lab.wait_for_end("tf");
+    assert_eq!(ended["executionState"], "succeeded", "{ended}");
+
+    let tasks = ["ps-0", "wk-0", "wk-1"].map(|task| environment(&lab, "tf", task));
+    for (task, (kind, index)) in tasks.iter().zip([("ps", 0), ("chief", 0), ("worker", 0)]) {
+        let config: Value = serde_json::from_str(&task["TF_CONFIG"]).expect("JSON");
+        assert_eq!(config["task"], json!({"type": kind, "index": index}));
+        let cluster = &config["cluster"];
+        assert_eq!(cluster["ps"][0], task["AZ_BATCHAI_PS_HOSTS"]);
+        let workers = [&cluster["chief"][0], &cluster["worker"][0]];
+        let workers = workers.map(|endpoint| endpoint.as_str().expect("an endpoint"));
+        assert_eq!(workers.join(","), task["AZ_BATCHAI_WORKER_HOSTS"]);
+        assert_named(task, kind);
     }
+    for file in ["stdout-ps-0.txt", "stdout-wk-0.txt", "stderr-wk-1.txt"] {
+        assert!(lab.link("tf", "stdouterr", file).is_some(), "{file}");
+    }
+    let left = processes::mentioning(&lab.daemon.data().to_string_lossy());
+    assert!(left.len() <= 1, "only the daemon is left: {left:?}");
 }
 
 #[test]
