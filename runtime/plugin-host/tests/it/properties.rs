@@ -404,7 +404,8 @@ proptest! {
                 prop_assert_eq!(of(process, "AZ_BATCHAI_TASK_INDEX"), index.to_string());
                 let list = if role == "ps" { lists[0] } else { lists[1] };
                 let node = &planned.allocation.nodes[process.node as usize];
-                prop_assert!(list.split(',').nth(index).unwrap().starts_with(&format!("{}:", node.address)));
+                let (address, _) = list.split(',').nth(index).unwrap().rsplit_once(':').unwrap();
+                prop_assert_eq!(address, &node.address);
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::plugins::{hostile_job, test_plugins};
 
-use super::{Lab, SUBSCRIPTION, job, job_path, job_with, workspace};
+use super::{Lab, SUBSCRIPTION, job, job_with, workspace};
 
 /// Variables of every job (capabilities §7.1), of one on a single node.
 const OF_EVERY_JOB: [&str; 21] = [
@@ -133,12 +133,12 @@ fn line_12_what_serves_is_ended_with_the_workers() {
 
 /// What a task of the next test runs: it writes down what it finds; a parameter server
 /// then serves for ever, and a worker ends when it has seen the server.
-const TASK: &str = r#"
+const TASK: &str = r"
 here=$AZ_BATCHAI_OUTPUT_MODEL; name=$1-$AZ_BATCHAI_TASK_INDEX
 env -0 > $here/.$name && mv $here/.$name $here/$name
 [ $1 = ps ] && exec sleep 600
 until [ -e $here/ps-0 ]; do sleep 0.1; done
-"#;
+";
 
 #[test]
 fn line_12_tensorflow_has_a_consistent_cluster_and_ends_with_its_workers() {
