@@ -57,6 +57,12 @@ pub fn of_run(
         "outputDirectories",
         output_directories(args),
     );
+    if let Some(image) = &args.image {
+        properties["containerSettings"] = json!({"imageSourceRegistry": {"image": image}});
+        if let Some(size) = &args.shm_size {
+            properties["containerSettings"]["shmSize"] = size.as_str().into();
+        }
+    }
     let extensions = extensions(args, working_directory);
     if !extensions.is_empty() {
         properties["lote"] = Value::Object(extensions);

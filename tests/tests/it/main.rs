@@ -11,6 +11,7 @@ mod access;
 mod bodies;
 mod command_line;
 mod conformance;
+mod containers;
 mod contract;
 mod faults;
 mod gpus;

@@ -164,6 +164,7 @@ impl Host {
             power_off: None,
             spool: self.spool,
             mounts: self.mounts.clone(),
+            containers: lote_node::container::ContainerConfig::default(),
             export: lote_node::export::ExportConfig::default(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
@@ -422,6 +423,7 @@ impl TestJob {
             second: None,
             peer: None,
             mounts: PlannedMounts::default(),
+            container: None,
             output_below: String::new(),
         }
     }
