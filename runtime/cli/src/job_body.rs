@@ -222,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn an_image_makes_a_container() {
+        let container = |words: &[&str]| {
+            let body = body(words).unwrap();
+            body["properties"]["containerSettings"].clone()
+        };
+        assert_eq!(container(&["--", "true"]), Value::Null);
+        assert_eq!(
+            container(&["--image=ubuntu:22.04", "--shm-size=8g", "--", "true"]),
+            json!({"imageSourceRegistry": {"image": "ubuntu:22.04"}, "shmSize": "8g"})
+        );
+    }
+
+    #[test]
     fn the_body_of_a_custom_job() {
         let body = body(&[
             "--nodes=2",

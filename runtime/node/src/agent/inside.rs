@@ -87,3 +87,70 @@ fn read_only((source, target): &(PathBuf, PathBuf)) -> BindMount {
         read_only: true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::process_spec::tests::job;
+    use super::*;
+    use crate::isolation::{ContainerRoot, Identity};
+
+    const USER: Identity = Identity {
+        uid: 2_000_000,
+        gid: 2_000_000,
+    };
+
+    fn root() -> JobRoot {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        JobRoot {
+            image: "i".into(),
+            root: ContainerRoot {
+                path: "/data/mounts/u1.1/container/root".into(),
+                user_namespace: "/data/mounts/u1.1/container/user".into(),
+                owner: USER,
+            },
+            key: None,
+            variables: vec![
+                pair("PATH", "/opt/bin:/bin"),
+                pair("OWN", "image"),
+                pair("CUDA_VISIBLE_DEVICES", "all"),
+                pair("LD_LIBRARY_PATH", "/opt/lib"),
+            ],
+            working_directory: Some("/work".into()),
+            shown: vec![("/etc/hosts".into(), "/etc/hosts".into())],
+            searched: vec![pair("LD_LIBRARY_PATH", "/nvidia")],
+            shell: "/bin/sh".into(),
+            home: "/root".into(),
+        }
+    }
+
+    #[test]
+    fn the_job_comes_before_the_image_and_that_before_the_node() {
+        let mut job = job(Path::new("/data"), &["0"], Some(USER));
+        job.plan
+            .user_variables
+            .push(lote_model::plan::Variable::new("HOME", "/mine"));
+        job.root.set(root()).unwrap();
+        let spec = job.process(&job.plan.launch.processes[0], 0);
+        let value = |name: &str| {
+            let found = spec.env.iter().find(|(own, _)| own == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        assert_eq!(value("PATH"), Some("/opt/bin:/bin"));
+        assert_eq!(value("OWN"), Some("image"));
+        assert_eq!(value("HOME"), Some("/mine"));
+        assert_eq!(value("USER"), Some("root"));
+        assert_eq!(value("RANK"), Some("0"));
+        assert_eq!(value("CUDA_VISIBLE_DEVICES"), Some(""));
+        assert_eq!(value("LD_LIBRARY_PATH"), Some("/opt/lib:/nvidia"));
+        assert_eq!(spec.working_directory, Path::new("/work"));
+        assert_eq!(spec.argv[..2], ["/bin/sh", "-c"]);
+    }
+
+    #[test]
+    fn the_whole_view_of_a_contained_process() {
+        let job = job(Path::new("/data"), &["0", "1"], Some(USER));
+        job.root.set(root()).unwrap();
+        let spec = job.process(&job.plan.launch.processes[1], 0);
+        insta::assert_json_snapshot!(spec.mounts);
+    }
+}

@@ -14,9 +14,10 @@ const ENTRIES_MAX: usize = 100_000;
 pub(super) fn transport(path: &Path) -> io::Result<&'static str> {
     let mut file = File::open(path)?;
     let is_layout = holds(&mut file, b"oci-layout")?;
-    Ok(match is_layout {
-        true => "oci-archive",
-        false => "docker-archive",
+    Ok(if is_layout {
+        "oci-archive"
+    } else {
+        "docker-archive"
     })
 }
 

@@ -31,9 +31,10 @@ pub(crate) fn mapping(identity: Identity) -> String {
 fn range(user: u32) -> Option<u32> {
     let number = user.checked_sub(UnixId::FIRST.0)?;
     let first = number.checked_mul(WIDTH)?.checked_add(FIRST)?;
-    let first = match first < FOREIGN.start {
-        true => first,
-        false => first.checked_add(FOREIGN.end - FOREIGN.start)?,
+    let first = if first < FOREIGN.start {
+        first
+    } else {
+        first.checked_add(FOREIGN.end - FOREIGN.start)?
     };
     (first < LAST).then_some(first)
 }

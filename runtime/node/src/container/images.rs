@@ -267,12 +267,6 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct WorkDirectory(PathBuf);
 
-impl WorkDirectory {
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
 impl Drop for WorkDirectory {
     fn drop(&mut self) {
         let path = self.0.clone();
@@ -428,7 +422,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let images = Images::new(data.path(), &ContainerConfig::default());
         let work = images.work().unwrap();
-        fs::write(work.path().join("half"), "x").unwrap();
+        fs::write(work.0.join("half"), "x").unwrap();
         std::mem::forget(work);
         put(&images, "whole", 1, 1);
         let images = Images::new(data.path(), &ContainerConfig::default());

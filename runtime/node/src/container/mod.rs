@@ -141,9 +141,10 @@ pub(crate) fn capability(config: &ContainerConfig, data_directory: &Path) -> Cap
         (Err(reason), _) => (false, reason),
         (Ok(()), Some(Err(error))) => (false, explain(&error)),
         (Ok(()), Some(Ok(table))) => {
-            let others = match table.pulls_others {
-                true => "others are pulled",
-                false => "no others",
+            let others = if table.pulls_others {
+                "others are pulled"
+            } else {
+                "no others"
             };
             let count = table.len();
             (

@@ -266,9 +266,10 @@ impl<'a> Inside<'a> {
 
     fn open(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let mode = match flags.contains(OFlags::CREATE) {
-            true => Mode::from_raw_mode(0o644),
-            false => Mode::empty(),
+        let mode = if flags.contains(OFlags::CREATE) {
+            Mode::from_raw_mode(0o644)
+        } else {
+            Mode::empty()
         };
         openat2(&self.top, path, flags | OFlags::CLOEXEC, mode, resolve)
     }

@@ -190,9 +190,12 @@ impl ImageTable {
 
 impl Section {
     fn target(self) -> Result<Target, String> {
-        let absolute = |path: PathBuf| match path.is_absolute() {
-            true => Ok(path),
-            false => Err(format!("'{}' is no absolute path", path.display())),
+        let absolute = |path: PathBuf| {
+            if path.is_absolute() {
+                Ok(path)
+            } else {
+                Err(format!("'{}' is no absolute path", path.display()))
+            }
         };
         if self.name.is_empty() || self.name.trim_end_matches('*').contains('*') {
             return Err("a name is exact, or has one * at its end".to_owned());

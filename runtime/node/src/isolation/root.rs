@@ -124,9 +124,10 @@ fn fill(
         }
         let is_directory = rustix::fs::fstat(&tree).map_err(at(path))?;
         let is_directory = rustix::fs::FileType::from_raw_mode(is_directory.st_mode).is_dir();
-        let place = match is_directory {
-            true => directory(path, owner)?,
-            false => file(path, owner)?,
+        let place = if is_directory {
+            directory(path, owner)?
+        } else {
+            file(path, owner)?
         };
         attach(&tree, place).map_err(at(path))?;
     }
