@@ -41,6 +41,7 @@ impl Frameworks for NoPlugins {
         Ok(ValidatedSettings {
             tool_type: "custom".into(),
             settings: job.settings.clone(),
+            starts_peers: false,
         })
     }
 

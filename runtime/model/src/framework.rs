@@ -60,6 +60,8 @@ pub struct ValidatedSettings {
     pub tool_type: String,
     /// The settings with defaults written in.
     pub settings: Value,
+    /// Whether its processes start others on the job's other nodes.
+    pub starts_peers: bool,
 }
 
 /// A plan and who made it.

@@ -231,6 +231,9 @@ pub struct FrameworkSettings {
     pub tool_type: String,
     /// The settings with the plugin's defaults written in.
     pub settings: Value,
+    /// Whether the plugin's processes start others on the job's other nodes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starts_peers: bool,
 }
 
 /// A job as stored.

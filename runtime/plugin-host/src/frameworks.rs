@@ -29,6 +29,7 @@ impl Frameworks for Registry {
             Ok(settings) => Ok(ValidatedSettings {
                 tool_type: plugin.info().descriptor.name.clone(),
                 settings,
+                starts_peers: plugin.info().descriptor.starts_peers,
             }),
             Err(ValidateError::Invalid(issues)) => Err(problem(&target, &issues)),
             Err(ValidateError::Plugin(error)) => {

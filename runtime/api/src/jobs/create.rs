@@ -153,6 +153,7 @@ pub(crate) async fn accept(
     let ValidatedSettings {
         tool_type,
         settings,
+        starts_peers,
     } = validated.map_err(|error| ApiError::internal(&error))??;
     Ok(Accepted {
         properties,
@@ -161,6 +162,7 @@ pub(crate) async fn accept(
             member,
             tool_type,
             settings,
+            starts_peers,
         },
         secrets,
     })

@@ -326,6 +326,7 @@ fn the_stored_plan_is_put_together() {
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
+            peer_launcher: false,
             preparation: Some("prepare".into()),
             std_out_err_path_prefix: "/x".into(),
             input_directories: vec![],

@@ -279,6 +279,7 @@ pub fn job(job_name: &str) -> JobBuilder {
             member: "customToolkitSettings".into(),
             tool_type: "custom".into(),
             settings: serde_json::json!({"commandLine": "true"}),
+            starts_peers: false,
         },
         terminate_requested_at: None,
         delete_requested_at: None,

@@ -32,6 +32,7 @@ impl Frameworks for FakeFrameworks {
         Ok(ValidatedSettings {
             tool_type: "custom".into(),
             settings: job.settings.clone(),
+            starts_peers: false,
         })
     }
 

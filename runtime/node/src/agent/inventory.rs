@@ -171,6 +171,10 @@ fn derived_size(gpus: &[Gpu]) -> String {
 fn capabilities(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {
     let mut found = isolation(config, cgroups);
     found.push(crate::export::capability(&config.export));
+    found.push(crate::peer::capability(
+        cgroups.is_some(),
+        config.peer_address.is_some(),
+    ));
     found
 }
 

@@ -278,6 +278,7 @@ impl Host {
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
+            peer_launcher: false,
             preparation: None,
             std_out_err_path_prefix: if job.mounted {
                 format!("$AZ_BATCHAI_JOB_MOUNT_ROOT/{MOUNT}")
