@@ -17,13 +17,22 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The benchmark of many hosts, and its program.
-const HOSTS: (&str, &str) = ("hosts", "hosts-bench");
+/// The benchmarks of many hosts: their programs, and what they need beside hosts.
+const HOSTS: &[(&str, &str, &[&str])] = &[
+    ("hosts", "hosts-bench", &[]),
+    (
+        "mpi",
+        "mpi-bench",
+        &["openmpi-bin", "openssh-client", "openssh-server"],
+    ),
+];
 
 /// Runs `bench` with the user's arguments and ends as it does.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCode, Error> {
-    if arguments.first().is_some_and(|name| name == HOSTS.0) {
-        return hosts(workspace);
+    let named =
+        |(name, _, _): &&(&str, &str, &[&str])| arguments.first().is_some_and(|it| it == name);
+    if let Some((_, program, packages)) = HOSTS.iter().find(named) {
+        return hosts(workspace, program, packages);
     }
     for (benchmark, packages) in PACKAGES {
         if arguments.is_empty() || arguments.iter().any(|name| name == benchmark) {
@@ -52,8 +61,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<ExitCod
     command::end_as(&mut bench)
 }
 
-fn hosts(workspace: &Workspace) -> Result<ExitCode, Error> {
+fn hosts(workspace: &Workspace, program: &str, packages: &[&str]) -> Result<ExitCode, Error> {
     install::debian_packages(crate::hosts::PACKAGES)?;
+    install::debian_packages(packages)?;
     let lote = artifacts::programs(workspace)?;
-    command::end_as(Command::new(lote.with_file_name(HOSTS.1)).env("LOTE_BINARY", &lote))
+    command::end_as(Command::new(lote.with_file_name(program)).env("LOTE_BINARY", &lote))
 }

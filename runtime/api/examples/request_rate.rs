@@ -48,6 +48,7 @@ impl Frameworks for NoPlugins {
                 version: "1.0.0".into(),
                 digest: "00".into(),
             },
+            starts_peers: false,
         })
     }
 

@@ -93,7 +93,9 @@ pub use archive::Retention;
 pub use audit::{AuditLog, AuditSink, Rotation};
 pub use auth::{OperatorTokens, OperatorTokensError};
 pub use join::JoinOffer;
-pub use peers::{PeerCredentials, PeerCredentialsError, serve_peers};
+pub use peers::{
+    PeerCredentials, PeerCredentialsError, PeerStream, RemoteStartDoor, open_channel, serve_peers,
+};
 pub use routes::router;
 pub use server::serve;
 pub use state::{ApiConfig, ApiState, Clock};

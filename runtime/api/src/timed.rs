@@ -31,6 +31,11 @@ impl<S> TimedWrites<S> {
         }
     }
 
+    /// The stream without the limit.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Passes on what became of a write, unless it has been stuck too long.
     fn watched<T>(
         &mut self,

@@ -42,15 +42,21 @@ fn machine(gpus: u32, way: impl Fn(u32, u32) -> GpuDistance) -> NodeRecord {
     record
 }
 
+/// What a job asks for that shares a node.
+fn request(name: &str, gpus: u32, cpus: f64) -> Request {
+    let record = job(name).share(gpus, cpus, Some("1g")).0;
+    Request::of(&record.properties, &record.framework)
+}
+
 /// What a job holds that has the first half of the GPUs.
 fn half(record: &NodeRecord) -> Option<Grant> {
     let count = u32::try_from(record.gpus.len()).unwrap_or(0) / 2;
-    let request = Request::of(&job("half").share(count, 16.0, Some("1g")).0.properties);
+    let request = request("half", count, 16.0);
     cut(&request, record, [].iter(), PORTS_PER_ALLOCATION)
 }
 
 fn cost(record: &NodeRecord, holds: &[Grant], gpus: u32) -> Duration {
-    let request = Request::of(&job("j").share(gpus, 4.0, Some("1g")).0.properties);
+    let request = request("j", gpus, 4.0);
     let mut times: Vec<Duration> = (0..REPEATS)
         .map(|_| {
             let start = Instant::now();

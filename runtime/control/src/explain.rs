@@ -281,7 +281,19 @@ impl<'a> Round<'a> {
                 "asks for {asks} of size '{size}', and no machine of that size has joined"
             ));
         };
-        let able = of_size.able(request, pass.snapshot.config().ports_per_allocation);
+        let ports = pass.snapshot.config().ports_per_allocation;
+        let able = of_size.able(request, ports);
+        let without_peers = Request {
+            starts_peers: false,
+            ..*request
+        };
+        let wanted = request.node_count as usize;
+        if able < wanted && of_size.able(&without_peers, ports) >= wanted {
+            return Some(format!(
+                "asks for {asks} whose processes can start others, and {able} of size '{size}' offer \
+                 that: `lote node status` says under 'remote start' what the others lack"
+            ));
+        }
         if able == 0 {
             let asks = request
                 .share

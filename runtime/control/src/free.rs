@@ -26,6 +26,7 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
     share: Option<Share>,
+    starts_peers: bool,
     ports_per_allocation: u16,
 }
 
@@ -34,18 +35,30 @@ impl Need {
     pub(crate) fn of(request: &Request, ports_per_allocation: u16) -> Self {
         Self {
             share: request.share,
+            starts_peers: request.starts_peers,
             ports_per_allocation,
         }
     }
 
     /// Whether a node has that much left.
     pub(crate) fn fits(&self, slot: &Slot) -> bool {
-        self.share
-            .map_or(slot.is_whole, |share| self.holds(&slot.room, &share))
+        match &self.share {
+            Some(share) => self.holds(&slot.room, share),
+            None => slot.is_whole && self.is_offered(&slot.room),
+        }
     }
 
     fn holds(&self, room: &Room, share: &Share) -> bool {
-        room.holds(share, self.ports_per_allocation)
+        self.is_offered(room) && room.holds(share, self.ports_per_allocation)
+    }
+
+    fn is_offered(&self, room: &Room) -> bool {
+        !self.starts_peers || room.starts_remotely
+    }
+
+    /// Whether every node of which nothing is held will do.
+    fn takes_any_whole(&self) -> bool {
+        self.share.is_none() && !self.starts_peers
     }
 }
 
@@ -107,10 +120,10 @@ impl FreeNodes {
 
     /// How many fit; it is enough to know of this many.
     pub(crate) fn count(&self, need: &Need, enough: usize) -> usize {
+        let mut count = self.count_whole(need);
         let Some(share) = &need.share else {
-            return self.whole.len();
+            return count;
         };
-        let mut count = self.count_whole(need, share);
         for (room, names) in self.partial_from(share) {
             if count >= enough {
                 break;
@@ -122,12 +135,16 @@ impl FreeNodes {
         count
     }
 
-    fn count_whole(&self, need: &Need, share: &Share) -> usize {
-        let rooms = self.whole_rooms.iter();
-        rooms
-            .filter(|(room, _)| need.holds(room, share))
-            .map(|(_, count)| count)
-            .sum()
+    fn count_whole(&self, need: &Need) -> usize {
+        if need.takes_any_whole() {
+            return self.whole.len();
+        }
+        let holds = |room: &Room| match &need.share {
+            Some(share) => need.holds(room, share),
+            None => need.is_offered(room),
+        };
+        let rooms = self.whole_rooms.iter().filter(|(room, _)| holds(room));
+        rooms.map(|(_, count)| count).sum()
     }
 
     /// Nodes in use that may have enough left. Those with the least left come first.
@@ -138,6 +155,7 @@ impl FreeNodes {
                 ..share.amount()
             },
             ports: 0,
+            starts_remotely: false,
         };
         self.partial.range(least..)
     }
@@ -154,7 +172,7 @@ impl FreeNodes {
         });
         let partial = partial.flat_map(|(_, names)| names);
         let whole = self.whole.iter();
-        partial.chain(whole.filter(move |name| need.share.is_none() || need.fits(&slot(name))))
+        partial.chain(whole.filter(move |name| need.takes_any_whole() || need.fits(&slot(name))))
     }
 
     /// The one node that a job of one node shall take: one in use with as little left as possible,
@@ -169,7 +187,7 @@ impl FreeNodes {
         if let Some((_, names)) = partial.next() {
             return names.first().cloned();
         }
-        if self.count_whole(need, share) == self.whole.len() {
+        if self.count_whole(need) == self.whole.len() {
             return self.whole.pick(1, &[]).pop();
         }
         let mut whole = self.whole.iter();
@@ -215,8 +233,9 @@ impl Choice<'_> {
         if self.avoided.is_none() {
             let alone = |set: &&&FreeNodes| set.count(&self.need, count) >= count;
             match self.sets.iter().find(alone) {
-                Some(set) if self.need.share.is_none() => return set.whole.pick(count, near),
-                Some(set) if count == 1 => {
+                Some(set) if self.need.takes_any_whole() => return set.whole.pick(count, near),
+                // A gang that starts others has more than one node.
+                Some(set) if count == 1 && !self.need.starts_peers => {
                     return set.best(&self.need, self.slot).into_iter().collect();
                 }
                 _ => {}

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lote_model::allocation::{Allocation, AllocationPhase, GangMember, NodePlan, share_of};
-use lote_model::environment::{SharedScratch, mount_roots, scratch_path};
+use lote_model::environment::{SharedScratch, mount_roots, peer_launcher_path, scratch_path};
 use lote_model::framework::PlannedLaunch;
 use lote_model::id::NodeName;
 use lote_model::job::JobStatus;
@@ -49,9 +49,20 @@ pub fn allocation_input(start: &Start) -> AllocationInput {
             .collect(),
         shared_scratch: shared_scratch(start),
         local_scratch: scratch_path(work_directory(start), record.unix_id.0, record.uid.as_str()),
-        peer_launcher: None,
+        peer_launcher: starts_remotely(start).then(|| {
+            peer_launcher_path(work_directory(start), record.unix_id.0, record.uid.as_str())
+        }),
         attempt: start.attempt,
     }
+}
+
+/// Whether the processes of a gang can start others on its nodes: all nodes offer it, and have
+/// the program in the same place.
+fn starts_remotely(start: &Start) -> bool {
+    let offers = |node: &StartNode| {
+        node.record.starts_remotely() && node.record.work_directory == work_directory(start)
+    };
+    start.nodes.len() > 1 && start.nodes.iter().all(offers)
 }
 
 /// What a gang shares, on one of its file servers. A job on one node needs none.
@@ -183,6 +194,7 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
             .nodes
             .first()
             .and_then(|node| node.grant.ports.last().copied()),
+        peer_launcher: starts_remotely(start),
         preparation: properties
             .job_preparation
             .as_ref()

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lote_model::allocation::Grant;
-use lote_model::job::JobProperties;
+use lote_model::job::{FrameworkSettings, JobProperties};
 use lote_model::node::NodeRecord;
 use lote_model::plan::AllocatedGpu;
 
@@ -15,6 +15,8 @@ pub struct Request {
     pub node_count: u32,
     /// The part of each node; the whole node when absent.
     pub share: Option<Share>,
+    /// Whether its processes start others on its other nodes, so that all must offer that.
+    pub starts_peers: bool,
 }
 
 /// A part of a node.
@@ -43,7 +45,7 @@ impl Share {
 
 impl Request {
     /// The request of a job.
-    pub fn of(properties: &JobProperties) -> Self {
+    pub fn of(properties: &JobProperties, framework: &FrameworkSettings) -> Self {
         let share = properties.lote.resources.as_ref().map(|resources| Share {
             gpus: resources.gpus_per_node.unwrap_or(0),
             cpu_millis: resources.cpu_millis(),
@@ -53,7 +55,13 @@ impl Request {
         Self {
             node_count: properties.node_count.max(1),
             share,
+            starts_peers: framework.starts_peers && properties.node_count > 1,
         }
+    }
+
+    /// Whether this node offers what its processes need beside room.
+    pub fn suits(&self, node: &NodeRecord) -> bool {
+        !self.starts_peers || node.starts_remotely()
     }
 
     /// What it takes of this node as numbers.
@@ -70,7 +78,9 @@ impl Request {
                 .map_or(node.gpus.len(), |share| share.gpus as usize),
             ports_per_allocation,
         );
-        node.ports_count >= ports && self.amount_on(node).is_within(&Amount::whole(node))
+        node.ports_count >= ports
+            && self.suits(node)
+            && self.amount_on(node).is_within(&Amount::whole(node))
     }
 }
 
@@ -145,6 +155,8 @@ pub struct Room {
     pub amount: Amount,
     /// The most ports in a row that are free, or as many as any job on the node could need.
     pub ports: u16,
+    /// Whether processes can be started there from other nodes.
+    pub starts_remotely: bool,
 }
 
 impl Room {
@@ -164,6 +176,7 @@ impl Room {
         Self {
             amount,
             ports: u16::try_from(longest).unwrap_or(u16::MAX).min(most),
+            starts_remotely: node.starts_remotely(),
         }
     }
 
@@ -177,6 +190,7 @@ impl Room {
                 memory_bytes: self.amount.memory_bytes.min(slack.memory_bytes),
             },
             ports: self.ports,
+            starts_remotely: self.starts_remotely,
         }
     }
 

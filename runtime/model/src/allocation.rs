@@ -118,6 +118,9 @@ pub struct NodePlan {
     /// A port of the first node that the job has for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_port: Option<u16>,
+    /// Whether processes of the job may start others on its other nodes: all of them offer it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub peer_launcher: bool,
     /// A shell line to run before any process starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preparation: Option<String>,

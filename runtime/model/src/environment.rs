@@ -36,6 +36,9 @@ pub struct JobPaths {
     pub host_file: String,
     /// What the job sees as `/tmp`.
     pub private_tmp: String,
+    /// Where a gang's processes find the program that starts others on its nodes, with what that
+    /// needs.
+    pub peer: String,
 }
 
 impl JobPaths {
@@ -66,6 +69,7 @@ impl JobPaths {
             shared: format!("{job_root}/{SHARED}"),
             host_file: format!("{job_root}/hosts"),
             private_tmp: format!("{job_root}/tmp"),
+            peer: peer_path(work_directory, plan.unix_id.0, plan.uid.as_str()),
             user_root,
             jobs_root,
             job_root,
@@ -78,6 +82,21 @@ impl JobPaths {
 pub fn scratch_path(work_directory: &str, unix_id: u32, uid: &str) -> String {
     format!("{work_directory}/users/{unix_id}/jobs/{uid}/scratch")
 }
+
+/// The directory of the program for remote starts.
+fn peer_path(work_directory: &str, unix_id: u32, uid: &str) -> String {
+    format!("{work_directory}/users/{unix_id}/jobs/{uid}/peer")
+}
+
+/// The program that starts processes on the other nodes of a job, the same on each of them; which
+/// plugins are told before there is a node plan.
+pub fn peer_launcher_path(work_directory: &str, unix_id: u32, uid: &str) -> String {
+    let directory = peer_path(work_directory, unix_id, uid);
+    format!("{directory}/{PEER_LAUNCHER}")
+}
+
+/// The name of the program for remote starts.
+pub const PEER_LAUNCHER: &str = "lote-rsh";
 
 /// The mount roots of a job's cluster and of the job itself on a node, which plugins are told
 /// before there is a node plan.
@@ -250,6 +269,7 @@ pub fn environment(
     variables.extend(gang(plan, grant));
     variables.extend(job(plan, paths));
     variables.extend(previous(plan, directories));
+    variables.extend(peer_launcher(plan, paths));
     for variable in &plan.user_variables {
         let value = expand_runtime_names(&variable.value, &variables);
         variables.insert(variable.name.clone(), value);
@@ -372,6 +392,42 @@ fn job(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
     .map(|(name, value)| (name.to_owned(), value.clone()))
     .collect()
 }
+
+/// How a gang's processes start others on its nodes. The launchers of Open MPI (and of PRRTE,
+/// which is its from version 5 on), MPICH and Intel MPI find it by variables of theirs, so that
+/// their `mpirun` works as it is; where there is no remote start, they try `ssh` as ever.
+fn peer_launcher(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
+    if !plan.peer_launcher {
+        return Vec::new();
+    }
+    let program = format!("{}/{PEER_LAUNCHER}", paths.peer);
+    let programs = [
+        "LOTE_PEER_LAUNCHER",
+        "OMPI_MCA_plm_rsh_agent",
+        "PRTE_MCA_plm_ssh_agent",
+        "HYDRA_LAUNCHER_EXEC",
+        "I_MPI_HYDRA_BOOTSTRAP_EXEC",
+    ];
+    let kinds = ["HYDRA_LAUNCHER", "I_MPI_HYDRA_BOOTSTRAP"];
+    let programs = programs.map(|name| (name.to_owned(), program.clone()));
+    let kinds = kinds.map(|name| (name.to_owned(), "ssh".to_owned()));
+    programs.into_iter().chain(kinds).collect()
+}
+
+/// The variables that say something about the node a process is on; a process that is started
+/// from another node has this node's.
+pub const NODE_VARIABLES: [&str; 10] = [
+    "AZ_BATCHAI_JOB_TEMP",
+    "AZ_BATCHAI_NUM_GPUS",
+    "AZ_BATCHAI_NUM_GPUS_PER_NODE",
+    "AZ_BATCH_IS_CURRENT_NODE_MASTER",
+    "AZ_BATCH_NODE_ID",
+    "CUDA_VISIBLE_DEVICES",
+    "HOME",
+    "LOTE_PEER_LAUNCHER",
+    "NVIDIA_VISIBLE_DEVICES",
+    "TMPDIR",
+];
 
 /// Where the attempt before left its output, so that a job can go on from there.
 fn previous(plan: &NodePlan, directories: &Directories) -> Vec<(String, String)> {
@@ -514,6 +570,7 @@ mod tests {
             ],
             secret_variables: vec![],
             master_port: Some(20_015),
+            peer_launcher: false,
             preparation: None,
             std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT/logs/".into(),
             input_directories: vec![InputDirectory {
@@ -627,6 +684,24 @@ mod tests {
         let variables = environment(&plan, &paths, &directories, &grant(), None);
         let told = variables.keys().filter(|name| name.contains("PREVIOUS"));
         assert_eq!(told.count(), 0);
+    }
+
+    #[test]
+    fn a_gang_whose_nodes_offer_it_is_told_how_to_start_processes() {
+        let told = |plan: &NodePlan| {
+            let paths = JobPaths::new("/w", plan);
+            let directories = Directories::new(plan, &paths).unwrap();
+            environment(plan, &paths, &directories, &grant(), None)
+        };
+        assert!(!told(&plan()).contains_key("LOTE_PEER_LAUNCHER"));
+        let mut plan = plan();
+        plan.peer_launcher = true;
+        let program = peer_launcher_path("/w", 7, "u1");
+        assert_eq!(program, "/w/users/7/jobs/u1/peer/lote-rsh");
+        assert_eq!(told(&plan)["LOTE_PEER_LAUNCHER"], program);
+        assert_eq!(told(&plan)["OMPI_MCA_plm_rsh_agent"], program);
+        plan.user_variables = vec![Variable::new("HYDRA_LAUNCHER", "fork")];
+        assert_eq!(told(&plan)["HYDRA_LAUNCHER"], "fork");
     }
 
     #[test]

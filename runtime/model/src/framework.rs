@@ -211,6 +211,8 @@ pub struct ValidatedSettings {
     pub settings: Value,
     /// Which plugin that was.
     pub plugin: ChosenPlugin,
+    /// Whether its processes start others on the job's other nodes.
+    pub starts_peers: bool,
 }
 
 /// A plan and who made it.

@@ -241,6 +241,9 @@ pub struct FrameworkSettings {
     /// The plugin that accepted it. Jobs of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<ChosenPlugin>,
+    /// Whether the plugin's processes start others on the job's other nodes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starts_peers: bool,
 }
 
 impl FrameworkSettings {

@@ -111,7 +111,16 @@ pub struct Condition {
     pub since: Timestamp,
 }
 
+/// The name of the [`Capability`] to start a job's processes from its other nodes.
+pub const REMOTE_START: &str = "remote start";
+
 impl NodeRecord {
+    /// Whether processes of a gang can be started there from its other nodes.
+    pub fn starts_remotely(&self) -> bool {
+        let mut known = self.isolation.iter();
+        known.any(|capability| capability.in_force && capability.name == REMOTE_START)
+    }
+
     /// Whether nothing keeps jobs away from it.
     pub fn is_schedulable(&self) -> bool {
         !Condition::any_blocks(&self.conditions)

@@ -262,6 +262,8 @@ fn specification(record: PathBuf, parts: &Parts, cgroup: Option<&JobCgroup>) -> 
         stdout: "/dev/null".into(),
         stderr: "/dev/null".into(),
         execution_log: None,
+        piped: false,
+        stdin: None,
         spooled: false,
         directories: Vec::new(),
         identity: isolation.then_some(Identity {

@@ -55,6 +55,7 @@ impl Frameworks for Registry {
                 tool_type: plugin.info().descriptor.name.clone(),
                 settings,
                 plugin: chosen(plugin.info().identity()),
+                starts_peers: plugin.info().descriptor.starts_peers,
             }),
             Err(ValidateError::Invalid(issues)) => Err(problem(&target, &issues)),
             Err(ValidateError::Plugin(error)) => {

@@ -10,7 +10,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-control", &["lote-model", "lote-store"]),
     ("lote-plugin-host", &["lote-model"]),
     ("lote-vault", &["lote-model"]),
-    ("lote-node", &["lote-model", "lote-store", "lote-vault"]),
+    (
+        "lote-node",
+        &["lote-model", "lote-rsh", "lote-store", "lote-vault"],
+    ),
+    ("lote-rsh", &[]),
     ("lote-api", &["lote-model", "lote-store", "lote-vault"]),
     ("lote-cli", &["lote-model"]),
     ("lote-nfs-mount", &[]),

@@ -154,6 +154,7 @@ pub(crate) async fn accept(
         tool_type,
         settings,
         plugin,
+        starts_peers,
     } = validated.map_err(|error| ApiError::internal(&error))??;
     Ok(Accepted {
         properties,
@@ -164,6 +165,7 @@ pub(crate) async fn accept(
             settings,
             asked: request.plugin,
             plugin: Some(plugin),
+            starts_peers,
         },
         secrets,
     })

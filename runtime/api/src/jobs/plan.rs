@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use lote_model::access::Permission;
 use lote_model::allocation::{GangMember, NodePlan};
 use lote_model::cluster::{ClusterRecord, ClusterStatus};
-use lote_model::environment::{SharedScratch, mount_roots, scratch_path};
+use lote_model::environment::{SharedScratch, mount_roots, peer_launcher_path, scratch_path};
 use lote_model::framework::{PlanError, PlannedLaunch};
 use lote_model::gang_share;
 use lote_model::id::{JobUid, NodeName, UnixId};
@@ -275,6 +275,10 @@ fn imagine(
     id: &str,
 ) -> AllocationInput {
     let resources = accepted.properties.lote.resources.as_ref();
+    // Nodes that will come are like those that are there.
+    let starts_remotely = accepted.properties.node_count > 1
+        && !nodes.is_empty()
+        && nodes.iter().all(NodeRecord::starts_remotely);
     AllocationInput {
         nodes: (0..accepted.properties.node_count)
             .map(|rank| match nodes.get(rank as usize) {
@@ -296,7 +300,8 @@ fn imagine(
             .collect(),
         shared_scratch: None,
         local_scratch: scratch_path(work_directory(nodes), unix_id.0, id),
-        peer_launcher: None,
+        peer_launcher: starts_remotely
+            .then(|| peer_launcher_path(work_directory(nodes), unix_id.0, id)),
         attempt: 1,
     }
 }
@@ -372,6 +377,7 @@ fn about(
             .map(|secret| secret.name)
             .collect(),
         master_port: None,
+        peer_launcher: allocation.peer_launcher.is_some(),
         preparation: properties
             .job_preparation
             .map(|preparation| preparation.command_line),

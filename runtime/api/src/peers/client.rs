@@ -39,10 +39,10 @@ use crate::server::notice_silence;
 use crate::state::ApiState;
 
 /// How long it may take until there is an encrypted connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a peer may take until it begins to answer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The same for one that is sent a part of a file first, and writes it to its disk.
 /// The peer itself gives up earlier when nothing of the part comes.
@@ -211,7 +211,7 @@ fn target(job: &JobRecord, what: &str, query: &[(&str, &str)]) -> String {
 
 /// Why a node could not be asked.
 #[derive(Debug, thiserror::Error)]
-enum Silent {
+pub(super) enum Silent {
     #[error("it is not in the cluster any more")]
     Unknown,
     #[error("its name cannot stand in a certificate")]
@@ -309,7 +309,7 @@ async fn send(
     Ok(returned(answer, connection, state.stopping.clone()))
 }
 
-async fn connect(
+pub(super) async fn connect(
     credentials: &PeerCredentials,
     node: &NodeName,
     address: &str,

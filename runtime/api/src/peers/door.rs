@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::credentials::{PeerCredentials, node_of};
 use super::operations;
+use super::remote::RemoteStartDoor;
 use crate::server::{self, Peer};
 use crate::state::ApiState;
 
@@ -32,10 +34,11 @@ pub async fn serve(
     listener: TcpListener,
     state: ApiState,
     credentials: PeerCredentials,
+    starts: Arc<dyn RemoteStartDoor>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let connections = TaskTracker::new();
-    let router = operations::router(state.clone());
+    let router = operations::router(state.clone(), starts);
     let connect = |stream, address| {
         connection(
             stream,

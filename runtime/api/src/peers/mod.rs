@@ -8,6 +8,7 @@
 //! * [`credentials`] — what this daemon shows, and whom it believes.
 //! * [`door`] — the listener for other daemons.
 //! * [`operations`] — the few things that other daemons may ask for.
+//! * [`remote`] — connections that carry remote starts inside a gang.
 //! * [`client`] — asking the daemon of another node.
 //!
 //! Invariants: a peer is asked for what lies on its own node only, so that no
@@ -18,7 +19,9 @@ mod client;
 mod credentials;
 mod door;
 mod operations;
+mod remote;
 
 pub(crate) use client::{Errand, LogErrand, ask, ask_with, is_unreachable, passed_on};
 pub use credentials::{PeerCredentials, PeerCredentialsError};
 pub use door::serve as serve_peers;
+pub use remote::{PeerStream, RemoteStartDoor, open_channel};

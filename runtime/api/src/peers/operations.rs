@@ -9,17 +9,23 @@
 //! | `/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}/files` | one page of an output directory |
 //! | `/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}/logs` | an output file, on request while it is written |
 //! | `/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}/samples` | what the job's part here did of late |
+//!
+//! A POST to `/peer/v1/remote-starts` makes the connection a channel for one remote start inside a
+//! gang ([`remote`]).
+
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use lote_model::key;
 use lote_model::path::JobPath;
 
 use super::door::FromNode;
+use super::remote::{self, RemoteStartDoor};
 use crate::error::{Answer, ApiError};
 use crate::files::{link, output};
 use crate::jobs::{Job, logs, samples};
@@ -34,8 +40,9 @@ const JOB: &str = "/peer/v1/jobs/{group}/{workspace}/{experiment}/{job}";
 /// The same of file servers.
 const FILE_SERVER: &str = "/peer/v1/fileservers/{group}/{workspace}/{fileServer}";
 
-pub(super) fn router(state: ApiState) -> Router {
+pub(super) fn router(state: ApiState, starts: Arc<dyn RemoteStartDoor>) -> Router {
     Router::new()
+        .route(remote::PATH, post(remote::open).layer(Extension(starts)))
         .route("/peer/v1/files/{token}/{name}", get(link::download_here))
         .route(&format!("{JOB}/files"), get(list))
         .route(&format!("{JOB}/logs"), get(read))
@@ -77,7 +84,7 @@ async fn only_members(
 }
 
 /// 401, which nothing else here answers.
-fn refused(message: &str) -> ApiError {
+pub(super) fn refused(message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "PeerRefused", message)
 }
 

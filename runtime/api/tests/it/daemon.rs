@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use lote_api::{ApiConfig, ApiState, serve, serve_peers};
+use lote_api::{ApiConfig, ApiState, PeerStream, RemoteStartDoor, serve, serve_peers};
 use lote_model::framework::{
     ChosenPlugin, Frameworks, PLUGIN_SETTINGS, PlanError, PlannedLaunch, PluginRequest,
     PluginSummary, ValidatedSettings,
@@ -25,6 +26,7 @@ use lote_model::problem::Problem;
 use lote_model::state::ExecutionState;
 use lote_store::{Store, Transaction, get_json};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +51,7 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Frameworks without plugins: a custom one, and PyTorch with one default.
-struct Fake;
+pub(crate) struct Fake;
 
 impl Frameworks for Fake {
     fn settings_members(&self) -> Vec<String> {
@@ -105,6 +107,7 @@ impl Frameworks for Fake {
                 version: "1.0.0".into(),
                 digest: "00".into(),
             },
+            starts_peers: false,
         })
     }
 
@@ -303,7 +306,10 @@ impl Daemon {
             self.peer_address = Some(listener.local_addr().unwrap());
             let (state, shutdown) = (state.clone(), stop.clone().cancelled_owned());
             tasks.push(self.runtime.spawn(async move {
-                serve_peers(listener, state, peers, shutdown).await.unwrap();
+                let starts = Arc::new(Echo);
+                serve_peers(listener, state, peers, starts, shutdown)
+                    .await
+                    .unwrap();
             }));
         }
         let shutdown = stop.clone().cancelled_owned();
@@ -580,4 +586,24 @@ fn is_uuid(text: &str) -> bool {
         8 | 13 | 18 | 23 => c == b'-',
         _ => c.is_ascii_hexdigit(),
     })
+}
+
+/// Says who asks and gives back what it is sent, in place of what starts processes.
+struct Echo;
+
+impl RemoteStartDoor for Echo {
+    fn serve(
+        &self,
+        from: NodeName,
+        mut stream: Box<dyn PeerStream>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let greeting = format!("{from}\n");
+            stream.write_all(greeting.as_bytes()).await.unwrap();
+            let mut bytes = [0; 1024];
+            while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                stream.write_all(&bytes[..length]).await.unwrap();
+            }
+        })
+    }
 }

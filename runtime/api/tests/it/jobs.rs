@@ -11,7 +11,7 @@ use lote_model::planned_mount::{
     BlobsSource, FileServerSource, GangShare, MountSource, PlannedMount, PlannedMounts,
 };
 use lote_model::state::ExecutionState;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::daemon::{
     Daemon, LAB, NODE, PROVIDER, job_body, job_path, job_url, rm, rm_job, running, succeeded,
@@ -384,6 +384,8 @@ fn the_stored_plan_is_put_together() {
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
+            container: None,
+            peer_launcher: false,
             preparation: Some("prepare".into()),
             std_out_err_path_prefix: "/x".into(),
             input_directories: vec![],

@@ -359,6 +359,7 @@ pub(crate) fn two_processes(record: &JobRecord) -> NodePlan {
         user_variables: vec![],
         secret_variables: vec![],
         master_port: None,
+        peer_launcher: false,
         preparation: None,
         std_out_err_path_prefix: "/x".into(),
         input_directories: vec![],

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use lote_api::PeerCredentials;
+use lote_api::{ApiConfig, ApiState, PeerCredentials, open_channel};
 use lote_model::allocation::{GangMember, NodePlan};
 use lote_model::id::NodeName;
 use lote_model::job::{JobRecord, JobStatus, STDOUTERR};
@@ -20,8 +20,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::daemon::{Daemon, job_url, location, running, succeeded, wait_until};
+use crate::daemon::{Daemon, Fake, job_url, location, running, succeeded, wait_until};
 use crate::live::{Live, two_processes};
 use crate::resources::node_record;
 
@@ -510,4 +511,38 @@ fn a_request_of_a_peer_goes_no_further() {
     let door = pair.one.peer_address.unwrap();
     // The certificate of `one` has another name than the one that is expected.
     knock(door, &pair.authority, shown, &read).unwrap_err();
+}
+
+#[test]
+fn a_connection_between_daemons_becomes_a_channel_that_knows_who_asks() {
+    let pair = Pair::start();
+    let of = |node: &str, key: u8| {
+        let mut config = ApiConfig::new(NodeName::new(node), [7; 32]);
+        config.peers = Some(match key {
+            1 => credentials(&pair.authority, node),
+            _ => credentials(&authority(key), node),
+        });
+        let clock = Arc::new(jiff::Timestamp::now);
+        ApiState::new(pair.one.store.clone(), Arc::new(Fake), config, clock)
+    };
+    let two = NodeName::new("two");
+    pair.one.runtime.block_on(async {
+        let mut channel = open_channel(&of("one", 1), &two).await.unwrap();
+        channel.write_all(b"to and fro").await.unwrap();
+        let mut bytes = vec![0; 14];
+        channel.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&bytes), "one\nto and fro");
+        channel.shutdown().await.unwrap();
+        // Neither a machine of another cluster nor one that was removed gets a channel.
+        for (state, why) in [
+            (of("one", 2), "cannot be reached"),
+            (of("gone", 1), "does not let this one in"),
+        ] {
+            let reason = open_channel(&state, &two).await.err().unwrap();
+            assert!(reason.contains(why), "{reason}");
+        }
+        let nowhere = open_channel(&of("one", 1), &NodeName::new("none")).await;
+        let reason = nowhere.err().unwrap();
+        assert!(reason.contains("not in the cluster"), "{reason}");
+    });
 }

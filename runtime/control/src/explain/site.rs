@@ -12,8 +12,9 @@ use crate::snapshot::NodeState;
 #[derive(Debug, Default)]
 pub(crate) struct Site<'a>(BTreeMap<String, Size<'a>>);
 
-/// What can differ between nodes of one size: GPUs, processors, memory and ports.
-type Build = (u32, u32, u64, u16);
+/// What can differ between nodes of one size: GPUs, processors, memory, ports, and whether
+/// processes can be started there from other nodes.
+type Build = (u32, u32, u64, u16, bool);
 
 /// The nodes of one size.
 #[derive(Debug, Default)]
@@ -83,6 +84,7 @@ impl<'a> Size<'a> {
             record.cpu_cores,
             record.memory_bytes,
             record.ports_count,
+            record.starts_remotely(),
         );
         let (count, example) = self.builds.entry(build).or_default();
         *count += 1;

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{job, node};
 
 fn request(job: &crate::testing::JobBuilder) -> Request {
-    Request::of(&job.0.properties)
+    Request::of(&job.0.properties, &job.0.framework)
 }
 
 fn cut_from(

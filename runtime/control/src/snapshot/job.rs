@@ -89,7 +89,7 @@ impl LiveJob {
         Self {
             cluster: key::cluster(&record.cluster).into(),
             workspace: workspace_of(&record),
-            request: Request::of(&record.properties),
+            request: Request::of(&record.properties, &record.framework),
             record: Arc::new(record),
             record_revision,
             status: None,

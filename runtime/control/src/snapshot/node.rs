@@ -160,6 +160,7 @@ impl NodeState {
         let whole = Request {
             node_count: 1,
             share: None,
+            starts_peers: false,
         };
         Slot {
             room: Room::left(record, held, grants, ports_per_allocation),

@@ -283,6 +283,7 @@ pub fn job(job_name: &str) -> JobBuilder {
             settings: serde_json::json!({"commandLine": "true"}),
             asked: None,
             plugin: None,
+            starts_peers: false,
         },
         terminate_requested_at: None,
         delete_requested_at: None,

@@ -40,6 +40,7 @@ impl Frameworks for FakeFrameworks {
                 version: "1.0.0".into(),
                 digest: "00".into(),
             },
+            starts_peers: false,
         })
     }
 

@@ -316,7 +316,7 @@ pub(crate) fn assert_nothing_starves(site: &Site) {
                 .is_none_or(|status| status.state == ExecutionState::Queued)
     };
     for record in site.jobs.values().filter(waits) {
-        let request = Request::of(&record.properties);
+        let request = Request::of(&record.properties, &record.framework);
         let wanted: ClusterRecord = site
             .store
             .ledger

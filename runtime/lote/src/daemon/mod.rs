@@ -10,6 +10,7 @@
 //! * `machine` — what this machine is called, and where others reach it.
 //! * `peers` — this daemon among the others: its certificate, and the door for them.
 //! * `power` — how machines are switched off and on.
+//! * `remote` — remote starts inside a gang, between the node and the door for other daemons.
 //! * `secret` — the key that signs links, on a machine that is alone.
 //! * `store` — the store, embedded or in etcd.
 
@@ -23,6 +24,7 @@ mod limits;
 mod machine;
 mod peers;
 mod power;
+mod remote;
 mod secret;
 mod store;
 mod telemetry;
@@ -40,7 +42,7 @@ use jiff::Timestamp;
 use lote_api::server::serve;
 use lote_api::state::{ApiConfig, ApiState};
 use lote_api::tls::Tls;
-use lote_api::{JoinOffer, Retention, TelemetrySource};
+use lote_api::{JoinOffer, RemoteStartDoor, Retention, TelemetrySource};
 use lote_cli::DaemonArgs;
 use lote_cli::args::GlobalArgs;
 use lote_cli::node_args::{
@@ -251,6 +253,8 @@ async fn serve_until_stopped(
     let spawner = SpawnerCommand::current_executable();
     let agent = Agent::start(config, Arc::clone(&store), spawner)?;
     telemetry.node.set(agent.telemetry()).ok();
+    agent.call_peers_by(Arc::new(remote::Calls(api.clone())));
+    let starts = Arc::new(remote::Starts(agent.remote_starts()));
     announce(&settings, &agent, fingerprint);
     door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
@@ -263,7 +267,12 @@ async fn serve_until_stopped(
         .ok();
     // Ends with the daemon; nothing waits for it.
     tokio::spawn(frameworks::follow(plugins, settings.clone(), stop.clone()));
-    let peers = tokio::spawn(serve_others(member.peers, api.clone(), stop.clone()));
+    let peers = tokio::spawn(serve_others(
+        member.peers,
+        api.clone(),
+        starts,
+        stop.clone(),
+    ));
     let door = tokio::spawn(serve(listener, api, stop.clone().cancelled_owned()));
     let leader = tokio::spawn(driver::run(
         store,
@@ -291,10 +300,11 @@ async fn serve_until_stopped(
 async fn serve_others(
     peers: Option<PeerDoor>,
     api: ApiState,
+    starts: Arc<dyn RemoteStartDoor>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     match peers {
-        Some(peers) => peers.serve(api, stop).await,
+        Some(peers) => peers.serve(api, starts, stop).await,
         None => Ok(()),
     }
 }

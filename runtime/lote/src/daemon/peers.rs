@@ -2,10 +2,11 @@
 //! door at which the others ask.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lote_api::state::ApiState;
-use lote_api::{PeerCredentials, PeerCredentialsError, serve_peers};
+use lote_api::{PeerCredentials, PeerCredentialsError, RemoteStartDoor, serve_peers};
 use lote_model::id::NodeName;
 use lote_model::problem::explain;
 use lote_vault::authority::NODE_LIFE;
@@ -80,11 +81,16 @@ impl PeerDoor {
     }
 
     /// Serves other daemons, and renews the certificate, until `stop`.
-    pub(super) async fn serve(self, api: ApiState, stop: CancellationToken) -> std::io::Result<()> {
+    pub(super) async fn serve(
+        self,
+        api: ApiState,
+        starts: Arc<dyn RemoteStartDoor>,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let credentials = self.credentials().clone();
         let shutdown = stop.clone().cancelled_owned();
         let (served, ()) = tokio::join!(
-            serve_peers(self.listener, api, credentials, shutdown),
+            serve_peers(self.listener, api, credentials, starts, shutdown),
             self.certificate.keep(stop)
         );
         served

@@ -58,7 +58,7 @@ pub(super) fn describe(
         work_directory: work.to_string_lossy().into_owned(),
         nfs: None,
         nfs_client_versions: Vec::new(),
-        isolation: isolation(config, cgroups),
+        isolation: capabilities(config, cgroups),
         conditions: conditions(config, cgroups, now),
         started_at: now,
     };
@@ -216,6 +216,16 @@ fn derived_size(gpus: &[Gpu]) -> String {
         None => String::new(),
     };
     format!("gpu{}-{model}{kind}", gpus.len())
+}
+
+/// What is in force on this node.
+fn capabilities(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {
+    let mut found = isolation(config, cgroups);
+    found.push(crate::peer::capability(
+        cgroups.is_some(),
+        config.peer_address.is_some(),
+    ));
+    found
 }
 
 fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capability> {

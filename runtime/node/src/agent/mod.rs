@@ -49,7 +49,7 @@ mod task;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lote_model::id::NodeName;
 use lote_model::node::NodeRecord;
@@ -75,6 +75,7 @@ use crate::isolation::Identity;
 use crate::launch::{LaunchError, Launcher, SpawnerCommand};
 use crate::mount::MountConfig;
 use crate::numa::Topology;
+use crate::peer::{self, Members, PeerCalls, RemoteStarts};
 use crate::power::OperatorCommand;
 use crate::spool::{SpoolConfig, spools};
 
@@ -196,7 +197,11 @@ pub(crate) struct Node {
     known: Mutex<Option<KnownRecord>>,
     gpus: Arc<Gpus>,
     store: Arc<dyn Store>,
-    launcher: Launcher,
+    launcher: Arc<Launcher>,
+    /// The jobs whose processes may be started from other nodes.
+    members: Arc<Members>,
+    /// The way to other daemons, once it is known.
+    peer_calls: Arc<OnceLock<Arc<dyn PeerCalls>>>,
     /// What jobs share with other nodes.
     shares: Arc<Shares>,
     /// What was seen of NFS since the daemon started, if anything changed.
@@ -263,6 +268,11 @@ impl Node {
         spools(&self.config.data_directory).join(run).exists()
     }
 
+    /// What a run sees of remote starts.
+    fn peer_directory(&self, run: &str) -> PathBuf {
+        self.config.data_directory.join(peer::PEERS).join(run)
+    }
+
     /// What the programs in a job find in `/etc/passwd` and `/etc/group`.
     fn identity_directory(&self) -> PathBuf {
         self.config.data_directory.join("identity")
@@ -278,6 +288,11 @@ impl Agent {
         spawner: SpawnerCommand,
     ) -> Result<Self, AgentError> {
         preparation::node_directories(&config)?;
+        peer::install(&config.data_directory).map_err(|source| AgentError::Directory {
+            action: "write",
+            path: config.data_directory.join(peer::PEERS),
+            source,
+        })?;
         let cgroups = match config.isolation {
             Isolation::Full if nix::unistd::geteuid().is_root() => Some(prepared_cgroups()?),
             _ => None,
@@ -287,7 +302,7 @@ impl Agent {
         let view = gpus.view();
         let record = inventory::describe(&config, cgroups.as_ref(), &topology, &view.borrow())?;
         let executable = spawner.program.clone();
-        let launcher = Launcher::start(spawner)?;
+        let launcher = Arc::new(Launcher::start(spawner)?);
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let data = &config.data_directory;
         let shares = Shares::open(data, &export::server_directory(data));
@@ -303,6 +318,8 @@ impl Agent {
             launcher,
             shares: Arc::new(shares),
             nfs: watch::Sender::new(None),
+            members: Arc::default(),
+            peer_calls: Arc::default(),
             cgroups,
             fence,
             tasks: Tasks::default(),
@@ -313,6 +330,20 @@ impl Agent {
             node,
             registered: watch::Sender::new(false),
         })
+    }
+
+    /// Gives the processes of gangs the way to other nodes.
+    pub fn call_peers_by(&self, calls: Arc<dyn PeerCalls>) {
+        self.node.peer_calls.set(calls).ok();
+    }
+
+    /// What other daemons ask for on behalf of their jobs' processes.
+    pub fn remote_starts(&self) -> RemoteStarts {
+        RemoteStarts {
+            node: self.node.config.name.clone(),
+            store: Arc::clone(&self.node.store),
+            members: Arc::clone(&self.node.members),
+        }
     }
 
     /// Becomes true once the node is known to the cluster.
@@ -363,4 +394,16 @@ fn prepared_cgroups() -> Result<CgroupLayout, CgroupError> {
     let layout = CgroupLayout::detect(&crate::cgroup::LayoutSource::host()?)?;
     layout.prepare()?;
     Ok(layout.with_device_filter())
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! For the tests of what is beside the agent.
+
+    use lote_model::path::JobPath;
+
+    /// The path of some job.
+    pub(crate) fn job_path() -> JobPath {
+        super::process_spec::tests::job_path()
+    }
 }

@@ -118,6 +118,9 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(failed("create", path))?;
         }
+        if job.peer_directory.is_some() {
+            directory(Path::new(&job.paths.peer), 0o700)?;
+        }
         let hosts = host_file(&job.plan, &job.allocation.grant);
         write(Path::new(&job.paths.host_file), &hosts, 0o600)?;
         let shared_memory = job.shares_memory().then_some(SHARED_MEMORY);
@@ -135,6 +138,9 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
         for file in &job.plan.launch.files {
             write_file(Path::new(&job.paths.scratch), file)?;
         }
+    }
+    if let Some(peer) = &job.peer_directory {
+        crate::peer::make(peer).map_err(failed("make", peer))?;
     }
     if let Some(identity) = job.identity {
         identity_files(&job.identity_directory, job.plan.unix_id)?;

@@ -11,10 +11,11 @@ use lote_model::plan::{Command, Process};
 
 use crate::container::JobRoot;
 use crate::isolation::{
-    BindMount, DeviceNode, Identity, MountPlan, PrivateDirectory, PrivateSource,
+    BindMount, DeviceNode, Identity, MountPlan, MountedTree, PrivateDirectory, PrivateSource,
 };
 use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
 use crate::mount::{Layout, MOUNTS};
+use crate::peer::RemoteStart;
 
 use super::container::Surroundings;
 use super::inside;
@@ -52,6 +53,8 @@ pub(super) struct JobContext {
     pub(super) spool: Option<JobSpool>,
     pub(super) run_directory: PathBuf,
     pub(super) identity_directory: PathBuf,
+    /// What its processes see of remote starts, on the host; `None` where there are none.
+    pub(super) peer_directory: Option<PathBuf>,
     /// Hidden from jobs, except for what is the job's own.
     pub(super) data_directory: PathBuf,
     /// Files to write a process's id into.
@@ -118,6 +121,47 @@ impl JobContext {
         spec
     }
 
+    /// A command that a process on another node asks for. It has that process's environment, but
+    /// what is said about a node is this one's, and secrets are never taken from elsewhere.
+    pub(super) fn remote(&self, start: RemoteStart<'_>) -> ProcessSpec {
+        let RemoteStart {
+            record,
+            from,
+            command,
+            environment,
+            has_input,
+        } = start;
+        let title = format!("remote start from node {from}: {}", shortened(&command));
+        let argv = [
+            REMOTE_SHELL[0],
+            REMOTE_SHELL[1],
+            REMOTE_SHELL[2],
+            "lote-rsh",
+            &command,
+        ];
+        let command = Command::Argv(argv.map(str::to_owned).to_vec());
+        let mut spec = self.command(&command, None, None);
+        let own: BTreeMap<String, String> = std::mem::take(&mut spec.env).into_iter().collect();
+        let is_of_node = |name: &str| environment::NODE_VARIABLES.contains(&name);
+        let is_secret = |name: &String| self.plan.secret_variables.contains(name);
+        let mut variables: BTreeMap<String, String> = environment
+            .into_iter()
+            .filter(|(name, _)| !SHELL_VARIABLES.contains(&name.as_str()) && !is_secret(name))
+            .collect();
+        for (name, value) in own {
+            if is_of_node(&name) {
+                variables.insert(name, value);
+            } else if name == "PATH" {
+                variables.entry(name).or_insert(value);
+            }
+        }
+        spec.env = variables.into_iter().collect();
+        spec.record = record;
+        // It goes into the launcher's log.
+        spec.title = self.secrets.redacted(&title);
+        spec.with_pipes(has_input)
+    }
+
     /// A file of the directory that holds the output, or waits for it.
     pub(super) fn output_path(&self, name: &str) -> PathBuf {
         let directory = match &self.spool {
@@ -155,6 +199,8 @@ impl JobContext {
             stdout: self.output_path(&environment::output_file("stdout", output)),
             stderr: self.output_path(&environment::output_file("stderr", output)),
             execution_log: Some(self.output_path(&environment::execution_log(plan))),
+            piped: false,
+            stdin: None,
             spooled: self.spool.is_some(),
             directories: self.output_directories(),
             identity: self.identity,
@@ -233,12 +279,21 @@ impl JobContext {
                 .collect(),
             keep: vec![PathBuf::from(&self.paths.user_root)],
             binds,
-            trees: self.layout.trees(),
+            trees: self.trees(),
             // Those of other jobs as well: none sees where others have their files, or keeps
             // anything mounted that they have left.
             detached: vec![self.data_directory.join(MOUNTS)],
             read_only: Vec::new(),
         }
+    }
+
+    fn trees(&self) -> Vec<MountedTree> {
+        let peer = self.peer_directory.as_ref().map(|directory| MountedTree {
+            source: directory.clone(),
+            base: self.paths.job_root.clone().into(),
+            relative: PEER.into(),
+        });
+        self.layout.trees().into_iter().chain(peer).collect()
     }
 
     /// Processes of one job share `/dev/shm` (data loaders and collective
@@ -260,7 +315,7 @@ impl JobContext {
 
     /// Whether several processes of the plan need one `/dev/shm`.
     pub(super) fn shares_memory(&self) -> bool {
-        self.plan.launch.processes.len() > 1 || self.is_contained()
+        self.plan.launch.processes.len() > 1 || self.peer_directory.is_some() || self.is_contained()
     }
 
     /// Whether its processes run in a container.
@@ -277,6 +332,31 @@ impl JobContext {
         }
         self.allocation.grant.memory_bytes.unwrap_or(2 << 30) / 2
     }
+}
+
+/// Where the job sees the directory for remote starts, below its root directory.
+const PEER: &str = "peer";
+
+/// Runs a line as `sshd` does, by the shell of the user; by whatever shell there is in a root
+/// without that.
+const REMOTE_SHELL: [&str; 3] = [
+    "/bin/sh",
+    "-c",
+    "[ -x /bin/bash ] && exec /bin/bash -c \"$1\"; exec /bin/sh -c \"$1\"",
+];
+
+/// Variables by which a shell remembers where it is; true of another process only.
+const SHELL_VARIABLES: [&str; 5] = ["HOSTNAME", "OLDPWD", "PWD", "SHLVL", "_"];
+
+/// How much of a command a title shows. Those of launchers are long.
+const TITLE_LENGTH_MAX: usize = 200;
+
+fn shortened(command: &str) -> String {
+    let mut text: String = command.chars().take(TITLE_LENGTH_MAX).collect();
+    if text.len() < command.len() {
+        text.push('…');
+    }
+    text.replace(['\n', '\r'], " ")
 }
 
 /// The name under which the preparation command is recorded.
@@ -353,7 +433,7 @@ pub(super) mod tests {
         }
     }
 
-    fn job_path() -> JobPath {
+    pub(in crate::agent) fn job_path() -> JobPath {
         let name = |text: &str| ResourceName::new(text).unwrap();
         let workspace = WorkspacePath {
             group: GroupName::new("g").unwrap(),
@@ -389,6 +469,7 @@ pub(super) mod tests {
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
+            peer_launcher: false,
             preparation: None,
             std_out_err_path_prefix: "$AZ_BATCHAI_MOUNT_ROOT".into(),
             input_directories: vec![],
@@ -445,6 +526,7 @@ pub(super) mod tests {
             run_directory: data.join("run"),
             identity_directory: data.join("identity"),
             data_directory: data.into(),
+            peer_directory: None,
             cgroup_procs: vec!["/sys/fs/cgroup/lote/u1.1/cgroup.procs".into()],
             fence: Some(data.join("fence")),
             devices: vec![DeviceNode {
@@ -491,6 +573,61 @@ pub(super) mod tests {
         assert!(!shown.contains("hunter2"), "{shown}");
         // Only on its way to the spawner is it written out.
         assert!(serde_json::to_string(&spec).unwrap().contains("hunter2"));
+    }
+
+    fn remote<'a>(data: &Path, from: &'a NodeName, pairs: &[(&str, &str)]) -> RemoteStart<'a> {
+        RemoteStart {
+            record: data.join("run/u1.1/remote_00.0"),
+            from,
+            command: "orted -mca x 1".into(),
+            environment: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            has_input: true,
+        }
+    }
+
+    #[test]
+    fn the_whole_specification_of_a_remotely_started_process() {
+        let data = Path::new("/data");
+        let mut job = job(data, &["0", "1"], Some(USER));
+        job.peer_directory = Some(data.join("peer/u1.1"));
+        job.plan.secret_variables = vec!["TOKEN".into()];
+        job.secrets = JobSecrets::new(Ok(vec![("TOKEN".to_owned(), SecretText::new("hunter2"))]));
+        let from = NodeName::new("a");
+        let caller = [
+            ("AZ_BATCH_NODE_ID", "a"),
+            ("CUDA_VISIBLE_DEVICES", "GPU-of-a"),
+            ("HOME", "/elsewhere"),
+            ("OMPI_MCA_x", "a b=c\nd"),
+            ("PATH", "/opt/mpi/bin:/bin"),
+            ("PWD", "/elsewhere"),
+            ("TOKEN", "another"),
+        ];
+        let mut spec = job.remote(remote(data, &from, &caller));
+        let secret = std::mem::take(&mut spec.secret_env);
+        assert_eq!(secret.0[0].1.expose(), "hunter2");
+        insta::assert_json_snapshot!(spec);
+    }
+
+    #[test]
+    fn what_goes_into_the_log_of_a_remote_start_is_short_and_without_secrets() {
+        let data = Path::new("/data");
+        let mut job = job(data, &["0"], Some(USER));
+        job.secrets = JobSecrets::new(Ok(vec![("TOKEN".to_owned(), SecretText::new("hunter2"))]));
+        let from = NodeName::new("a");
+        let mut start = remote(data, &from, &[]);
+        start.command = format!("TOKEN=hunter2 program\n{}", "x".repeat(5_000));
+        let spec = job.remote(start);
+        assert!(!spec.title.contains("hunter2"), "{}", spec.title);
+        assert!(
+            !spec.title.contains('\n') && spec.title.len() < 300,
+            "{}",
+            spec.title
+        );
+        // A caller without any environment finds programs nevertheless.
+        assert!(spec.env.iter().any(|(name, _)| name == "PATH"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::launch::{
     Attached, LaunchError, LostReason, Outcome, ProcessSpec, Supervised, Tombstone, attach, tail,
     tombstone,
 };
+use crate::peer::all_records;
 
 /// How much of a failed process's standard error goes into its error.
 const LAST_LINES_BYTES_MAX: u64 = 2_048;
@@ -138,10 +139,14 @@ impl Processes {
             .processes
             .iter()
             .map(|process| process.name.as_str());
-        std::iter::once(PREPARATION)
+        let mut running: Vec<Supervised> = std::iter::once(PREPARATION)
             .chain(names)
             .filter_map(|name| self.close_one(name))
-            .collect()
+            .collect();
+        // The member is closed, so there will be no more of them.
+        let remote = all_records(&self.job.records()).into_iter();
+        running.extend(remote.filter_map(|record| close_record(&record)));
+        running
     }
 
     /// Places a tombstone behind the last start of a process; gives that start
@@ -231,6 +236,21 @@ impl Processes {
             cause,
             last_lines: self.job.secrets.redacted(last_lines.trim_end()),
         })
+    }
+}
+
+/// Keeps the process of a record from starting; gives it if it runs.
+fn close_record(record: &Path) -> Option<Supervised> {
+    match tombstone(record).and_then(|placed| match placed {
+        Tombstone::Placed => Ok(None),
+        Tombstone::AlreadyClaimed => attach(record).map(Some),
+    }) {
+        Ok(Some(Attached::Running(process))) => Some(process),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::error!(%error, "cannot tell whether a remotely started process runs");
+            None
+        }
     }
 }
 

@@ -18,8 +18,9 @@ use super::{Node, cgroup_record, container};
 use crate::cgroup::CgroupError;
 use crate::container::strays;
 use crate::gpu::METERS_FILE;
-use crate::launch::{Attached, attach, tombstone};
+use crate::launch::{Attached, attach, is_pipe, tombstone};
 use crate::mount::{self, MOUNTS};
+use crate::peer;
 
 /// How long a process may take to die of SIGKILL before that is an error.
 const DEATH_MAX: Duration = Duration::from_secs(30);
@@ -61,6 +62,9 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
         let removed = tokio::task::spawn_blocking(move || {
             if !is_in_use {
                 remove_directories(&node, &uid);
+            }
+            if let Err(error) = peer::remove(&node.peer_directory(&name)) {
+                tracing::warn!(%error, name, "what a stray run saw of remote starts stays behind");
             }
             if let Err(error) = std::fs::remove_dir_all(&records) {
                 tracing::warn!(%error, records = %records.display(), "cannot remove stray run records");
@@ -127,10 +131,11 @@ async fn end_processes(records: &Path) -> bool {
     all_ended
 }
 
-/// Not the notes about the control group and the GPUs, and no draft that a crash left.
+/// Not the notes about the control group and the GPUs, no pipe, and no draft that a crash left.
 fn is_record(name: &str) -> bool {
     const DRAFT: &str = ".new";
-    ![cgroup_record::FILE_NAME, METERS_FILE].contains(&name) && !name.ends_with(DRAFT)
+    let is_note = [cgroup_record::FILE_NAME, METERS_FILE].contains(&name);
+    !is_note && !name.ends_with(DRAFT) && !is_pipe(name)
 }
 
 async fn remove_cgroup(node: &Node, records: &Path, name: &str) -> Result<(), CgroupError> {

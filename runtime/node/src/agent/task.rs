@@ -12,11 +12,12 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase, NodePlan};
-use lote_model::environment::{Directories, JobPaths};
+use lote_model::environment::{Directories, JobPaths, execution_log};
 use lote_model::job::{DirectoryLocation, ErrorRecord, STDOUTERR, UNDELIVERED};
 use lote_model::key;
 use lote_model::plan::Part;
 use lote_model::problem::explain;
+use lote_model::quantity::format_bytes;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{StoreError, get_json};
 use tokio::sync::{oneshot, watch};
@@ -29,7 +30,7 @@ use super::ending::{Failure, LimitsHit};
 use super::fence::Pass;
 use super::output::{JobSpool, Output};
 use super::preparation::{job_directories, record_directory, remove_job_directory};
-use super::process_spec::{JobContext, attempt_name};
+use super::process_spec::{JobContext, UMASK, attempt_name};
 use super::processes::{Processes, terminate};
 use super::reporter::{Reporter, Withdrawn};
 use super::room::full_directory;
@@ -40,8 +41,9 @@ use crate::container::remembered;
 use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
-use crate::launch::LostReason;
+use crate::launch::{ExecutionLog, LostReason};
 use crate::mount::{self, Made};
+use crate::peer::{Member, MemberParts};
 use crate::spool::Undelivered;
 
 /// Pause after a failed call of the store, and between tries to kill what hangs.
@@ -113,6 +115,7 @@ pub(super) async fn run(
         cgroup: None,
         output: None,
         mounts: Vec::new(),
+        member: None,
         running_report: None,
         all_ended: stored.ended,
     };
@@ -190,6 +193,8 @@ fn context(
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),
         data_directory: node.config.data_directory.clone(),
+        peer_directory: (plan.peer_launcher && node.cgroups.is_some())
+            .then(|| node.peer_directory(&name)),
         cgroup_procs: Vec::new(),
         fence: node.fence.file(),
         devices: Vec::new(),
@@ -245,6 +250,8 @@ struct Task {
     output: Option<Output>,
     /// The file systems that are mounted for it.
     mounts: Vec<Made>,
+    /// Its part in remote starts, if there are such.
+    member: Option<Arc<Member>>,
     running_report: Option<RunningReport>,
     /// Whether every process of the plan is known to have ended.
     all_ended: bool,
@@ -396,7 +403,44 @@ impl Task {
         self.spool_output().await.map_err(|cause| {
             let message = format!("no place for the output of the job: {cause}");
             error(message)
+        })?;
+        self.take_part().map_err(|cause| {
+            let message = format!("no socket for remote starts of the job: {cause}");
+            error(message)
         })
+    }
+
+    /// Lets processes of the job start others, here and on its other nodes.
+    fn take_part(&mut self) -> std::io::Result<()> {
+        let Some(directory) = self.job.peer_directory.clone() else {
+            return Ok(());
+        };
+        let (node, job) = (&self.node, Arc::clone(&self.job));
+        let directive = self.directive.clone();
+        let parts = MemberParts {
+            uid: job.plan.uid.clone(),
+            attempt: job.plan.attempt,
+            node: node.config.name.clone(),
+            gang: job.plan.gang.clone(),
+            directory,
+            records: job.records(),
+            cgroup_procs: job.cgroup_procs.clone(),
+            secret_names: job.plan.secret_variables.clone(),
+            launcher: Arc::clone(&node.launcher),
+            store: Arc::clone(&node.store),
+            calls: Arc::clone(&node.peer_calls),
+            specify: Box::new(move |start| job.remote(start)),
+            may_run: Box::new(move || directive.borrow().phase > Some(AllocationPhase::Prepare)),
+        };
+        self.member = Some(Member::open(&node.members, parts)?);
+        Ok(())
+    }
+
+    /// Nothing more is started from other nodes; what was, ends with the rest.
+    async fn leave_gang(&mut self) {
+        if let Some(member) = self.member.take() {
+            member.close().await;
+        }
     }
 
     /// Starts to deliver the output, if it does not lie on this machine anyway.
@@ -458,13 +502,15 @@ impl Task {
             error = mount::loss(&job.layout, &mounts, &node.config.name) => Verdict::MountLost(error),
             verdict = self.run_with_gpus(&processes) => verdict,
         };
+        self.leave_gang().await;
         let asked = Duration::from_secs(self.job.plan.grace_period.0);
         let grace = match &verdict {
             Verdict::Stopped | Verdict::Fenced => Some(asked),
             Verdict::GpuFailed(_) | Verdict::MountLost(_) => Some(SUPPORT_GRACE_MAX.min(asked)),
             _ if self.has_supporters() => Some(SUPPORT_GRACE_MAX.min(asked)),
             Verdict::Completed => {
-                self.all_ended = true;
+                // Those of the plan have; others may have been started beside them.
+                self.all_ended = self.job.peer_directory.is_none();
                 None
             }
             Verdict::Failed(_) => None,
@@ -569,6 +615,9 @@ impl Task {
                 .is_some_and(|phase| phase >= AllocationPhase::Run)
         };
         self.directive.wait_for(open).await.ok();
+        if let Some(member) = &self.member {
+            member.run();
+        }
     }
 
     fn report_running_soon(&mut self) {
@@ -634,6 +683,7 @@ impl Task {
                 .ok()
                 .flatten();
         }
+        self.leave_gang().await;
         self.kill_rest().await;
         if !self.job.plan.launch.finish.is_empty() {
             let mut directive = self.directive.clone();
@@ -646,6 +696,7 @@ impl Task {
             self.kill_rest().await;
         }
         self.processes_gone.cancel();
+        self.tell_of_memory().await;
         let account = self.account(started_at).await;
         // Before the mounts it needs go with the rest.
         let undelivered = self.deliver_output().await;
@@ -655,6 +706,38 @@ impl Task {
             self.tell_of_gpus().await;
         }
         (account, undelivered)
+    }
+
+    /// Says in the launcher's log that processes were killed for want of memory. The end of those
+    /// that were started from another node is seen there, and the reason only here.
+    async fn tell_of_memory(&self) {
+        let kills = self.usage().oom_kills;
+        if kills == 0 || self.job.peer_directory.is_none() {
+            return;
+        }
+        let job = Arc::clone(&self.job);
+        let told = tokio::task::spawn_blocking(move || {
+            let path = job.output_path(&execution_log(&job.plan));
+            let limit = job.allocation.grant.memory_bytes.unwrap_or_default();
+            let who = match kills {
+                1 => "1 process of the job was".to_owned(),
+                many => format!("{many} processes of the job were"),
+            };
+            let message = format!(
+                "{who} killed on this node, because the job took more than its memory here ({})",
+                format_bytes(limit)
+            );
+            let log = ExecutionLog {
+                path: &job.layout.to_host(&path),
+                spooled: job.spool.is_some(),
+                identity: job.identity,
+                umask: UMASK,
+            };
+            log.add(&message)
+        });
+        if let Ok(Err(error)) = told.await {
+            tracing::debug!(%error, "cannot say in a job's log that its memory was used up");
+        }
     }
 
     /// Waits until the output has arrived, now that nothing adds to it. What has not by the end of
@@ -742,6 +825,11 @@ impl Task {
         mounts::end_share(&self.node, &self.job).await;
         let job = Arc::clone(&self.job);
         let removed = tokio::task::spawn_blocking(move || {
+            if let Some(directory) = &job.peer_directory
+                && let Err(error) = crate::peer::remove(directory)
+            {
+                tracing::warn!(%error, "what a job saw of remote starts stays behind");
+            }
             remove_job_directory(Path::new(&job.paths.job_root), job.identity.is_some())
         });
         if let Ok(Err(error)) = removed.await {

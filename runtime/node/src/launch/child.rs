@@ -19,6 +19,7 @@ use nix::unistd::execve;
 
 use super::exit::{SetupFailure, SetupStep};
 use super::handed_over::open_handed_over;
+use super::pipes;
 use super::spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
 use crate::isolation::{apply_mounts, become_identity, become_root_of, drop_privileges_for_good};
 
@@ -41,7 +42,9 @@ fn set_up(spec: &ProcessSpec, cgroup_procs: &[PathBuf]) -> Result<Infallible, Se
     for file in cgroup_procs {
         join(file).map_err(failed(SetupStep::JoinCgroup, file.display()))?;
     }
-    let spooled = spec.spooled.then(|| Streams::open(spec)).transpose()?;
+    // Those in a directory of the daemon's, before mounts hide it.
+    let ours = spec.spooled || spec.piped;
+    let spooled = ours.then(|| Streams::open(spec)).transpose()?;
     let plan = spec.mounts.as_ref();
     let user_namespace = plan.map(apply_mounts).transpose();
     let user_namespace = user_namespace
@@ -127,6 +130,8 @@ fn create_directory(directory: &DirectorySpec) -> Result<(), SetupFailure> {
 
 /// The files that standard output and standard error go to.
 struct Streams {
+    /// `None` for `/dev/null`.
+    input: Option<File>,
     output: File,
     /// `None` if it is the same.
     errors: Option<File>,
@@ -136,6 +141,7 @@ impl Streams {
     fn open(spec: &ProcessSpec) -> Result<Self, SetupFailure> {
         let separate = spec.stderr != spec.stdout;
         Ok(Self {
+            input: spec.stdin.as_deref().map(pipes::reading_end).transpose()?,
             output: open_output(spec, &spec.stdout)?,
             errors: separate
                 .then(|| open_output(spec, &spec.stderr))
@@ -145,18 +151,24 @@ impl Streams {
 
     fn redirect(&self) -> Result<(), SetupFailure> {
         let null = Path::new("/dev/null");
-        let input = File::open(null).map_err(failed(SetupStep::OpenOutput, null.display()))?;
+        let null = || File::open(null).map_err(failed(SetupStep::OpenOutput, null.display()));
+        let nothing = self.input.is_none().then(null).transpose()?;
         let put = |result: rustix::io::Result<()>| {
             result.map_err(failed(SetupStep::OpenOutput, "standard streams"))
         };
         let errors = self.errors.as_ref().unwrap_or(&self.output);
-        put(rustix::stdio::dup2_stdin(&input))?;
+        if let Some(input) = self.input.as_ref().or(nothing.as_ref()) {
+            put(rustix::stdio::dup2_stdin(input))?;
+        }
         put(rustix::stdio::dup2_stderr(errors))?;
         put(rustix::stdio::dup2_stdout(&self.output))
     }
 }
 
 fn open_output(spec: &ProcessSpec, path: &Path) -> Result<File, SetupFailure> {
+    if spec.piped {
+        return pipes::writing_end(path);
+    }
     let opened = if spec.spooled {
         open_handed_over(path, spec.identity)
     } else {

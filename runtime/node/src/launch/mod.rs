@@ -24,12 +24,14 @@
 //! still the same one.
 
 mod child;
+mod execution_log;
 mod exit;
 mod fence;
 mod handed_over;
 mod launcher;
 mod link;
 mod members;
+mod pipes;
 mod record;
 mod shim;
 mod spawner;
@@ -38,10 +40,12 @@ mod supervised;
 mod sys;
 mod tail;
 
+pub(crate) use execution_log::ExecutionLog;
 pub use exit::{ExitCause, ExitRecord, LostReason, ProcessUsage, SetupFailure, SetupStep};
 pub use fence::{FenceFile, boot_time, fenced_at};
 pub(crate) use handed_over::open_handed_over;
 pub use launcher::{LaunchError, Launcher, SpawnerCommand};
+pub(crate) use pipes::{is_pipe, make_pipes, remove_pipes};
 pub use record::{RecordError, Tombstone, remove_record, tombstone};
 pub use spawner::{SPAWNER_SUBCOMMAND, spawner_main};
 pub use spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};

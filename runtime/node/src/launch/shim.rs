@@ -1,10 +1,9 @@
 //! The supervisor of exactly one process.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,17 +13,17 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use super::execution_log::ExecutionLog;
 use super::exit::{ExitCause, ExitRecord, ProcessUsage, SetupFailure, SetupStep};
 use super::fence::{self, Guard};
-use super::handed_over::open_handed_over;
+use super::pipes::{self, Held};
 use super::record::{self, Claim};
 use super::spec::ProcessSpec;
 use super::{child, members, sys};
-use crate::isolation::FsIdentity;
 
 /// SIGKILL and SIGSTOP would hit the shim instead of being passed on; the first
 /// travels under a name that no program uses.
-const KILL_MESSENGER: Signal = Signal::SIGPWR;
+pub(super) const KILL_MESSENGER: Signal = Signal::SIGPWR;
 /// How long descendants of a process without cgroups, and all of a cgroup that is fenced, may
 /// take to die before the shim leaves them behind.
 const DESCENDANTS_DEATH_MAX: Duration = Duration::from_secs(5);
@@ -64,15 +63,17 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
     };
     let_go_of_daemon()?;
     let mut guard = spec.fence.as_deref().map(Guard::new).transpose()?;
+    let mut pipes = Held::default();
     let (cause, pid, usage) = if guard.as_mut().is_some_and(Guard::has_passed) {
         (ExitCause::Fenced, None, ProcessUsage::default())
     } else {
-        match start(&spec) {
-            Ok(pid) => {
+        match Held::open(&spec).and_then(|held| Ok((start(&spec)?, held))) {
+            Ok((pid, mut held)) => {
                 // Only for people to see: no reason to leave the command alone.
                 claim.running(pid.as_raw()).ok();
                 log(&spec, &format!("started {} (process {pid})", spec.title));
-                let (cause, usage) = wait(pid, guard.as_mut(), &spec.cgroup_procs)?;
+                let (cause, usage) = wait(pid, guard.as_mut(), &spec.cgroup_procs, &mut held)?;
+                pipes = held;
                 (cause, Some(pid.as_raw()), usage)
             }
             Err(failure) => (
@@ -90,6 +91,8 @@ fn supervise(frame: &[u8]) -> io::Result<()> {
         kill_cgroup(&spec.cgroup_procs);
     }
     log(&spec, &format!("{} {}", spec.title, describe(&cause)));
+    // Whoever waits for the end has all output by then.
+    pipes.wait_until_read();
     claim.ended(ExitRecord {
         cause,
         pid,
@@ -169,6 +172,7 @@ fn wait(
     command: Pid,
     mut guard: Option<&mut Guard>,
     cgroup_procs: &[PathBuf],
+    held: &mut Held,
 ) -> io::Result<(ExitCause, ProcessUsage)> {
     let signals = SigSet::all();
     let mut fenced = false;
@@ -190,6 +194,7 @@ fn wait(
                     members::kill_all(cgroup_procs);
                 }
             }
+            Ok(pipes::CLOSE_INPUT) => held.close_input(),
             Ok(signal) => forward(signal, command),
             // A real-time signal, which has no name to pass it on by.
             Err(_) => {}
@@ -268,25 +273,15 @@ fn kill_children() {
 /// Adds a line to the launcher's log of the job. Never fails the process: the log
 /// may lie on a disk that is full.
 fn log(spec: &ProcessSpec, message: &str) {
-    let Some(path) = &spec.execution_log else {
-        return;
-    };
-    if let Ok(mut file) = open_log(spec, path) {
-        let line = format!("{:.3} {message}\n", Timestamp::now());
-        file.write_all(line.as_bytes()).ok();
+    if let Some(path) = &spec.execution_log {
+        let log = ExecutionLog {
+            path,
+            spooled: spec.spooled,
+            identity: spec.identity,
+            umask: spec.umask,
+        };
+        log.add(message).ok();
     }
-}
-
-fn open_log(spec: &ProcessSpec, path: &Path) -> io::Result<File> {
-    if spec.spooled {
-        return open_handed_over(path, spec.identity);
-    }
-    let _rights = FsIdentity::assume_if(spec.identity)?;
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o666 & !spec.umask);
-    // Were it a pipe of the job's, opening it would wait for ever.
-    options.custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY);
-    options.open(path)
 }
 
 /// The end of a process in words, for the log.

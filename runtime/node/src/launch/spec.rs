@@ -32,6 +32,14 @@ pub struct ProcessSpec {
     pub stdout: PathBuf,
     /// The same for standard error; may be the same file.
     pub stderr: PathBuf,
+    /// Whether these are named pipes in a directory of the daemon's own, which has made them. What
+    /// is in them outlives the daemon, and the shim waits for it to be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub piped: bool,
+    /// The named pipe that standard input comes from, until the daemon closes it; `/dev/null`
+    /// without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<PathBuf>,
     /// The launcher's own log, if one is kept: a line when the process starts
     /// and one when it ends, written with the rights of the process's user.
     pub execution_log: Option<PathBuf>,

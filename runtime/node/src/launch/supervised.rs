@@ -120,6 +120,12 @@ impl Supervised {
         }
     }
 
+    /// Lets the process find the end of its standard input, if that is a pipe whose other
+    /// holders have closed it. `false` if it has ended.
+    pub(crate) fn close_input(&self) -> Result<bool, RecordError> {
+        self.signal(super::pipes::CLOSE_INPUT)
+    }
+
     async fn ended(&self, shim: &AsyncFd<OwnedFd>) -> Result<(), RecordError> {
         let ready = shim.readable().await;
         ready

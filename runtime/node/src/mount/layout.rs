@@ -223,6 +223,7 @@ pub(super) mod tests {
             shared_scratch: None,
             host_file: String::new(),
             private_tmp: String::new(),
+            peer: String::new(),
         };
         Layout::new(Path::new("/d"), "u1.2", mounts, &paths)
     }

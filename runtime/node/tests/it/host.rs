@@ -283,6 +283,8 @@ impl Host {
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
+            container: None,
+            peer_launcher: false,
             preparation: None,
             std_out_err_path_prefix: if job.mounted {
                 format!("$AZ_BATCHAI_JOB_MOUNT_ROOT/{MOUNT}")
@@ -427,7 +429,6 @@ impl TestJob {
             second: None,
             peer: None,
             mounts: PlannedMounts::default(),
-            container: None,
             output_below: String::new(),
         }
     }

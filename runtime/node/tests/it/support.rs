@@ -227,6 +227,8 @@ impl Place {
             stdout: self.path("stdout"),
             stderr: self.path("stderr"),
             execution_log: None,
+            piped: false,
+            stdin: None,
             spooled: false,
             directories: Vec::new(),
             identity: None,

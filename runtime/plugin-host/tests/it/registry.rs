@@ -54,6 +54,7 @@ fn framework(request: &PluginRequest, valid: Option<&ValidatedSettings>) -> Fram
         settings: json!({}),
         asked: request.plugin.clone(),
         plugin: valid.map(|valid| valid.plugin.clone()),
+        starts_peers: valid.is_some_and(|valid| valid.starts_peers),
     }
 }
 

@@ -11,6 +11,7 @@ mod loss;
 mod membership;
 mod placement;
 mod power;
+mod remote_start;
 mod restarts;
 mod soak;
 mod storage;

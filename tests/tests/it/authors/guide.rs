@@ -47,7 +47,7 @@ struct Running(Child);
 impl Drop for Running {
     fn drop(&mut self) {
         let group = i32::try_from(self.0.id()).expect("a process id");
-        drop(killpg(Pid::from_raw(group), Signal::SIGTERM));
+        killpg(Pid::from_raw(group), Signal::SIGTERM).ok();
         drop(self.0.wait());
     }
 }

@@ -99,6 +99,7 @@ impl FileServerNode {
             mac_address: None,
             always_on: false,
             power_off: None,
+            containers: lote_node::container::ContainerConfig::default(),
             export: self.config.clone(),
             mounts: lote_node::mount::MountConfig::default(),
             spool: lote_node::SpoolConfig::default(),
