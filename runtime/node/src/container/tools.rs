@@ -151,7 +151,8 @@ impl Tools<'_> {
         finished: std::io::Result<Finished>,
     ) -> Result<Finished, ContainerError> {
         let finished = finished.map_err(|source| ContainerError::NotStarted { program, source })?;
-        let said = finished.said.join("\n");
+        let said: Vec<_> = finished.said.iter().map(|line| plain(line)).collect();
+        let said = said.join("\n");
         match &finished.end {
             End::Exited(status) if status.success() => Ok(finished),
             End::Exited(_) if said.contains("no space left on device") => {
@@ -170,6 +171,34 @@ impl Tools<'_> {
             End::Lost(error) => Err(ContainerError::Strange {
                 what: format!("{program} cannot be waited for: {error}"),
             }),
+        }
+    }
+}
+
+/// A line of a log in its own words: skopeo writes `time="…" level=fatal msg="…"`.
+fn plain(line: &str) -> String {
+    let message = line.split_once(" msg=\"").map(|(_, message)| message);
+    let message = message.and_then(|message| message.strip_suffix('"'));
+    match message {
+        Some(message) if line.starts_with("time=") => message.replace("\\\"", "\""),
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_says_is_passed_on_in_its_own_words() {
+        let line = "time=\"2026-01-01T00:00:00Z\" level=fatal msg=\"no image \\\"a\\\": denied\"";
+        assert_eq!(plain(line), "no image \"a\": denied");
+        for other in [
+            "a plain line",
+            "time=\"x\" level=fatal msg=\"cut",
+            " msg=\"a\"",
+        ] {
+            assert_eq!(plain(other), other);
         }
     }
 }

@@ -142,3 +142,62 @@ fn an_image_is_pulled_with_a_password_that_nobody_sees() {
     assert!(!daemon.log().contains(PASSWORD));
     assert_eq!(left(&daemon), Vec::<std::path::PathBuf>::new());
 }
+
+/// Programs of a daemon that fetch an image.
+fn fetching(daemon: &Daemon) -> Vec<i32> {
+    let marker = format!("{}/images", daemon.data().display());
+    lote_tests::processes::mentioning(&marker)
+}
+
+#[test]
+fn a_pull_ends_with_its_job_and_with_its_daemon() {
+    let test = "a_pull_ends_with_its_job_and_with_its_daemon";
+    if !can_run(test) {
+        return;
+    }
+    // A registry that takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut daemon = Daemon::start(&[]);
+    let client = daemon.client();
+    let experiment = client.experiment("e");
+    let mut pulling = job("team/box:1", "true");
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let settings = &mut pulling["containerSettings"]["imageSourceRegistry"];
+    settings["serverUrl"] = json!(url);
+    settings["credentials"] = json!({"username": "user", "password": "never-to-be-seen"});
+    let path = client.submit(&experiment, "unwanted", &pulling);
+    wait_for("the pull", PATIENCE, || {
+        (!fetching(&daemon).is_empty()).then_some(())
+    });
+    let seen = lote_tests::processes::mentioning("never-to-be-seen");
+    assert_eq!(
+        seen,
+        Vec::<i32>::new(),
+        "the password is on no command line"
+    );
+    client.post(&format!("{path}/terminate"));
+    let error = first_error(&client.wait_for_end(&path));
+    assert_eq!(error["code"], "JobTerminated");
+    wait_for("the end of the pull", PATIENCE, || {
+        fetching(&daemon).is_empty().then_some(())
+    });
+    let path = client.submit(&experiment, "killed", &pulling);
+    wait_for("the pull", PATIENCE, || {
+        (!fetching(&daemon).is_empty()).then_some(())
+    });
+    daemon.kill();
+    wait_for("the end of the pull", PATIENCE, || {
+        fetching(&daemon).is_empty().then_some(())
+    });
+    daemon.restart();
+    let client = daemon.client();
+    client.post(&format!("{path}/terminate"));
+    client.wait_for_end(&path);
+    wait_for("everything to be gone", PATIENCE, || {
+        left(&daemon).is_empty().then_some(())
+    });
+    wait_for("half an image to be gone", PATIENCE, || {
+        let unfinished = std::fs::read_dir(daemon.data().join("images/unfinished"));
+        (unfinished.into_iter().flatten().count() == 0).then_some(())
+    });
+}
