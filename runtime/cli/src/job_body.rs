@@ -58,6 +58,12 @@ pub fn of_run(
         "outputDirectories",
         output_directories(args),
     );
+    if let Some(image) = &args.image {
+        properties["containerSettings"] = json!({"imageSourceRegistry": {"image": image}});
+        if let Some(size) = &args.shm_size {
+            properties["containerSettings"]["shmSize"] = size.as_str().into();
+        }
+    }
     let extensions = extensions(args, working_directory);
     if !extensions.is_empty() {
         properties["lote"] = Value::Object(extensions);
@@ -231,6 +237,19 @@ mod tests {
             Some("/home/u/code"),
             &surroundings,
         )
+    }
+
+    #[test]
+    fn an_image_makes_a_container() {
+        let container = |words: &[&str]| {
+            let body = body(words).unwrap();
+            body["properties"]["containerSettings"].clone()
+        };
+        assert_eq!(container(&["--", "true"]), Value::Null);
+        assert_eq!(
+            container(&["--image=ubuntu:22.04", "--shm-size=8g", "--", "true"]),
+            json!({"imageSourceRegistry": {"image": "ubuntu:22.04"}, "shmSize": "8g"})
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use lote_model::quota::Quotas;
 use lote_model::storage_account::StorageAccounts;
 use serde::Deserialize;
 
+pub use container::{ContainerArgs, ContainerError, ContainerSettings};
 pub use export::{ExportArgs, ExportError, ExportSettings, NfsServer};
 pub use gpu::{GpuArgs, GpuSettings};
 pub use machine::{MachineArgs, MachineError, MachineSettings};
@@ -22,6 +23,7 @@ pub use scheduling::{HalfLifeError, SchedulingArgs, SchedulingSettings};
 pub use spool::{SpoolArgs, SpoolError, SpoolSettings};
 pub use store::{EtcdSettings, EtcdTlsFiles, StoreSettings};
 
+mod container;
 mod export;
 mod gpu;
 mod machine;
@@ -169,6 +171,9 @@ pub struct NodeArgs {
     /// How the file systems of jobs are mounted.
     #[command(flatten)]
     pub mount: MountArgs,
+    /// Where the images of containers come from.
+    #[command(flatten)]
+    pub container: ContainerArgs,
     /// How machines are switched off and on.
     #[command(flatten)]
     pub power: PowerArgs,
@@ -265,6 +270,8 @@ pub struct NodeSettings {
     pub machine: MachineSettings,
     /// How the file systems of jobs are mounted.
     pub mount: MountSettings,
+    /// Where the images of containers come from.
+    pub container: ContainerSettings,
     /// How machines are switched off and on; none if nobody does it.
     pub power: Option<PowerSettings>,
     /// Which job comes first, and where it goes.
@@ -372,6 +379,9 @@ pub enum NodeSettingsError {
     /// File systems cannot be mounted so.
     #[error(transparent)]
     Mount(#[from] MountError),
+    /// An option about containers.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     /// File servers cannot be exported so.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -467,6 +477,7 @@ impl NodeArgs {
             retention,
             machine: self.machine.resolve(file.machine)?,
             mount: self.mount.resolve(file.mount)?,
+            container: self.container.resolve(file.container)?,
             power: self.power.resolve(file.power)?,
             scheduling: self.scheduling.resolve(file.scheduling)?,
             spool: self.spool.resolve(file.spool)?,

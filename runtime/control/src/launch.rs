@@ -171,6 +171,7 @@ fn node_plan(start: &Start, launch: &PlannedLaunch, rank: u32) -> NodePlan {
         launch: share_of(&launch.plan, rank),
         primaries_elsewhere: has_primaries_elsewhere(&launch.plan, rank),
         mounts: start.mounts.clone(),
+        container: properties.container_settings.as_ref().map(Into::into),
         user_variables: properties.environment_variables.clone(),
         secret_variables: properties
             .secrets

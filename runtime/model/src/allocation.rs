@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::container::PlannedContainer;
 use crate::duration::Seconds;
 use crate::id::{JobUid, NodeName, UnixId};
 use crate::job::{InputDirectory, OutputDirectory};
@@ -105,6 +106,9 @@ pub struct NodePlan {
     /// What is mounted before anything else is done.
     #[serde(default, skip_serializing_if = "PlannedMounts::is_empty")]
     pub mounts: PlannedMounts,
+    /// The container that everything of the job runs in; the node itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<PlannedContainer>,
     /// Variables the user gave.
     pub user_variables: Vec<Variable>,
     /// The names of its variables with secret values, in the order of the request. The

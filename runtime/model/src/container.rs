@@ -55,7 +55,11 @@ impl ContainerSettings {
         if let Some(credentials) = &registry.credentials {
             findings.extend(text(&at("credentials/username"), &credentials.username));
         }
-        if self.shm_size.as_deref().is_some_and(|size| !is_size(size)) {
+        if self
+            .shm_size
+            .as_deref()
+            .is_some_and(|size| size_bytes(size).is_none())
+        {
             let message = "shmSize must be a size as Docker takes it, such as 64m or 8g";
             findings.push(Problem::invalid(format!("{base}/shmSize"), message));
         }
@@ -63,22 +67,63 @@ impl ContainerSettings {
     }
 }
 
-/// A size that is not nothing; Docker takes fractions as well: `1.5g`.
-fn is_size(text: &str) -> bool {
-    let whole = text.split_once('.').map_or_else(
-        || text.to_owned(),
-        |(whole, fraction)| {
-            let digits = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
-            let has_digits = digits.len() < fraction.len();
-            // The fraction says nothing about the form; without it the rest must be a size.
-            if has_digits {
-                format!("{whole}1{digits}")
-            } else {
-                String::new()
-            }
-        },
-    );
-    parse_bytes(&whole).is_some_and(|bytes| bytes > 0)
+/// The code of a container that was not started.
+pub const CONTAINER_ERROR: &str = "FailedStartingContainer";
+
+/// The exit code of a job whose container was not started (capabilities §5.1).
+pub const CONTAINER_EXIT_CODE: i32 = -1;
+
+/// The pointer of the registry's password among the sealed secrets of a job.
+pub const PASSWORD_POINTER: &str =
+    "/properties/containerSettings/imageSourceRegistry/credentials/password";
+
+/// The container of a job as its nodes are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedContainer {
+    /// The name of the image, as the user wrote it.
+    pub image: String,
+    /// The registry, if the user named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_url: Option<String>,
+    /// Who reads it, if not everybody may; the password is sealed under [`PASSWORD_POINTER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The size of `/dev/shm`; the node's choice when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_memory_bytes: Option<u64>,
+}
+
+impl From<&ContainerSettings> for PlannedContainer {
+    fn from(settings: &ContainerSettings) -> Self {
+        let registry = &settings.image_source_registry;
+        let credentials = registry.credentials.as_ref();
+        Self {
+            image: registry.image.trim().to_owned(),
+            server_url: registry.server_url.clone(),
+            username: credentials.map(|credentials| credentials.username.clone()),
+            shared_memory_bytes: settings.shm_size.as_deref().and_then(size_bytes),
+        }
+    }
+}
+
+/// A size that is not nothing, in bytes; Docker takes fractions as well: `1.5g`.
+fn size_bytes(text: &str) -> Option<u64> {
+    let Some((whole, rest)) = text.split_once('.') else {
+        return parse_bytes(text).filter(|&bytes| bytes > 0);
+    };
+    let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &rest[..rest.len() - unit.len()];
+    if digits.is_empty() {
+        return None;
+    }
+    // More digits than these are less than a byte of any size in use.
+    let digits = &digits[..digits.len().min(6)];
+    let scale = 10_u128.pow(u32::try_from(digits.len()).ok()?);
+    let one_unit = u128::from(parse_bytes(&format!("1{unit}"))?);
+    let parts = digits.parse::<u128>().ok()? * one_unit / scale;
+    let whole = u128::from(parse_bytes(&format!("{whole}{unit}"))?);
+    u64::try_from(whole + parts).ok().filter(|&bytes| bytes > 0)
 }
 
 #[cfg(test)]
@@ -104,11 +149,19 @@ mod tests {
 
     #[test]
     fn sizes_are_docker_s() {
-        for good in ["64m", "8g", "1.5g", "1024", "2 gb", "1KiB"] {
-            assert!(is_size(good), "{good}");
+        for (good, bytes) in [
+            ("64m", 64 << 20),
+            ("8g", 8 << 30),
+            ("1.5g", 3 << 29),
+            ("0.25m", 1 << 18),
+            ("1024", 1024),
+            ("2 gb", 2 << 30),
+            ("1KiB", 1024),
+        ] {
+            assert_eq!(size_bytes(good), Some(bytes), "{good}");
         }
-        for bad in ["", "0", "g", "1.g", "big", "-1m", "1..5g"] {
-            assert!(!is_size(bad), "{bad}");
+        for bad in ["", "0", "0.0g", "g", "1.g", ".5g", "big", "-1m", "1..5g"] {
+            assert_eq!(size_bytes(bad), None, "{bad}");
         }
     }
 

@@ -506,6 +506,7 @@ mod tests {
             },
             primaries_elsewhere: true,
             mounts: crate::planned_mount::PlannedMounts::default(),
+            container: None,
             user_variables: vec![
                 Variable::new("WHERE", "$AZ_BATCHAI_INPUT_DATA/x"),
                 Variable::new("SECRET", "pa$$word$HOME"),

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod cgroup;
 mod command;
+pub mod container;
 mod descriptor;
 pub mod devices;
 mod directories;

@@ -12,6 +12,7 @@ mod authors;
 mod bodies;
 mod command_line;
 mod conformance;
+mod containers;
 mod contract;
 mod faults;
 mod gpus;

@@ -112,6 +112,19 @@ pub(super) const STAGES: &[Stage] = &[
         run: |session| integration(session, "isolation", &["isolation::"], |_| {}),
     },
     Stage {
+        name: "containers",
+        checks: "jobs in containers: images, registries, root that is nobody outside",
+        needs_root: true,
+        packages: &[
+            "busybox-static",
+            "docker-registry",
+            "skopeo",
+            "umoci",
+            "util-linux",
+        ],
+        run: |session| integration(session, "containers", &["containers::"], |_| {}),
+    },
+    Stage {
         name: "gpus",
         checks: "simulated GPUs: inventory, packing, devices, every fault, the account",
         needs_root: true,
@@ -243,11 +256,12 @@ fn documentation_examples(session: &Session) -> Result<Tally, Error> {
 }
 
 /// Modules of the integration tests that are stages of their own.
-const OWN_STAGES: [&str; 8] = [
+const OWN_STAGES: [&str; 9] = [
     "authors::",
     "sdk::",
     "contract::",
     "faults::",
+    "containers::",
     "gpus::",
     "isolation::",
     "load::",

@@ -364,6 +364,7 @@ fn about(
         launch: LaunchPlan::default(),
         primaries_elsewhere: false,
         mounts: PlannedMounts::default(),
+        container: None,
         user_variables: properties.environment_variables,
         secret_variables: properties
             .secrets

@@ -355,6 +355,7 @@ pub(crate) fn two_processes(record: &JobRecord) -> NodePlan {
         },
         primaries_elsewhere: false,
         mounts: lote_model::planned_mount::PlannedMounts::default(),
+        container: None,
         user_variables: vec![],
         secret_variables: vec![],
         master_port: None,

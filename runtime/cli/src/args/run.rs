@@ -17,6 +17,12 @@ pub struct RunArgs {
     /// Memory on each node, such as 8g; the job fails when it needs more
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<String>,
+    /// Run in a container of this image, such as ubuntu:22.04, as root in there
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The size of /dev/shm in the container, such as 8g [default: half of the memory]
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "image")]
+    pub shm_size: Option<String>,
     /// How many processes the framework starts in all [default: one per node]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub processes: Option<u32>,

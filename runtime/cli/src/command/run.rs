@@ -12,7 +12,8 @@ use crate::{exit, job_body, job_name, place};
 pub(super) fn run(context: &Context<'_>, args: &RunArgs) -> Outcome {
     let path = path(context, args)?;
     let cluster = place::cluster_id(&context.settings.workspace, &args.cluster)?;
-    let directory = working_directory(context);
+    // A container sees nothing of it.
+    let directory = working_directory(context).filter(|_| args.image.is_none());
     if let Some(root) = directory.and_then(private_root) {
         context.say(&format!(
             "note: jobs have a {root} of their own, so they may not find what you have there"

@@ -30,13 +30,25 @@ fn failed(world: &World, uid: &JobUid) -> JobStatus {
 }
 
 #[test]
-fn a_container_fails_its_job_and_holds_no_node() {
+fn a_container_is_planned_for_its_nodes() {
     let mut world = world();
     let uid = world.submit(container("container"));
+    world.settle();
+    assert_eq!(world.nodes_of(&uid), ["n1"]);
+    let key = lote_model::key::plan(&uid, 1, 0);
+    let plan: lote_model::allocation::NodePlan = world.ledger.get(&key).unwrap();
+    assert_eq!(plan.container.unwrap().image, "ubuntu");
+}
+
+#[test]
+fn a_job_whose_mounts_are_missing_fails_and_holds_no_node() {
+    let mut world = world();
+    let uid = world.submit(container("both").mounts("none"));
     world.advance_seconds(1);
     let plain = world.submit(job("plain"));
     world.settle();
-    insta::assert_json_snapshot!(failed(&world, &uid).errors);
+    let errors = failed(&world, &uid).errors;
+    assert_eq!(errors[0].code, lote_model::planned_mount::FILE_SERVER_ERROR);
     assert_eq!(
         world.nodes_of(&plain),
         ["n1"],
@@ -45,21 +57,12 @@ fn a_container_fails_its_job_and_holds_no_node() {
 }
 
 #[test]
-fn the_mount_comes_before_the_container() {
-    let mut world = world();
-    let uid = world.submit(container("both").mounts("none"));
-    world.settle();
-    let errors = failed(&world, &uid).errors;
-    assert_eq!(errors[0].code, lote_model::planned_mount::FILE_SERVER_ERROR);
-}
-
-#[test]
 fn it_waits_for_its_turn_and_may_be_terminated_before() {
     let mut world = world();
     let running = world.submit(job("running"));
     world.settle();
-    let waiting = world.submit(container("waiting"));
-    let unwanted = world.submit(container("unwanted"));
+    let waiting = world.submit(job("waiting").mounts("none"));
+    let unwanted = world.submit(job("unwanted").mounts("none"));
     world.settle();
     assert!(world.status(&waiting).is_none(), "it is queued");
     world.terminate(&unwanted);
@@ -70,7 +73,8 @@ fn it_waits_for_its_turn_and_may_be_terminated_before() {
     );
     world.end(&running, "n1", lote_model::report::Outcome::Completed);
     world.settle();
-    assert_eq!(failed(&world, &waiting).errors[0].code, super::CONTAINER);
+    let errors = failed(&world, &waiting).errors;
+    assert_eq!(errors[0].code, lote_model::planned_mount::FILE_SERVER_ERROR);
 }
 
 #[test]

@@ -57,6 +57,7 @@ use lote_node::SpoolConfig;
 use lote_node::agent::{
     Agent, AgentError, FencingConfig, GpuCheck, Isolation, NodeConfig, Reserved,
 };
+use lote_node::container::ContainerConfig;
 use lote_node::devices::DeviceConfig;
 use lote_node::export::{ExportConfig, ServerChoice};
 use lote_node::isolation::FsIdentity;
@@ -435,6 +436,11 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
             allow_commands: settings.mount.allow_commands,
             time_limit: settings.mount.timeout,
             ..MountConfig::default()
+        },
+        containers: ContainerConfig {
+            image_table: settings.container.image_table.clone(),
+            pull_time_limit: settings.container.pull_timeout,
+            cache_bytes: settings.container.cache_bytes,
         },
         export: export_config(&settings.export),
     }

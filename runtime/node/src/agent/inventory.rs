@@ -261,6 +261,10 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
     ));
     found.push(devices(config, layout));
     found.extend(crate::mount::capabilities(&config.mounts));
+    found.push(crate::container::capability(
+        &config.containers,
+        &config.data_directory,
+    ));
     if config.reserved.cpus > 0 {
         let (in_force, note) = match (layout.has(Controller::Cpuset), layout.has(Controller::Cpu)) {
             (true, _) => (true, "jobs run on the other processors only"),

@@ -5,12 +5,14 @@
 //! * `fence` — ends everything in time when the node is cut off.
 //! * `allocations` — follows the allocations of this node, one task for each.
 //! * `mounts` — the file systems of a job, before and after its processes.
+//! * `container` — the root of a job in a container, before and after its processes.
 //! * `task` — one job's part on this node, from preparation to the last report.
 //! * `processes` — launching, following and restarting the processes of a plan.
 //! * `power` — switches this machine off when nobody needs it.
 //! * `preparation` — directories, files and control group of a job.
 //! * `cgroup_record` — remembers where a job's control group is.
 //! * `host_names` — `/etc/hosts` as a gang sees it; pure.
+//! * `inside` — what is different for a process in a container; pure.
 //! * `process_spec` — from a plan to what the shim is told; pure.
 //! * `output` — the output of a job that is spooled, see [`spool`](crate::spool).
 //! * `late_output` — what of it had not arrived when its job ended.
@@ -25,9 +27,11 @@
 
 mod allocations;
 mod cgroup_record;
+mod container;
 mod ending;
 mod fence;
 mod host_names;
+mod inside;
 mod inventory;
 mod late_output;
 mod mounts;
@@ -63,6 +67,7 @@ use inventory::Nfs;
 use registration::KnownRecord;
 
 use crate::cgroup::{CgroupError, CgroupLayout};
+use crate::container::{ContainerConfig, Images};
 use crate::devices::DeviceConfig;
 use crate::export::{self, ExportConfig, ExportNode, Shares};
 use crate::gpu::{self, GpuConfig, Gpus, Sysfs};
@@ -132,6 +137,8 @@ pub struct NodeConfig {
     pub spool: SpoolConfig,
     /// How the file systems of jobs are mounted.
     pub mounts: MountConfig,
+    /// Where the images of containers come from.
+    pub containers: ContainerConfig,
     /// How file servers are exported.
     pub export: ExportConfig,
 }
@@ -198,6 +205,7 @@ pub(crate) struct Node {
     cgroups: Option<CgroupLayout>,
     fence: Fence,
     tasks: Tasks,
+    images: Images,
     /// Which processors and which memory are near each other.
     topology: Topology,
     /// How many files a process of a job may open.
@@ -283,6 +291,7 @@ impl Agent {
         let fence = Fence::new(config.fencing, config.data_directory.join("fence"))?;
         let data = &config.data_directory;
         let shares = Shares::open(data, &export::server_directory(data));
+        let images = Images::new(data, &config.containers);
         let node = Arc::new(Node {
             open_files_max: inventory::open_files_max(),
             executable,
@@ -297,6 +306,7 @@ impl Agent {
             cgroups,
             fence,
             tasks: Tasks::default(),
+            images,
             topology,
         });
         Ok(Self {

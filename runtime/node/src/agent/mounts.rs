@@ -131,7 +131,8 @@ async fn share_scratch(
 
 /// Unmounts everything of the job. The first node takes the shared directory away.
 pub(super) async fn leave(node: &Node, job: &JobContext) {
-    if job.plan.mounts.is_empty() {
+    // A container has its place among them.
+    if job.plan.mounts.is_empty() && job.plan.container.is_none() {
         return;
     }
     let name = attempt_name(&job.allocation);

@@ -9,6 +9,7 @@ use lote_model::environment::{JobPaths, USER_NAME, host_file};
 use lote_model::id::UnixId;
 use lote_model::plan::PlanFile;
 
+use super::container::open_to_all;
 use super::host_names::gang_hosts;
 use super::process_spec::{HOST_NAMES, JobContext, SHARED_MEMORY, VAR_TMP};
 use super::{AgentError, NodeConfig};
@@ -125,6 +126,11 @@ pub(super) fn job_directories(job: &JobContext) -> Prepared {
         }
         if job.identity.is_some() && job.knows_others() {
             host_names(job, &root.join(HOST_NAMES))?;
+        }
+        if job.is_contained() {
+            for path in [Path::new(&job.paths.private_tmp), &root.join(VAR_TMP)] {
+                open_to_all(path).map_err(failed("open to all", path))?;
+            }
         }
         for file in &job.plan.launch.files {
             write_file(Path::new(&job.paths.scratch), file)?;
@@ -259,8 +265,10 @@ fn shared_memory(job: &JobContext, identity: Identity) -> Prepared {
     if is_mount_point(&path) {
         return Ok(());
     }
+    // In a container there are other users than that of the job.
+    let mode = if job.is_contained() { "1777" } else { "0700" };
     let options = format!(
-        "mode=0700,uid={},gid={},size={}",
+        "mode={mode},uid={},gid={},size={}",
         identity.uid,
         identity.gid,
         job.shared_memory_bytes()

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use lote_model::allocation::{Allocation, NodePlan};
 use lote_model::environment::{self, Directories, JobPaths};
 use lote_model::id::JobUid;
 use lote_model::plan::{Command, Process};
 
+use crate::container::JobRoot;
 use crate::isolation::{
     BindMount, DeviceNode, Identity, MountPlan, PrivateDirectory, PrivateSource,
 };
 use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
 use crate::mount::{Layout, MOUNTS};
 
+use super::container::Surroundings;
+use super::inside;
 use super::output::JobSpool;
 use super::secrets::JobSecrets;
 
@@ -39,6 +43,10 @@ pub(super) struct JobContext {
     /// Files that it must not read, beside the daemon's data.
     pub(super) hidden: Vec<PathBuf>,
     pub(super) secrets: JobSecrets,
+    /// What its processes run in.
+    pub(super) surroundings: Surroundings,
+    /// The root of its container, once that is made.
+    pub(super) root: OnceLock<JobRoot>,
     pub(super) identity: Option<Identity>,
     /// Where its output waits for its file system; `None` if it lies on this machine.
     pub(super) spool: Option<JobSpool>,
@@ -132,12 +140,15 @@ impl JobContext {
             allocation,
             ..
         } = self;
-        let variables =
+        let mut variables =
             environment::environment(plan, paths, directories, &allocation.grant, process);
+        if let Some(root) = self.root.get() {
+            inside::add_variables(&mut variables, root, plan, process);
+        }
         ProcessSpec {
             record: PathBuf::new(),
             title: String::new(),
-            argv: argv(command),
+            argv: argv(command, self.root.get()),
             working_directory: working_directory(&variables),
             env: variables.into_iter().collect(),
             secret_env: self.secret_variables(process),
@@ -179,6 +190,14 @@ impl JobContext {
     }
 
     fn mounts(&self) -> MountPlan {
+        let mut mounts = self.mounts_on_node();
+        if let Some(root) = self.root.get() {
+            inside::move_in(&mut mounts, root);
+        }
+        mounts
+    }
+
+    fn mounts_on_node(&self) -> MountPlan {
         let private = |target: &str, source: PrivateSource| PrivateDirectory {
             target: target.into(),
             source,
@@ -205,6 +224,7 @@ impl JobContext {
             read_only: true,
         }));
         MountPlan {
+            root: None,
             devices: Some(self.devices.clone()),
             private,
             hidden: std::iter::once(&self.data_directory)
@@ -240,11 +260,21 @@ impl JobContext {
 
     /// Whether several processes of the plan need one `/dev/shm`.
     pub(super) fn shares_memory(&self) -> bool {
-        self.plan.launch.processes.len() > 1
+        self.plan.launch.processes.len() > 1 || self.is_contained()
     }
 
-    /// Half of the job's memory, as systems do for the whole machine.
+    /// Whether its processes run in a container.
+    pub(super) fn is_contained(&self) -> bool {
+        !matches!(self.surroundings, Surroundings::Node)
+    }
+
+    /// Half of the job's memory, as systems do for the whole machine, unless a container asks for
+    /// more or less.
     pub(super) fn shared_memory_bytes(&self) -> u64 {
+        let container = self.plan.container.as_ref().filter(|_| self.is_contained());
+        if let Some(bytes) = container.and_then(|container| container.shared_memory_bytes) {
+            return bytes;
+        }
         self.allocation.grant.memory_bytes.unwrap_or(2 << 30) / 2
     }
 }
@@ -276,10 +306,11 @@ fn working_directory(variables: &BTreeMap<String, String>) -> PathBuf {
     told.map(PathBuf::from).unwrap_or_default()
 }
 
-fn argv(command: &Command) -> Vec<String> {
-    match command {
-        Command::Argv(argv) => argv.clone(),
-        Command::Shell(line) => {
+fn argv(command: &Command, root: Option<&JobRoot>) -> Vec<String> {
+    match (command, root) {
+        (Command::Argv(argv), _) => argv.clone(),
+        (Command::Shell(line), Some(root)) => inside::shell(line, root),
+        (Command::Shell(line), None) => {
             let script = format!("if [ -r ~/.bashrc ]; then . ~/.bashrc; fi\n{line}");
             [SHELL, "-c", &script].map(str::to_owned).to_vec()
         }
@@ -354,6 +385,7 @@ pub(super) mod tests {
             },
             primaries_elsewhere: false,
             mounts: lote_model::planned_mount::PlannedMounts::default(),
+            container: None,
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
@@ -406,6 +438,8 @@ pub(super) mod tests {
             layout,
             hidden: Vec::new(),
             secrets: JobSecrets::default(),
+            surroundings: Surroundings::Node,
+            root: OnceLock::new(),
             identity,
             spool: None,
             run_directory: data.join("run"),

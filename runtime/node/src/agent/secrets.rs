@@ -110,6 +110,23 @@ pub(super) async fn account_keys(node: &Node, plan: &NodePlan, mounts: &[Placed]
     keys
 }
 
+/// One secret text of a resource; why not, if it cannot be had. `what` is what it is.
+pub(super) async fn text(
+    node: &Node,
+    store_key: &str,
+    pointer: &str,
+    what: &str,
+) -> Result<SecretText, String> {
+    let secrets = open(node, store_key).await?;
+    match secrets.get(pointer) {
+        Some(SecretValue::Text(text)) => Ok(text.clone()),
+        Some(SecretValue::KeyVault(reference)) => Table::new(node)
+            .referred(reference)
+            .map_err(|reason| format!("{what} is in a key vault, {reason}")),
+        None => Err(format!("{what} is not among the secrets of the job")),
+    }
+}
+
 /// Those of the cluster that the job runs on.
 async fn cluster_secrets(node: &Node, plan: &NodePlan) -> Result<Secrets, String> {
     let store = &*node.store;

@@ -14,8 +14,9 @@ use nix::sys::signal::Signal;
 
 use super::allocations::Listed;
 use super::preparation::remove_job_directory;
-use super::{Node, cgroup_record};
+use super::{Node, cgroup_record, container};
 use crate::cgroup::CgroupError;
+use crate::container::strays;
 use crate::gpu::METERS_FILE;
 use crate::launch::{Attached, attach, tombstone};
 use crate::mount::{self, MOUNTS};
@@ -73,7 +74,8 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
 /// Unmounts what belongs to no run: a step of mounting may come to its end when nobody waits for
 /// it any more.
 async fn leave_strange_mounts(node: &Node, runs: &Path) {
-    for name in names_in(&node.config.data_directory.join(MOUNTS)) {
+    let data = &node.config.data_directory;
+    for name in names_in(&data.join(MOUNTS)).into_iter().chain(strays(data)) {
         if !runs.join(&name).exists() {
             leave_mounts(node, &name).await;
         }
@@ -94,6 +96,7 @@ fn end_strange_shares(node: &Arc<Node>, listed: &Listed) {
 /// Unmounts what a run had, unless output of it still goes there. Nothing of it runs any more, so a
 /// server that is away keeps no node from its work.
 async fn leave_mounts(node: &Node, run: &str) {
+    container::leave(node, run).await;
     if node.has_spool(run) {
         return;
     }

@@ -3,8 +3,8 @@
 //! Every step can be repeated: after a restart of the daemon the task runs from
 //! the top again, and finds by the run records what has happened already.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::allocations::Directive;
+use super::container::Surroundings;
 use super::ending::{Failure, LimitsHit};
 use super::fence::Pass;
 use super::output::{JobSpool, Output};
@@ -33,8 +34,9 @@ use super::processes::{Processes, terminate};
 use super::reporter::{Reporter, Withdrawn};
 use super::room::full_directory;
 use super::secrets::{self, JobSecrets};
-use super::{Node, cgroup_record, ending, mounts, registration};
+use super::{Node, cgroup_record, container, ending, mounts, registration};
 use crate::cgroup::{CgroupLayout, CgroupUsage, Controller, DeviceControl, JobCgroup, Limits};
+use crate::container::remembered;
 use crate::devices::{self, DeviceError};
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
@@ -176,10 +178,14 @@ fn context(
 ) -> JobContext {
     let name = attempt_name(&allocation);
     let layout = mounts::layout(&node.config.data_directory, &name, &plan.mounts, &paths);
-    JobContext {
+    let made = plan.container.as_ref();
+    let made = made.and_then(|_| remembered(&node.config.data_directory, &name));
+    let mut job = JobContext {
+        surroundings: Surroundings::Node,
+        root: made.map_or_else(OnceLock::new, OnceLock::from),
         spool: JobSpool::of(&node.config.data_directory, &plan, &layout, &directories),
         layout,
-        hidden: node.config.mounts.storage_table.iter().cloned().collect(),
+        hidden: tables(node).cloned().collect(),
         identity: node.identity(plan.unix_id),
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),
@@ -193,7 +199,16 @@ fn context(
         paths,
         directories,
         secrets,
-    }
+    };
+    let made = job.root.get();
+    job.surroundings = container::surroundings(node, &job.plan, made, job.has_started());
+    job
+}
+
+/// What the operator tells the daemon and not its jobs.
+fn tables(node: &Node) -> impl Iterator<Item = &PathBuf> {
+    let images = &node.config.containers.image_table;
+    node.config.mounts.storage_table.iter().chain(images)
 }
 
 fn failed(error: ErrorRecord) -> Outcome {
@@ -289,24 +304,39 @@ impl Task {
     async fn set_up(&mut self) -> Result<(), Outcome> {
         self.control().map_err(failed)?;
         self.mount().await?;
-        self.make_directories().await.map_err(failed)
+        self.make_directories().await.map_err(failed)?;
+        self.enter_container().await
+    }
+
+    /// The job's container; gives up when nobody wants it any more.
+    async fn enter_container(&mut self) -> Result<(), Outcome> {
+        let (node, job) = (Arc::clone(&self.node), Arc::clone(&self.job));
+        self.unless_unwanted(container::enter(&node, &job)).await
     }
 
     /// The file systems of the job; gives up when nobody wants it any more.
     async fn mount(&mut self) -> Result<(), Outcome> {
-        let mut stop = self.directive.clone();
         let (node, job) = (Arc::clone(&self.node), Arc::clone(&self.job));
-        let made = tokio::select! {
+        self.mounts = self.unless_unwanted(mounts::mount(&node, &job)).await?;
+        Ok(())
+    }
+
+    /// To the end of `work`, or until nobody wants the job any more.
+    async fn unless_unwanted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Outcome>>,
+    ) -> Result<T, Outcome> {
+        let mut stop = self.directive.clone();
+        let node = &self.node;
+        tokio::select! {
             biased;
-            made = mounts::mount(&node, &job) => made,
+            made = work => made,
             _ = stop.wait_for(|directive| is_stop(*directive)) => Err(Outcome::Stopped),
             () = node.fence.closed(self.pass) => Err(Outcome::Lost {
                 reason: format!("on node {}: {}", node.config.name, LostReason::Fenced),
                 error: None,
             }),
-        };
-        self.mounts = made?;
-        Ok(())
+        }
     }
 
     /// The control group, after the directory of the run records.
@@ -701,6 +731,9 @@ impl Task {
             && let Err(error) = cgroup.remove().await
         {
             tracing::warn!(error = explain(&error), job = %self.job.plan.job, "a control group stays behind");
+        }
+        if self.job.plan.container.is_some() {
+            container::leave(&self.node, &attempt_name(&self.job.allocation)).await;
         }
         let is_spooled = self.job.spool.is_some();
         if !is_spooled || !self.node.has_spool(&attempt_name(&self.job.allocation)) {

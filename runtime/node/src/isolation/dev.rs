@@ -12,7 +12,7 @@ use super::mounts::{MountError, at, attach, open};
 use crate::cgroup::{DeviceKind, DeviceRule};
 
 /// Where it is.
-const DEV: &str = "/dev";
+pub(super) const DEV: &str = "/dev";
 
 /// Names that programs expect there.
 const LINKS: &[(&str, &str)] = &[
@@ -67,7 +67,7 @@ pub(super) fn replace(nodes: &[DeviceNode]) -> Result<(), MountError> {
     filled
 }
 
-fn fill(
+pub(super) fn fill(
     nodes: &[DeviceNode],
     machine: &OwnedFd,
     queues: Option<OwnedFd>,
@@ -95,7 +95,7 @@ fn fill(
 }
 
 /// The file system of POSIX message queues, if the machine has mounted it.
-fn take_queues(machine: &OwnedFd) -> Option<OwnedFd> {
+pub(super) fn take_queues(machine: &OwnedFd) -> Option<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(machine, "mqueue", flags).ok()
 }

@@ -12,6 +12,7 @@ use rustix::mount::{
 use serde::{Deserialize, Serialize};
 
 use super::dev::{self, DeviceNode};
+use super::root::{self, ContainerRoot};
 
 /// What the process sees different from the host.
 ///
@@ -20,6 +21,10 @@ use super::dev::{self, DeviceNode};
 /// replaced or hidden.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountPlan {
+    /// Another root than the machine's; what is hidden, detached or read-only is then not looked
+    /// at, because nothing of it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<ContainerRoot>,
     /// All device files that there are; `None` leaves the machine's `/dev`.
     pub devices: Option<Vec<DeviceNode>>,
     /// Directories replaced by private ones, such as `/tmp`.
@@ -95,8 +100,16 @@ pub(crate) struct MountError {
     pub(crate) source: Errno,
 }
 
-/// Gives the calling process its private view. As root, before privileges go.
-pub(crate) fn apply(plan: &MountPlan) -> Result<(), MountError> {
+/// Gives the calling process its private view. As root, before privileges go. In a container, the
+/// user name space that it is to enter is handed back.
+pub(crate) fn apply(plan: &MountPlan) -> Result<Option<OwnedFd>, MountError> {
+    match &plan.root {
+        Some(root) => root::enter(plan, root).map(Some),
+        None => change(plan).map(|()| None),
+    }
+}
+
+fn change(plan: &MountPlan) -> Result<(), MountError> {
     leave_host_namespace().map_err(at(Path::new("/")))?;
     // Copies of the mounts are taken before anything covers them.
     let private: Vec<_> = plan
@@ -156,7 +169,7 @@ fn detach(path: &Path) -> Result<(), MountError> {
 }
 
 /// Shows a file system of the job. This is root walking where the job may have planted a link.
-fn show(tree: &MountedTree, taken: &OwnedFd) -> Result<(), MountError> {
+pub(super) fn show(tree: &MountedTree, taken: &OwnedFd) -> Result<(), MountError> {
     let path = tree.base.join(&tree.relative);
     let base = rustix::fs::open(&tree.base, DIRECTORY, Mode::empty()).map_err(at(&tree.base))?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -166,7 +179,7 @@ fn show(tree: &MountedTree, taken: &OwnedFd) -> Result<(), MountError> {
 
 /// Mounts made here stay here; those the host makes or removes later still show,
 /// so that a job never keeps a file server busy that the host has let go.
-fn leave_host_namespace() -> rustix::io::Result<()> {
+pub(super) fn leave_host_namespace() -> rustix::io::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
         .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
     mount_change(
@@ -176,7 +189,7 @@ fn leave_host_namespace() -> rustix::io::Result<()> {
 }
 
 /// What a private directory is to be covered with, if it is a directory's copy.
-fn take_private(directory: &PrivateDirectory) -> Result<Option<OwnedFd>, MountError> {
+pub(super) fn take_private(directory: &PrivateDirectory) -> Result<Option<OwnedFd>, MountError> {
     match &directory.source {
         PrivateSource::Directory(source) => take(source).map(Some),
         PrivateSource::Memory { .. } => Ok(None),
@@ -253,7 +266,7 @@ impl MountPlan {
 }
 
 /// A handle on a directory that is not a symbolic link.
-const DIRECTORY: OFlags = OFlags::PATH
+pub(super) const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -263,7 +276,7 @@ fn is_below(path: &Path, directory: &Path) -> bool {
 }
 
 /// A detached copy of what is mounted and stored at a path.
-fn take(path: &Path) -> Result<OwnedFd, MountError> {
+pub(super) fn take(path: &Path) -> Result<OwnedFd, MountError> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
@@ -279,7 +292,7 @@ pub(super) fn attach(tree: &OwnedFd, target: OwnedFd) -> rustix::io::Result<()> 
     move_mount(tree, c"", target, c"", flags)
 }
 
-fn mount_memory(path: &Path, options: &str) -> Result<(), MountError> {
+pub(super) fn mount_memory(path: &Path, options: &str) -> Result<(), MountError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let options = std::ffi::CString::new(options).map_err(|_| at(path)(Errno::INVAL))?;
     mount(c"tmpfs", path, c"tmpfs", flags, Some(options.as_c_str())).map_err(at(path))

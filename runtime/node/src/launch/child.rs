@@ -20,7 +20,7 @@ use nix::unistd::execve;
 use super::exit::{SetupFailure, SetupStep};
 use super::handed_over::open_handed_over;
 use super::spec::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit};
-use crate::isolation::{apply_mounts, become_identity, drop_privileges_for_good};
+use crate::isolation::{apply_mounts, become_identity, become_root_of, drop_privileges_for_good};
 
 /// Where commands are looked up if the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -42,12 +42,18 @@ fn set_up(spec: &ProcessSpec, cgroup_procs: &[PathBuf]) -> Result<Infallible, Se
         join(file).map_err(failed(SetupStep::JoinCgroup, file.display()))?;
     }
     let spooled = spec.spooled.then(|| Streams::open(spec)).transpose()?;
-    if let Some(plan) = &spec.mounts {
-        apply_mounts(plan)
-            .map_err(|error| failed(SetupStep::Mount, error.path.display())(error.source))?;
-    }
+    let plan = spec.mounts.as_ref();
+    let user_namespace = plan.map(apply_mounts).transpose();
+    let user_namespace = user_namespace
+        .map_err(|error| failed(SetupStep::Mount, error.path.display())(error.source))?;
     set_limits(spec)?;
-    drop_privileges(spec)?;
+    match user_namespace.flatten() {
+        Some(user_namespace) => become_root_of(&user_namespace).map_err(failed(
+            SetupStep::DropPrivileges,
+            "the root of the container",
+        ))?,
+        None => drop_privileges(spec)?,
+    }
     for directory in &spec.directories {
         create_directory(directory)?;
     }

@@ -37,7 +37,7 @@ pub(super) fn stage(directory: &Path) -> PathBuf {
 /// Makes the directory of an attempt's mounts, on a file system in memory: mounts end with the
 /// machine, and so does that. The job's user may pass through, because its files are read with its
 /// rights; jobs see nothing of it, their own mounts apart.
-pub(super) fn open(directory: &Path, gid: u32) -> io::Result<()> {
+pub(crate) fn open(directory: &Path, gid: u32) -> io::Result<()> {
     let _guard = AREA.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(area) = directory.parent() {
         directories::with_mode(area, 0o711)?;
@@ -126,6 +126,14 @@ async fn unmount(point: &Point, made: &[Made]) {
     }
     if let Some(Err(error)) = leave(FORCE_MAX, Leaving::Lazily).await {
         tracing::warn!(%error, %path, "a file system of a job cannot be unmounted");
+    }
+}
+
+/// Removes the directory of an attempt that had no file systems to leave, and says so if it
+/// cannot.
+pub(crate) fn close(directory: &Path) {
+    if let Err(error) = remove(directory) {
+        tracing::warn!(%error, directory = %directory.display(), "the place of mounts stays behind");
     }
 }
 

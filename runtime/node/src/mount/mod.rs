@@ -46,7 +46,7 @@ use table::StorageTable;
 pub use client::NfsClientCommand;
 pub(crate) use kernel::bounded;
 pub(crate) use layout::{Layout, MOUNTS, Placed};
-pub(crate) use leaving::{detach_below, leave};
+pub(crate) use leaving::{close as close_area, detach_below, leave, open as open_area};
 pub(crate) use location::location;
 pub(crate) use loss::{loss, lost};
 pub(crate) use making::{Keys, Making};

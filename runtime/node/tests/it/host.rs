@@ -168,6 +168,7 @@ impl Host {
             power_off: None,
             spool: self.spool,
             mounts: self.mounts.clone(),
+            containers: lote_node::container::ContainerConfig::default(),
             export: self.export.clone(),
         };
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
@@ -426,6 +427,7 @@ impl TestJob {
             second: None,
             peer: None,
             mounts: PlannedMounts::default(),
+            container: None,
             output_below: String::new(),
         }
     }
