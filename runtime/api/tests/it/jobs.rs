@@ -381,6 +381,7 @@ fn the_stored_plan_is_put_together() {
             },
             primaries_elsewhere: false,
             mounts: mounts(),
+            container: None,
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,

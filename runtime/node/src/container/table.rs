@@ -294,11 +294,11 @@ mod tests {
             ),
             (
                 "[[image]]\nname = \"a\"\nhost = true\nreference = \"b\"\n",
-                "belongs",
+                "belong",
             ),
             (
                 "[[image]]\nname = \"a\"\nhost = true\ninsecure = true\n",
-                "belongs",
+                "belong",
             ),
             ("\nwhat = 1\n", "line 2"),
         ] {

@@ -429,6 +429,7 @@ impl TestJob {
             second: None,
             peer: None,
             mounts: PlannedMounts::default(),
+            container: None,
             output_below: String::new(),
         }
     }
