@@ -385,7 +385,6 @@ fn the_stored_plan_is_put_together() {
             user_variables: vec![],
             secret_variables: vec![],
             master_port: None,
-            container: None,
             peer_launcher: false,
             preparation: Some("prepare".into()),
             std_out_err_path_prefix: "/x".into(),
