@@ -429,7 +429,6 @@ impl TestJob {
             second: None,
             peer: None,
             mounts: PlannedMounts::default(),
-            container: None,
             output_below: String::new(),
         }
     }
