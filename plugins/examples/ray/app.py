@@ -61,8 +61,7 @@ def process(name, node, command, *, part, stage, gpus, output):
     return Process(
         name=name,
         node=node.rank,
-        # The shell makes room for the program, so that signals reach it.
-        command=Command_Shell(f"exec {command}"),
+        command=Command_Shell(command),
         variables=[],
         working_directory=None,
         output=output,
@@ -84,7 +83,8 @@ def worker(start: str, address: str, node: Node, cpus):
     return process(
         f"worker-{node.rank}",
         node,
-        " ".join([start, *options]),
+        # The shell makes room for the program, so that signals reach it.
+        " ".join(["exec", start, *options]),
         part=Part.SUPPORTING,
         stage=1,
         gpus=GpuShare_All(),
@@ -119,7 +119,7 @@ class Framework(exports.Framework):
         head = process(
             "head",
             first,
-            f"{start} --head --node-ip-address={first.address} --port={first.ports[0]}"
+            f"exec {start} --head --node-ip-address={first.address} --port={first.ports[0]}"
             " --num-cpus=0 --num-gpus=0 --block",
             part=Part.SUPPORTING,
             stage=0,

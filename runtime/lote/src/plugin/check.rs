@@ -4,16 +4,16 @@ use std::process::ExitCode;
 
 use lote_cli::args::plugin::PluginCheckArgs;
 use lote_cli::output::{Colour, Style};
-use lote_plugin_host::{Checked, Host, Outcome, digest};
+use lote_plugin_host::{Checked, Outcome, digest};
 use serde_json::json;
 
-use super::{Error, Terminal, read_component, verdict};
+use super::{Error, Terminal, host, read_component, verdict};
 
-/// Goes through the checks of a load. Nothing is taken from a cache.
+/// Goes through the checks of a load.
 pub(super) fn run(terminal: &Terminal, args: &PluginCheckArgs) -> Result<ExitCode, Error> {
     let bytes = read_component(&args.file)?;
     let origin = args.file.display().to_string();
-    let examination = Host::new(None)?.examine(&origin, &bytes);
+    let examination = host()?.examine(&origin, &bytes);
     let digest = digest(&bytes);
     let is_well = examination.plugin.is_ok();
     let value = json!({

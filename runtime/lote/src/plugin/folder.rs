@@ -11,12 +11,12 @@ use std::process::ExitCode;
 use lote_cli::args::plugin::{PluginInstallArgs, PluginQuery, PluginRemoveArgs, PluginShowArgs};
 use lote_cli::args::{ClientArgs, ClientCommand, GlobalArgs};
 use lote_model::framework::PluginName;
-use lote_plugin_host::{Host, PluginInfo, digest};
+use lote_plugin_host::{PluginInfo, digest};
 
 use super::{Error, Terminal, check, host, read_component, verdict};
 
 /// How long `--wait` waits for a daemon. A plugin in Python takes seconds to compile.
-const WAIT_SECONDS: u64 = 60;
+const WAIT_SECONDS: u64 = 180;
 
 /// Checks a component and puts it into the folder under its name and version.
 pub(super) fn install(
@@ -50,7 +50,7 @@ pub(super) fn install(
 
 /// Says which check it does not pass.
 fn refuse(terminal: &Terminal, origin: &str, bytes: &[u8]) -> Result<(), Error> {
-    let checks = Host::new(None)?.examine(origin, bytes).checks;
+    let checks = host()?.examine(origin, bytes).checks;
     let style = terminal.console.style_err();
     let text = check::text(&checks, &digest(bytes), style);
     terminal.console.error(&text);

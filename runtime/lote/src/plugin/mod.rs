@@ -24,7 +24,7 @@ use lote_cli::args::{Format, GlobalArgs};
 use lote_cli::console::Console;
 use lote_cli::job_file::JobFileError;
 use lote_model::problem::{Problem, explain};
-use lote_plugin_host::{CacheError, Host, HostError, MAX_COMPONENT_BYTES, Plugin, PluginError};
+use lote_plugin_host::{Host, HostError, MAX_COMPONENT_BYTES, Plugin, PluginError};
 use serde_json::Value;
 
 use crate::daemon::builtins;
@@ -39,7 +39,7 @@ enum Error {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("{} is {bytes} bytes large; no plugin is larger than {MAX_COMPONENT_BYTES}", path.display())]
+    #[error("{} is {bytes} bytes large; no plugin is larger than {}", path.display(), MAX_COMPONENT_BYTES)]
     TooLarge { path: PathBuf, bytes: u64 },
     #[error(transparent)]
     Host(#[from] HostError),
@@ -197,8 +197,7 @@ fn host() -> Result<Host, HostError> {
     let folder = caches.map(|caches| caches.join("lote"));
     let made = folder.filter(|folder| std::fs::create_dir_all(folder).is_ok());
     match made.map(|folder| Host::new(Some(&folder.join("plugins")))) {
-        Some(Err(HostError::Cache(CacheError::Io { .. } | CacheError::NotPrivate { .. })))
-        | None => Host::new(None),
+        Some(Err(HostError::Cache(_))) | None => Host::new(None),
         Some(host) => host,
     }
 }
