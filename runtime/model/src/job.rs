@@ -523,6 +523,10 @@ pub struct DirectoryLocation {
     /// others than the node itself made that way: an export, a mounted file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
+    /// Whether it is there only while the job's file systems are mounted: afterwards its files are
+    /// where the job had that file system from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub while_mounted: bool,
 }
 
 /// The id of the directory that holds the output of the processes.

@@ -1,19 +1,50 @@
-//! Making directories of the daemon.
+//! Making directories of the daemon, and what is said of files and directories that do not work.
 
 use std::fs::{DirBuilder, Permissions, set_permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Something cannot be done with a file or a directory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}", path.display())]
+pub(crate) struct PathError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Turns what the system says into an error that tells what was tried with which path.
+pub(crate) fn cannot<S: Into<io::Error>, E: From<PathError>>(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(S) -> E {
+    let path = path.to_owned();
+    move |source| {
+        let source = source.into();
+        E::from(PathError {
+            action,
+            path,
+            source,
+        })
+    }
+}
 
 /// Makes a directory, and those on the way to it, which others cannot look into.
 pub(crate) fn private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes a directory with this mode whatever the umask; one that exists is given the mode.
+/// Makes a directory with this mode whatever the umask, and those on the way to it; one that exists
+/// is given the mode.
 pub(crate) fn with_mode(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => set_permissions(path, Permissions::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
+    set_permissions(path, Permissions::from_mode(mode))
 }

@@ -62,6 +62,21 @@ pub(crate) async fn locations(
     Ok(locations)
 }
 
+/// What was there only while the job had it mounted is not empty afterwards, but elsewhere.
+fn require_mounted(job: &Job, id: &str, locations: &[DirectoryLocation]) -> Result<(), ApiError> {
+    let is_gone = |location: &DirectoryLocation| location.while_mounted;
+    if !job.is_over() || locations.is_empty() || !locations.iter().all(is_gone) {
+        return Ok(());
+    }
+    let message = format!(
+        "the directory '{id}' lies on a file system that was mounted for the job and unmounted at its \
+         end: its files are still there, but Lote cannot list them; look where that file system \
+         comes from, or run a job that mounts it in the same way. Output on a file server of Lote, \
+         or on a share that the operator's table has as a directory, can always be listed"
+    );
+    Err(ApiError::conflict("OutputNotMounted", message).at("outputdirectoryid"))
+}
+
 /// The one of these directories that is on this node.
 pub(crate) fn here(
     state: &ApiState,
@@ -106,6 +121,7 @@ pub(crate) async fn list(
     let job = Job::read(state.store(), &path).await?;
     known_id(&job, id, "outputdirectoryid")?;
     let locations = locations(&state, &job, id).await?;
+    require_mounted(&job, id, &locations)?;
     let found = read_pages(&state, &job, &locations, &below, &request).await?;
     let now = state.now();
     let value = |(place, entry): &(usize, Found)| {

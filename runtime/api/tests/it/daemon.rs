@@ -562,6 +562,7 @@ pub(crate) fn location(id: &str, node: &str, path: &Path) -> DirectoryLocation {
         node: NodeName::new(node),
         path: path.to_str().unwrap().into(),
         root: None,
+        while_mounted: false,
     }
 }
 

@@ -8,6 +8,7 @@ use lote_model::id::NodeName;
 use lote_model::job::{DirectoryLocation, JobRecord, JobStatus, STDOUTERR, UNDELIVERED};
 use lote_model::key;
 use lote_model::report::{Report, ReportPhase};
+use lote_model::state::ExecutionState;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, NODE, job_path, location, rm_job, running, succeeded};
@@ -126,6 +127,27 @@ fn output_that_was_not_delivered_is_found_on_its_node() {
     status.directories = vec![location(UNDELIVERED, NODE, &work.join("spool"))];
     daemon.set_status(&status, "j");
     assert_eq!(names(&list(&daemon, &query)), ["stdout.txt"]);
+}
+
+#[test]
+fn output_on_a_file_system_that_is_gone_is_not_shown_as_empty() {
+    let daemon = Daemon::start();
+    let (record, work) = with_directories(&daemon);
+    fs::write(work.join("out/stdout.txt"), "hello\n").unwrap();
+    let mut status = running(&record, daemon.now());
+    status.directories = vec![DirectoryLocation {
+        while_mounted: true,
+        ..location(STDOUTERR, NODE, &work.join("out"))
+    }];
+    daemon.set_status(&status, "j");
+    assert_eq!(
+        names(&list(&daemon, "outputdirectoryid=stdouterr")),
+        ["stdout.txt"]
+    );
+    status.state = ExecutionState::Succeeded;
+    daemon.set_status(&status, "j");
+    let query = rm_job("j", "/listOutputFiles?outputdirectoryid=stdouterr");
+    daemon.post(&query).expect_error(409, "OutputNotMounted");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn next_step(pass: &Pass<'_>, server: &Server<'_>) -> Step {
     if !is_served && report == Some(&ExportState::Withdrawn) {
         return erase;
     }
-    let users: Vec<_> = if is_served {
+    let users: Vec<_> = if is_served && !cfg!(feature = "planted-early-withdrawal") {
         users(pass, server).collect()
     } else {
         Vec::new()

@@ -13,6 +13,7 @@ use lote_model::key;
 use lote_model::report::{Outcome, Report, ReportPhase};
 use lote_store::{Transaction, Write};
 
+use crate::disk::Disk;
 use crate::random::Random;
 use crate::site::{SharedStore, Site};
 
@@ -74,6 +75,8 @@ pub(crate) struct Machine {
     last_renewal: i64,
     pub(crate) runs: BTreeMap<JobUid, Run>,
     letters: Vec<Letter>,
+    /// The file servers that it has.
+    pub(crate) disk: Disk,
 }
 
 impl Machine {
@@ -87,6 +90,7 @@ impl Machine {
             last_renewal: i64::MIN / 2,
             runs: BTreeMap::new(),
             letters: Vec::new(),
+            disk: Disk::default(),
         }
     }
 
@@ -109,6 +113,7 @@ impl Machine {
         self.goes_down_at = None;
         self.runs.clear();
         self.letters.clear();
+        self.disk.served.clear();
     }
 
     /// Does what the leader orders, in a while.
@@ -176,6 +181,8 @@ impl Machine {
         // What the leader wants arrives late now and then.
         if machine.is_connected && machine.is_alive(now) && !random.once_in(4) {
             machine.follow(store, now, random.between(0, 3), random.between(1, 60));
+            let node = machine.name().clone();
+            machine.disk.follow(&node, store, now);
         }
         machine.go_on(now, random.between(0, 4), random.once_in(12));
         if machine.is_connected && machine.is_alive(now) {

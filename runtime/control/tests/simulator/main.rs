@@ -3,7 +3,7 @@
 //!
 //! Machines are cut off, lose their power and come back; leaders sleep through their lease and go
 //! on with what they had begun; reports are late and come twice; what a leader sees is behind what
-//! the store holds. After every step the invariants of [`checks`], [`books`] and [`shares`] are looked at,
+//! the store holds. After every step the invariants of [`checks`], [`books`], [`shares`] and [`storage`] are looked at,
 //! after every decision whether it delays a job for one behind it ([`order`]), and in the end every
 //! job must have ended. A seed that fails is printed; `LOTE_SEED` repeats it alone, and `LOTE_SEEDS`
 //! says how many there are.
@@ -18,12 +18,14 @@
 mod books;
 mod checks;
 mod daemon;
+mod disk;
 mod faults;
 mod machine;
 mod order;
 mod random;
 mod shares;
 mod site;
+mod storage;
 mod trace;
 
 use std::collections::BTreeSet;

@@ -16,6 +16,7 @@ use crate::faults;
 use crate::machine::Machine;
 use crate::random::Random;
 use crate::shares::Shares;
+use crate::storage::{self, Storage};
 use crate::trace::{self, Trace};
 
 /// How long faults go on.
@@ -86,6 +87,7 @@ pub(crate) struct Site {
     checks: Checks,
     books: Books,
     shares: Shares,
+    storage: Storage,
 }
 
 impl Site {
@@ -104,6 +106,7 @@ impl Site {
             checks: Checks::default(),
             books: Books::default(),
             shares: Shares::default(),
+            storage: Storage::new(seed, shape.nodes.len() > 100),
             random,
         };
         for builder in shape.nodes {
@@ -135,6 +138,7 @@ impl Site {
         }
         faults::heal_all(self);
         trace::raise_budget(self);
+        let mut deletes = false;
         let deadline = self.now + RECOVERY_SECONDS;
         let mut given_up = false;
         while !self.is_over() {
@@ -149,6 +153,10 @@ impl Site {
                 "these jobs never end: {:#?}",
                 self.unfinished_in_full()
             );
+            if !deletes && self.unfinished().is_empty() {
+                deletes = true;
+                storage::delete_all(self);
+            }
             self.step(false);
         }
         checks::at_the_end(self);
@@ -158,6 +166,8 @@ impl Site {
         self.now += 1;
         if trouble {
             trace::step(self);
+            let now = self.time();
+            self.storage.step(&mut self.store, now);
             faults::step(self);
         }
         let turns = self.machines.len() + self.daemons.len();
@@ -179,6 +189,14 @@ impl Site {
         let mut shares = std::mem::take(&mut self.shares);
         shares.after_step(self);
         self.shares = shares;
+        self.storage_after_step();
+    }
+
+    fn storage_after_step(&mut self) {
+        let nothing = Storage::new(0, true);
+        let mut storage = std::mem::replace(&mut self.storage, nothing);
+        storage.after_step(self);
+        self.storage = storage;
     }
 
     /// Why jobs were started again, all codes that were seen.
@@ -190,9 +208,16 @@ impl Site {
         &mut self.trace
     }
 
+    pub(crate) fn storage(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
     fn is_over(&self) -> bool {
         // Looking costs more than the second that it may save.
-        self.now % 5 == 0 && self.is_clean() && self.unfinished().is_empty()
+        self.now % 5 == 0
+            && self.is_clean()
+            && self.unfinished().is_empty()
+            && storage::is_gone(self)
     }
 
     fn unfinished(&self) -> Vec<&JobUid> {

@@ -1,8 +1,8 @@
 //! Directories, files and the control group of a job on this node.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use lote_model::environment::{JobPaths, USER_NAME, host_file};
@@ -13,6 +13,7 @@ use super::container::open_to_all;
 use super::host_names::gang_hosts;
 use super::process_spec::{HOST_NAMES, JobContext, SHARED_MEMORY, VAR_TMP};
 use super::{AgentError, NodeConfig};
+use crate::directories;
 use crate::isolation::{FsIdentity, Identity};
 use crate::mount::detach_below;
 use crate::spool::spools;
@@ -58,20 +59,8 @@ pub(super) fn node_directories(config: &NodeConfig) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Makes a directory with this mode whatever the umask; one that exists is
-/// given the mode.
 fn directory(path: &Path, mode: u32) -> Prepared {
-    match DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = DirBuilder::new().recursive(true).mode(mode).create(path);
-            made.map_err(failed("create", path))?;
-        }
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed("create", path)(error));
-        }
-        _ => {}
-    }
-    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("set the mode of", path))
+    directories::with_mode(path, mode).map_err(failed("make", path))
 }
 
 /// The directory of an attempt's run records; nobody else may look into it.
@@ -334,6 +323,8 @@ fn remove_empty_directories(job_root: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::process_spec::tests::job;
     use super::*;
 

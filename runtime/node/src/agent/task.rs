@@ -134,6 +134,7 @@ pub(super) async fn run(
                 node: node.clone(),
                 path: undelivered.local.to_string_lossy().into_owned(),
                 root: None,
+                while_mounted: false,
             });
         }
         report_end(&task.reporter, outcome, account, &locations).await;

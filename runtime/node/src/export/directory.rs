@@ -4,7 +4,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use lote_model::id::{FileServerUid, UnixId};
@@ -13,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::mount_table;
+use crate::directories::{self, PathError, cannot};
 
 /// The mode of a directory that is made for a file server.
 pub(super) const FOR_ALL: Mode = Mode::from_raw_mode(0o755);
@@ -49,13 +49,8 @@ pub(super) enum DirectoryError {
     Full { path: PathBuf },
     #[error("something is mounted at {}, inside the directory that is to be erased: unmount it", path.display())]
     MountedBelow { path: PathBuf },
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl DirectoryError {
@@ -66,38 +61,28 @@ impl DirectoryError {
             Self::Overlap { .. } => "DirectoryInUse",
             Self::Full { .. } => "TooManyFileServers",
             Self::MountedBelow { .. } => "DirectoryNotEmpty",
-            Self::Io { .. } => "DirectoryFailed",
+            Self::Path(_) => "DirectoryFailed",
         }
     }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(Errno) -> DirectoryError {
-    move |errno| {
-        let path = path.to_owned();
-        match errno {
-            Errno::LOOP => DirectoryError::Link { path },
-            errno => DirectoryError::Io {
-                action,
-                path,
-                source: errno.into(),
-            },
-        }
+    move |errno| match errno {
+        Errno::LOOP => DirectoryError::Link {
+            path: path.to_owned(),
+        },
+        errno => cannot(action, path)(errno),
     }
+}
+
+fn failed_io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
+    cannot(action, path)
 }
 
 /// Makes the place for exports that the daemon chooses itself; users may pass through it, and
 /// nobody may list it.
 pub(super) fn make_place(path: &Path) -> Result<(), DirectoryError> {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(path)
-        .and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o711)));
-    made.map_err(|source| DirectoryError::Io {
-        action: "make",
-        path: path.to_owned(),
-        source,
-    })
+    directories::with_mode(path, 0o711).map_err(cannot("make", path))
 }
 
 /// The directory of an export's own, below the first place.
@@ -141,11 +126,7 @@ pub(super) fn given(places: &[PathBuf], path: &Path) -> Result<PathBuf, Director
 
 /// The place as it is; the operator may use symbolic links.
 fn canonical(place: &Path) -> Result<PathBuf, DirectoryError> {
-    let real = std::fs::canonicalize(place).map_err(|source| DirectoryError::Io {
-        action: "find",
-        path: place.to_owned(),
-        source,
-    })?;
+    let real = std::fs::canonicalize(place).map_err(failed_io("find", place))?;
     checked_name(real)
 }
 
@@ -214,13 +195,7 @@ fn make(path: &Path, owner: Option<UnixId>, mode: Mode) -> Result<OwnedFd, Direc
 /// Removes what is in a directory, and the directory itself if it was the daemon's own. One that
 /// is not there is no error. Refuses to go into other file systems.
 pub(super) fn erase(path: &Path, with_directory: bool) -> Result<(), DirectoryError> {
-    let io = |action: &'static str| {
-        move |source| DirectoryError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    };
+    let io = |action: &'static str| failed_io(action, path);
     let mounts = mount_table::read().map_err(io("look for mounts below"))?;
     if let Some(mounted) = mount_table::below(&mounts, path) {
         return Err(DirectoryError::MountedBelow {
@@ -255,7 +230,7 @@ pub(super) fn erase(path: &Path, with_directory: bool) -> Result<(), DirectoryEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn own_id() -> UnixId {
         UnixId(nix::unistd::geteuid().as_raw())

@@ -13,6 +13,7 @@ use super::disk_plan::{self, BLKID, Contents, MDADM, MKFS, Refusal, Step, WIPEFS
 use super::ledger::{DiskEntry, Entry};
 use super::mount_table;
 use super::tool::ToolError;
+use crate::directories::{PathError, cannot};
 
 /// The directory of the users' files on a disk: not its root, where ext4 keeps `lost+found`.
 const FILES: &str = "files";
@@ -49,13 +50,8 @@ pub(super) enum DiskError {
         device.display()
     )]
     Lost { device: PathBuf },
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
     #[error("cannot {action}")]
     Tool {
         action: &'static str,
@@ -70,17 +66,13 @@ impl DiskError {
             Self::None | Self::NotAllowed { .. } | Self::NotBlock { .. } => "DiskNotAllowed",
             Self::Mounted { .. } | Self::InUse { .. } => "DiskInUse",
             Self::Replaced { .. } | Self::Lost { .. } => "DiskLost",
-            Self::Io { .. } | Self::Tool { .. } => "DiskFailed",
+            Self::Path(_) | Self::Tool { .. } => "DiskFailed",
         }
     }
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
-    move |source| DiskError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    cannot(action, path)
 }
 
 fn tool_error(action: &'static str) -> impl FnOnce(ToolError) -> DiskError {

@@ -23,11 +23,12 @@ use tokio::process::Command;
 
 use super::ganesha_config::{self, Core, ServedExport};
 use super::helper::{CONFIG, LOG, NFS_SERVER_SUBCOMMAND, ServerSpec};
-use super::places::{PlaceError, Places};
+use super::places::Places;
 use super::probe::{self, Answer};
 use crate::command::SYSTEM_PATH;
+use crate::descriptor;
+use crate::directories::{self, PathError, cannot};
 use crate::launch::tail;
-use crate::{descriptor, directories};
 
 /// The file whose lock proves its life, in its directory.
 const LOCK: &str = "ganesha.lock";
@@ -60,15 +61,8 @@ const LOG_SHOWN_BYTES: u64 = 1_500;
 /// Ganesha does not serve.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GaneshaError {
-    #[error("cannot {action} {}", path.display())]
-    Files {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Path(#[from] PathError),
     #[error("cannot start the NFS server")]
     Start(#[source] io::Error),
     #[error("cannot watch or signal the NFS server")]
@@ -97,7 +91,7 @@ impl GaneshaError {
             | Self::StillServed { log }
             | Self::BackingOff { log, .. }
             | Self::Refused { log } => log,
-            Self::Files { .. } | Self::Place(_) | Self::Start(_) | Self::Signal(_) => "",
+            Self::Path(_) | Self::Start(_) | Self::Signal(_) => "",
         }
     }
 }
@@ -543,11 +537,7 @@ fn holder(file: &File) -> rustix::io::Result<Option<Pid>> {
 }
 
 fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GaneshaError {
-    move |source| GaneshaError::Files {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    cannot(action, path)
 }
 
 /// Keeps the end of a log in a second file and empties the first, which its writer goes on

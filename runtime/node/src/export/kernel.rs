@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::ganesha_config::ServedExport;
 use super::tool::{self, ToolError};
+use crate::directories::{PathError, cannot};
 
 /// Where `exportfs` looks for files besides `/etc/exports`.
 const EXPORTS_FILE: &str = "/etc/exports.d/lote.exports";
@@ -30,13 +31,8 @@ const FSID_PREFIX: &str = "4c6f7465-0000-4000-8000-00000000";
 /// The kernel does not serve.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KernelError {
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
     #[error("the kernel's NFS server does not take the export")]
     Exportfs(#[source] ToolError),
 }
@@ -111,11 +107,7 @@ fn write(file: &Path, text: &str) -> Result<(), KernelError> {
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KernelError {
-    move |source| KernelError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    cannot(action, path)
 }
 
 /// The file: a line for each export and client.

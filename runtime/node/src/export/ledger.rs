@@ -10,15 +10,7 @@ use std::path::{Path, PathBuf};
 use lote_model::id::FileServerUid;
 use serde::{Deserialize, Serialize};
 
-/// The file could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}", path.display())]
-pub(super) struct LedgerError {
-    action: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
+use crate::directories::{PathError, cannot};
 
 /// All exports of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,28 +49,19 @@ pub(super) struct DiskEntry {
 
 impl Ledger {
     /// Reads the file; none is an empty ledger.
-    pub(super) fn load(path: &Path) -> Result<Self, LedgerError> {
-        let failed = |source| LedgerError {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        };
+    pub(super) fn load(path: &Path) -> Result<Self, PathError> {
         match std::fs::read(path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| failed(error.into())),
+            Ok(text) => serde_json::from_slice(&text).map_err(cannot("read", path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(cannot("read", path)(error)),
         }
     }
 
     /// Writes the file, durably.
-    pub(super) fn save(&self, path: &Path) -> Result<(), LedgerError> {
+    pub(super) fn save(&self, path: &Path) -> Result<(), PathError> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::from);
         let written = text.and_then(|text| lote_vault::file::replace(path, &text, 0o600));
-        written.map_err(|source| LedgerError {
-            action: "write",
-            path: path.to_owned(),
-            source,
-        })
+        written.map_err(cannot("write", path))
     }
 
     /// The entry of an export.

@@ -28,7 +28,7 @@ use super::measure::{Measure, Measured};
 use super::reports::{ExportOutcome, Outcome};
 use super::shares::{Answer, Asked, Share};
 use super::{ExportError, ExportNode, quota};
-use crate::directories;
+use crate::directories::{self, cannot};
 use crate::power::has_address;
 
 /// The file of the ledger.
@@ -259,11 +259,7 @@ impl Manager {
         if self.ledger.is_none() {
             let path = self.ledger_path();
             let directory = self.node.server_directory();
-            let failed = |source| DirectoryError::Io {
-                action: "make",
-                path: directory.clone(),
-                source,
-            };
+            let failed = cannot::<_, DirectoryError>("make", &directory);
             directories::private(&directory).map_err(failed)?;
             self.ledger = Some(Ledger::load(&path)?);
         }

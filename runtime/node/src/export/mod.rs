@@ -67,6 +67,8 @@ use tokio_util::sync::CancellationToken;
 
 use probe::Answer;
 
+use crate::directories::PathError;
+
 pub(crate) use ability::{Asked, ability};
 pub use helper::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
 pub(crate) use shares::Shares;
@@ -273,7 +275,7 @@ enum ExportError {
     #[error(transparent)]
     Kernel(#[from] kernel::KernelError),
     #[error("cannot remember the export in the daemon's data directory")]
-    Ledger(#[from] ledger::LedgerError),
+    Ledger(#[from] PathError),
 }
 
 impl ExportError {

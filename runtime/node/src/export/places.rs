@@ -5,7 +5,7 @@
 //! [`helper`](super::helper)); these mounts are made outside and show up there.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
@@ -15,24 +15,10 @@ use rustix::mount::{
 
 use super::ganesha_config::ServedExport;
 use super::mount_table;
-use crate::directories;
+use crate::directories::{self, PathError, cannot};
 
-/// A mount for the server failed.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {} for the NFS server", path.display())]
-pub(super) struct PlaceError {
-    action: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> PlaceError {
-    move |error| PlaceError {
-        action,
-        path: path.to_owned(),
-        source: error.into(),
-    }
+fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> PathError {
+    cannot(action, path)
 }
 
 /// The directory of these mounts.
@@ -44,7 +30,7 @@ impl<'a> Places<'a> {
     }
 
     /// Makes the directory a mount whose mounts show in other name spaces. Whether it was none.
-    pub(super) fn share(&self) -> Result<bool, PlaceError> {
+    pub(super) fn share(&self) -> Result<bool, PathError> {
         let path = self.0;
         let mounts = mount_table::read().map_err(failed("share", path))?;
         match mount_table::find(&mounts, path) {
@@ -57,7 +43,7 @@ impl<'a> Places<'a> {
     }
 
     /// Shows the directory of an export, without what is mounted below it.
-    pub(super) fn show(&self, number: u16, directory: &Path) -> Result<(), PlaceError> {
+    pub(super) fn show(&self, number: u16, directory: &Path) -> Result<(), PathError> {
         let place = self.0.join(number.to_string());
         let mounts = mount_table::read().map_err(failed("show", directory))?;
         if mount_table::find(&mounts, &place).is_some() {
@@ -85,7 +71,7 @@ impl<'a> Places<'a> {
     }
 
     /// Hides all but these.
-    pub(super) fn keep_only(&self, exports: &[ServedExport]) -> Result<(), PlaceError> {
+    pub(super) fn keep_only(&self, exports: &[ServedExport]) -> Result<(), PathError> {
         let is_kept = |place: &Path| {
             let mut names = exports.iter().map(|export| export.number.to_string());
             names.any(|name| place.file_name() == Some(name.as_ref()))
@@ -102,13 +88,13 @@ impl<'a> Places<'a> {
     }
 
     /// Hides everything, and is no mount any more.
-    pub(super) fn remove(&self) -> Result<(), PlaceError> {
+    pub(super) fn remove(&self) -> Result<(), PathError> {
         self.keep_only(&[])?;
         Self::hide(self.0)
     }
 
     /// Also while the server holds it.
-    fn hide(place: &Path) -> Result<(), PlaceError> {
+    fn hide(place: &Path) -> Result<(), PathError> {
         loop {
             match unmount(place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 Ok(()) => {}

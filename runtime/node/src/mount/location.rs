@@ -25,6 +25,7 @@ pub(crate) fn location(
         node: node.clone(),
         path,
         root,
+        while_mounted: false,
     };
     let Some((placed, rest)) = layout.innermost(path) else {
         return at(node, None, path.to_owned());
@@ -40,8 +41,13 @@ pub(crate) fn location(
         .iter()
         .find(is_this)
         .and_then(|made| made.directory.clone());
+    let while_mounted = shown.is_none();
     let root = shown.unwrap_or_else(|| host_path(layout, placed));
-    at(node, Some(root.clone()), directory_of(&root, Some(rest)))
+    let path = directory_of(&root, Some(rest));
+    DirectoryLocation {
+        while_mounted,
+        ..at(node, Some(root), path)
+    }
 }
 
 fn host_path(layout: &Layout, placed: &Placed) -> String {

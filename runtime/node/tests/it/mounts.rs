@@ -444,6 +444,7 @@ fn share() {
             node: NodeName::new("n1"),
             path: path.to_str().unwrap().into(),
             root: Some(share.to_str().unwrap().into()),
+            while_mounted: false,
         };
         assert_eq!(report.directories, [expected]);
     });

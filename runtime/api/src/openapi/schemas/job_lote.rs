@@ -155,4 +155,6 @@ pub(crate) struct LoteDirectory {
     path: String,
     /// What it lies in, if that is an export or a mounted file system.
     root: Option<String>,
+    /// Whether it can be listed only while the job has its file systems mounted.
+    while_mounted: Option<bool>,
 }
