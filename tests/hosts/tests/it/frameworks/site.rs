@@ -101,7 +101,8 @@ impl Site {
 /// What was written, for the message of a test that fails.
 pub(super) fn shown(output: &[(String, String)]) -> String {
     let files = output.iter();
-    files
+    let shown: Vec<String> = files
         .map(|(name, content)| format!("--- {name}\n{content}\n"))
-        .collect()
+        .collect();
+    shown.concat()
 }
