@@ -295,7 +295,7 @@ fn cntk_refuses_what_is_wrong() {
         "gradientBits = 1",
         "only gradientBits = 32",
     );
-    changed("Sequential (", "Sequential ((", "is missing");
+    changed("Sequential (", "Sequential ((", "too many");
 
     let data = fs::read_to_string(cntk.path().join("train.ctf")).unwrap();
     let bad = |text: &str, words: &str| {
