@@ -64,7 +64,7 @@ def scores(batch):
     return tf.nn.relu(batch @ weights[0] + weights[1]) @ weights[2] + weights[3]
 
 
-def replica_step(batch, target):
+def replica_step(batch, target, rate):
     with tf.GradientTape() as tape:
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(target, scores(batch))
         loss = tf.reduce_mean(loss)
@@ -73,17 +73,18 @@ def replica_step(batch, target):
     context = tf.distribute.get_replica_context()
     gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
     for weight, gradient in zip(weights, gradients):
-        weight.assign_sub(0.5 * gradient)
+        weight.assign_sub(rate * gradient)
 
 
 @tf.function
-def epoch(batches):
+def train(batches, rate):
     for batch, target in batches:
-        strategy.run(replica_step, args=(batch, target))
+        strategy.run(replica_step, args=(batch, target, rate))
 
 
-for _ in range(arguments.epochs):
-    epoch(data)
+for epoch in range(arguments.epochs):
+    # Smaller steps towards the end.
+    train(data, tf.constant(0.5 * (1 - epoch / arguments.epochs)))
 
 accuracy = float(numpy.mean(numpy.argmax(scores(test_images).numpy(), 1) == test_labels))
 # All workers have the same network, although each has seen other images.
