@@ -18,6 +18,6 @@ parts = train_test_split(digits.data / 16, digits.target, test_size=0.25, random
 images, test_images, labels, test_labels = parts
 node = os.environ.get("AZ_BATCH_NODE_ID", "?")
 print(f"{len(labels)} images on {node}", flush=True)
-accuracy = SVC(C=10).fit(images, labels).score(test_images, test_labels)
+accuracy = float(SVC(C=10).fit(images, labels).score(test_images, test_labels))
 print(f"accuracy {accuracy:.4f}", flush=True)
 sys.exit(accuracy < arguments.accuracy)
