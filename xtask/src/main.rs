@@ -27,6 +27,7 @@ mod cli;
 mod command;
 mod demo;
 mod error;
+mod frameworks;
 mod fuzz;
 mod hosts;
 mod install;

@@ -90,6 +90,9 @@ pub enum Failure {
         #[source]
         source: crate::job_file::JobFileError,
     },
+    /// A job file with a placeholder that nothing was given for.
+    #[error("the job file is not complete")]
+    Unfilled(#[from] crate::storage_account::Unfilled),
     /// A file here cannot be read or written.
     #[error("cannot {action} '{}'", path.display())]
     File {
@@ -167,6 +170,7 @@ impl Failure {
             | Self::Settings(_)
             | Self::Trust(_)
             | Self::Body(_)
+            | Self::Unfilled(_)
             | Self::Unasked(_) => exit::USAGE,
             Self::WaitTimeout { .. } => exit::WAIT_TIMEOUT,
             _ => exit::FAILURE,

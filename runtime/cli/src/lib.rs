@@ -13,7 +13,7 @@
 //! * [`http`], [`place`] — requests to the daemon and where resources stand.
 //! * [`join`] — how the daemon of a machine asks to be let into a cluster.
 //! * [`tls`] — encrypted connections, and whose certificates are believed.
-//! * [`job_file`], [`job_body`], [`job_name`] — from files and options to the body of a job.
+//! * [`job_file`], [`job_body`], [`job_name`], [`storage_account`] — from files and options to the body of a job.
 //! * [`answer`] — the members of answers that are shown.
 //! * [`show`], [`output`], [`console`] — tables, details, colours, streams.
 //! * [`follow`] — a running job's events and output.
@@ -38,6 +38,7 @@ pub mod output;
 pub mod place;
 pub mod settings;
 pub mod show;
+pub mod storage_account;
 pub mod tls;
 pub mod transfer;
 

@@ -82,6 +82,11 @@ impl HostDaemon {
         self.arguments.iter().any(|argument| argument == "--tls")
     }
 
+    /// The token of its administrator.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// An administrator's client of it.
     pub fn client(&self) -> Client {
         Client::new(self.url()).with_token(&self.token)

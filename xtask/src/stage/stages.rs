@@ -6,6 +6,7 @@ use crate::artifacts;
 use crate::command;
 use crate::demo;
 use crate::error::{self, Error};
+use crate::frameworks;
 use crate::fuzz;
 use crate::install;
 use crate::nvidia;
@@ -155,6 +156,38 @@ pub(super) const STAGES: &[Stage] = &[
         run: hosts,
     },
     Stage {
+        name: "frameworks",
+        checks: "every framework really trains over two hosts, as its recipe says, and so do the original recipes",
+        needs_root: true,
+        packages: &[
+            "cmake",
+            "etcd-client",
+            "etcd-server",
+            "g++",
+            "iproute2",
+            "libgomp1",
+            "libmpich-dev",
+            "libopenmpi-dev",
+            "libtorch-dev",
+            "make",
+            "mpich",
+            "nfs-ganesha",
+            "nfs-ganesha-vfs",
+            "openmpi-bin",
+            "pybind11-dev",
+            "python3-dev",
+            "python3-lmdb",
+            "python3-mpi4py",
+            "python3-sklearn",
+            "python3-torch",
+            "python3-venv",
+            "rpcbind",
+            "util-linux",
+            "xz-utils",
+        ],
+        run: frameworks,
+    },
+    Stage {
         name: "load",
         checks: "thirty submitters at once, and slow, idle, huge and restless clients",
         needs_root: false,
@@ -278,7 +311,28 @@ const OWN_STAGES: [&str; 9] = [
 const LABS_AT_ONCE: &str = "--test-threads=3";
 
 fn hosts(session: &mut Session) -> Result<Tally, Error> {
-    integration_of(session, HOSTS_PACKAGE, "hosts", &[LABS_AT_ONCE], |_| {})
+    let arguments = [LABS_AT_ONCE, "--skip", FRAMEWORKS];
+    integration_of(session, HOSTS_PACKAGE, "hosts", &arguments, |_| {})
+}
+
+/// The module of the tests of frameworks, which need more than other hosts do.
+const FRAMEWORKS: &str = "frameworks::";
+
+fn frameworks(session: &mut Session) -> Result<Tally, Error> {
+    let mut tally = frameworks::install(session)?;
+    let environment = install::client_environment(session.workspace)?;
+    // One after the other: a training takes the processors that two hosts have.
+    let arguments = [FRAMEWORKS, "--test-threads=1"];
+    tally.add(integration_of(
+        session,
+        HOSTS_PACKAGE,
+        "frameworks",
+        &arguments,
+        |command| {
+            command.env("LOTE_VENV", environment);
+        },
+    )?);
+    Ok(tally)
 }
 
 /// How many machines with GPUs are up at once: their tests wait for the rounds in which a daemon

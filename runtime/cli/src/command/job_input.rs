@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Context;
 use crate::failure::Failure;
+use crate::storage_account::{self, StorageAccount};
 use crate::{job_body, job_file, job_name, place};
 
 /// The cluster of a first start.
@@ -39,12 +40,19 @@ pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, Failure> {
 }
 
 /// The body for a job file: its cluster is what the user or the file says, or the
-/// default one.
+/// default one; what it leaves open of a storage account is what variables say.
 pub(super) fn body(
     context: &Context<'_>,
-    members: Map<String, Value>,
+    mut members: Map<String, Value>,
     cluster: Option<&str>,
 ) -> Result<Value, Failure> {
+    if let Some(properties) = members.get_mut("properties") {
+        let account = StorageAccount {
+            name: context.surroundings.variable(storage_account::ACCOUNT),
+            key: context.surroundings.variable(storage_account::KEY),
+        };
+        account.fill(properties)?;
+    }
     let workspace = &context.settings.workspace;
     let chosen = cluster
         .map(|name| place::cluster_id(workspace, name))

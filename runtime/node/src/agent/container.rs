@@ -18,7 +18,7 @@ use lote_model::report::Outcome;
 
 use super::process_spec::{DIRECTORY_MODE, JobContext, attempt_name};
 use super::{Node, secrets};
-use crate::container::{self, ContainerError, Credentials, JobRoot, Place, Source};
+use crate::container::{self, ContainerError, Credentials, Found, JobRoot, Place, Source};
 use crate::directories;
 use crate::isolation::{FsIdentity, Identity};
 use crate::launch::open_handed_over;
@@ -26,8 +26,8 @@ use crate::launch::open_handed_over;
 /// What a job's processes run in.
 #[derive(Debug)]
 pub(super) enum Surroundings {
-    /// The node itself.
-    Node,
+    /// The node itself; programs are looked for in this directory first.
+    Node(Option<PathBuf>),
     /// A container whose image is there.
     Image(Source),
     /// A container that an earlier daemon has made.
@@ -45,17 +45,15 @@ pub(super) fn surroundings(
     has_started: bool,
 ) -> Surroundings {
     let Some(container) = &plan.container else {
-        return Surroundings::Node;
+        return Surroundings::Node(None);
     };
     if made.is_some() {
         return Surroundings::Made;
     }
-    if has_started {
-        return Surroundings::Node;
-    }
     match Source::find(&node.config.containers, container) {
-        Ok(Some(source)) => Surroundings::Image(source),
-        Ok(None) => Surroundings::Node,
+        Ok(Found::Node(path)) => Surroundings::Node(path),
+        _ if has_started => Surroundings::Node(None),
+        Ok(Found::Image(source)) => Surroundings::Image(source),
         Err(error) => Surroundings::Refused(error),
     }
 }
@@ -67,7 +65,7 @@ pub(super) async fn enter(node: &Arc<Node>, job: &Arc<JobContext>) -> Result<(),
     };
     let failed = |error: &str| failed(node, container, error);
     let source = match &job.surroundings {
-        Surroundings::Node | Surroundings::Made => return Ok(()),
+        Surroundings::Node(_) | Surroundings::Made => return Ok(()),
         Surroundings::Refused(error) => return Err(failed(&explain(error))),
         Surroundings::Image(source) => source,
     };

@@ -12,6 +12,9 @@ use crate::isolation::{BindMount, MountPlan};
 /// Variables that say what a system is like: of an image, its own hold.
 const OF_THE_SYSTEM: [&str; 7] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "USER"];
 
+/// Where programs are looked for.
+const SEARCH_PATH: &str = "PATH";
+
 /// What names its variable; the value is one of the runtime's.
 const WORK_DIRECTORY: &str = "AZ_BATCHAI_JOB_WORK_DIR";
 
@@ -54,6 +57,22 @@ pub(super) fn add_variables(
     }
 }
 
+/// Has programs looked for in the directory that the operator names for an image before anywhere
+/// else, unless the job says itself where to look.
+pub(super) fn search_first(
+    variables: &mut BTreeMap<String, String>,
+    directory: &Path,
+    plan: &NodePlan,
+) {
+    let set = &plan.user_variables;
+    if set.iter().any(|variable| variable.name == SEARCH_PATH) {
+        return;
+    }
+    let elsewhere = variables.remove(SEARCH_PATH).unwrap_or_default();
+    let path = format!("{}:{elsewhere}", directory.display());
+    variables.insert(SEARCH_PATH.to_owned(), path);
+}
+
 /// A command line for the image's shell. It reads `~/.bashrc`, in which images and preparations
 /// announce what they have installed; that of some systems stops where there is no prompt.
 pub(super) fn shell(line: &str, root: &JobRoot) -> Vec<String> {
@@ -90,7 +109,8 @@ fn read_only((source, target): &(PathBuf, PathBuf)) -> BindMount {
 
 #[cfg(test)]
 mod tests {
-    use super::super::process_spec::tests::job;
+    use super::super::container::Surroundings;
+    use super::super::process_spec::{JobContext, tests::job};
     use super::*;
     use crate::isolation::{ContainerRoot, Identity};
 
@@ -152,5 +172,21 @@ mod tests {
         job.root.set(root()).unwrap();
         let spec = job.process(&job.plan.launch.processes[1], 0);
         insta::assert_json_snapshot!(spec.mounts);
+    }
+
+    #[test]
+    fn programs_of_the_operator_stand_before_those_of_the_node() {
+        let mut job = job(Path::new("/data"), &["main"], None);
+        let path = |job: &JobContext| {
+            let spec = job.process(&job.plan.launch.processes[0], 0);
+            let found = spec.env.into_iter().find(|(name, _)| name == SEARCH_PATH);
+            found.map(|(_, value)| value).unwrap_or_default()
+        };
+        let before = path(&job);
+        job.surroundings = Surroundings::Node(Some("/opt/chainer/bin".into()));
+        assert_eq!(path(&job), format!("/opt/chainer/bin:{before}"));
+        let own = lote_model::plan::Variable::new(SEARCH_PATH, "/mine");
+        job.plan.user_variables.push(own);
+        assert_eq!(path(&job), "/mine", "what the job says wins");
     }
 }

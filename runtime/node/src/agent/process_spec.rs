@@ -189,6 +189,9 @@ impl JobContext {
         if let Some(root) = self.root.get() {
             inside::add_variables(&mut variables, root, plan, process);
         }
+        if let Surroundings::Node(Some(directory)) = &self.surroundings {
+            inside::search_first(&mut variables, directory, plan);
+        }
         ProcessSpec {
             record: PathBuf::new(),
             title: String::new(),
@@ -320,7 +323,7 @@ impl JobContext {
 
     /// Whether its processes run in a container.
     pub(super) fn is_contained(&self) -> bool {
-        !matches!(self.surroundings, Surroundings::Node)
+        !matches!(self.surroundings, Surroundings::Node(_))
     }
 
     /// Half of the job's memory, as systems do for the whole machine, unless a container asks for
@@ -519,7 +522,7 @@ pub(super) mod tests {
             layout,
             hidden: Vec::new(),
             secrets: JobSecrets::default(),
-            surroundings: Surroundings::Node,
+            surroundings: Surroundings::Node(None),
             root: OnceLock::new(),
             identity,
             spool: None,

@@ -185,7 +185,7 @@ fn context(
     let made = plan.container.as_ref();
     let made = made.and_then(|_| remembered(&node.config.data_directory, &name));
     let mut job = JobContext {
-        surroundings: Surroundings::Node,
+        surroundings: Surroundings::Node(None),
         root: made.map_or_else(OnceLock::new, OnceLock::from),
         spool: JobSpool::of(&node.config.data_directory, &plan, &layout, &directories),
         layout,

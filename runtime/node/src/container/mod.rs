@@ -40,7 +40,7 @@ use table::{ImageTable, TableError};
 
 pub(crate) use images::Images;
 pub(crate) use root::{JobRoot, Place, leave, one_at_a_time, remembered, strays};
-pub(crate) use source::{Credentials, Source};
+pub(crate) use source::{Credentials, Found, Source};
 
 /// How long an image may take to be pulled, and to be unpacked, unless the operator says otherwise.
 pub const PULL_TIME_LIMIT_DEFAULT: Duration = Duration::from_hours(1);

@@ -32,6 +32,16 @@ enum Place {
     Directory(PathBuf, Option<String>),
 }
 
+/// What the operator's table makes of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// An image, for a container.
+    Image(Source),
+    /// No container: the job runs on the node itself, and looks for its programs in this directory
+    /// first.
+    Node(Option<PathBuf>),
+}
+
 /// Who reads an image.
 #[derive(Debug)]
 pub(crate) struct Credentials {
@@ -40,11 +50,11 @@ pub(crate) struct Credentials {
 }
 
 impl Source {
-    /// Where the image of a job is; none if the operator has it run on the node itself.
+    /// Where the image of a job is, unless the operator has it run on the node itself.
     pub(crate) fn find(
         config: &ContainerConfig,
         container: &PlannedContainer,
-    ) -> Result<Option<Self>, ContainerError> {
+    ) -> Result<Found, ContainerError> {
         let table = config.image_table.as_deref().map(ImageTable::read);
         let table = table.transpose()?.unwrap_or_default();
         let image = &container.image;
@@ -55,7 +65,7 @@ impl Source {
         })?;
         let name = reference.full();
         let place = match table.find(image, &reference) {
-            Some(Target::Host) => return Ok(None),
+            Some(Target::Host { path }) => return Ok(Found::Node(path.clone())),
             Some(Target::Archive { path, reference }) => {
                 Place::Archive(path.clone(), reference.clone())
             }
@@ -69,7 +79,7 @@ impl Source {
             None if table.pulls_others => Place::Registry(reference),
             None => return Err(ContainerError::NotInTable),
         };
-        Ok(Some(Self { name, place }))
+        Ok(Found::Image(Self { name, place }))
     }
 
     /// Whether the credentials of the job are asked for there: nobody but the registry that it

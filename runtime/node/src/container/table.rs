@@ -62,7 +62,10 @@ pub(crate) enum Target {
     /// Another registry.
     Registry(Mirror),
     /// No image: the job runs on the node itself.
-    Host,
+    Host {
+        /// Where its programs are looked for first.
+        path: Option<PathBuf>,
+    },
 }
 
 /// A registry that has the images of others.
@@ -100,6 +103,7 @@ struct Section {
     insecure: Option<bool>,
     auth_file: Option<PathBuf>,
     host: Option<bool>,
+    path: Option<PathBuf>,
 }
 
 /// Where images come from.
@@ -207,6 +211,9 @@ impl Section {
         if !stored && self.reference.is_some() {
             return Err("reference belongs to archive or directory".to_owned());
         }
+        if self.host.is_none() && self.path.is_some() {
+            return Err("path belongs to host".to_owned());
+        }
         match (self.archive, self.directory, self.registry, self.host) {
             (Some(path), None, None, None) => Ok(Target::Archive {
                 path: absolute(path)?,
@@ -228,11 +235,25 @@ impl Section {
                     auth_file: self.auth_file.map(absolute).transpose()?,
                 }))
             }
-            (None, None, None, Some(true)) => Ok(Target::Host),
+            (None, None, None, Some(true)) => Ok(Target::Host {
+                path: self.path.map(searchable).transpose()?,
+            }),
             _ => Err(
                 "it says exactly one of archive, directory, registry, and host = true".to_owned(),
             ),
         }
+    }
+}
+
+/// A directory as one of several in `PATH`.
+fn searchable(path: PathBuf) -> Result<PathBuf, String> {
+    let is_fit = path.to_str().is_some_and(|path| !path.contains(':'));
+    match path.is_absolute() && is_fit {
+        true => Ok(path),
+        false => Err(format!(
+            "'{}' is no absolute path without colons",
+            path.display()
+        )),
     }
 }
 
@@ -255,12 +276,15 @@ mod tests {
             "[default]\npull = false\n\
              [[image]]\nname = \"tf:1\"\nhost = true\n\
              [[image]]\nname = \"tf*\"\narchive = \"/srv/tf.tar\"\n\
+             [[image]]\nname = \"chainer\"\nhost = true\npath = \"/opt/chainer/bin\"\n\
              [[image]]\nname = \"docker.io/library/b:latest\"\ndirectory = \"/srv/b\"\n\
              [[image]]\nname = \"*\"\nregistry = \"m:5000/hub\"\ninsecure = true\n",
         )
         .unwrap();
-        assert!(!table.pulls_others && table.len() == 4);
-        assert_eq!(find(&table, "tf:1"), Some(Target::Host));
+        assert!(!table.pulls_others && table.len() == 5);
+        assert_eq!(find(&table, "tf:1"), Some(Target::Host { path: None }));
+        let path = Some("/opt/chainer/bin".into());
+        assert_eq!(find(&table, "chainer"), Some(Target::Host { path }));
         let archive = |target| matches!(target, Some(Target::Archive { .. }));
         assert!(archive(find(&table, "tf:2")));
         let directory = |target| matches!(target, Some(Target::Directory { .. }));
@@ -299,6 +323,18 @@ mod tests {
             (
                 "[[image]]\nname = \"a\"\nhost = true\ninsecure = true\n",
                 "belong",
+            ),
+            (
+                "[[image]]\nname = \"a\"\nhost = true\npath = \"bin\"\n",
+                "absolute",
+            ),
+            (
+                "[[image]]\nname = \"a\"\nhost = true\npath = \"/a:/b\"\n",
+                "without colons",
+            ),
+            (
+                "[[image]]\nname = \"a\"\ndirectory = \"/a\"\npath = \"/b\"\n",
+                "path belongs to host",
             ),
             ("\nwhat = 1\n", "line 2"),
         ] {

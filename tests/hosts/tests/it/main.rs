@@ -1,4 +1,5 @@
-//! What needs many hosts: joining, placement over them, their loss, and the loss of what they share.
+//! What needs many hosts: joining, placement over them, their loss, the loss of what they share, and
+//! frameworks that train over them.
 
 #![allow(
     clippy::expect_used,
@@ -6,6 +7,7 @@
     reason = "this is test code: a broken expectation ends the test with its sentence"
 )]
 
+mod frameworks;
 mod load;
 mod loss;
 mod membership;

@@ -17,7 +17,7 @@ use crate::load::{CLUSTER, RECOVERY, assert_nothing_left, cluster, shared_folder
 const AWAY: Duration = Duration::from_mins(1);
 
 /// A file server on the first host.
-struct FileServer {
+pub(crate) struct FileServer {
     path: String,
     /// The address of its node.
     address: String,
@@ -26,7 +26,8 @@ struct FileServer {
 }
 
 impl FileServer {
-    fn create(lab: &Lab, lote: &Value) -> Self {
+    /// Makes it, and waits until it can be mounted.
+    pub(crate) fn create(lab: &Lab, lote: &Value) -> Self {
         let client = lab.client();
         let path = format!("{DEFAULT_WORKSPACE}/fileServers/nfs");
         let mut lote = lote.clone();
@@ -84,7 +85,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn succeeds(output: &Output) -> String {
+/// What a program that must end well has said.
+pub(crate) fn succeeds(output: &Output) -> String {
     assert!(
         output.status.success(),
         "{}\n{}",
