@@ -56,13 +56,10 @@ pub fn allocation_input(start: &Start) -> AllocationInput {
     }
 }
 
-/// Whether the processes of a gang can start others on its nodes: all nodes offer it, and have
-/// the program in the same place.
+/// Whether the processes of a gang can start others on its nodes: all of them offer it.
 fn starts_remotely(start: &Start) -> bool {
-    let offers = |node: &StartNode| {
-        node.record.starts_remotely() && node.record.work_directory == work_directory(start)
-    };
-    start.nodes.len() > 1 && start.nodes.iter().all(offers)
+    let mut nodes = start.nodes.iter();
+    start.nodes.len() > 1 && nodes.all(|node| node.record.starts_remotely())
 }
 
 /// What a gang shares, on one of its file servers. A job on one node needs none.

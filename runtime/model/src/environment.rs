@@ -414,20 +414,23 @@ fn peer_launcher(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
     programs.into_iter().chain(kinds).collect()
 }
 
-/// The variables that say something about the node a process is on; a process that is started
-/// from another node has this node's.
-pub const NODE_VARIABLES: [&str; 10] = [
-    "AZ_BATCHAI_JOB_TEMP",
-    "AZ_BATCHAI_NUM_GPUS",
-    "AZ_BATCHAI_NUM_GPUS_PER_NODE",
-    "AZ_BATCH_IS_CURRENT_NODE_MASTER",
-    "AZ_BATCH_NODE_ID",
-    "CUDA_VISIBLE_DEVICES",
-    "HOME",
-    "LOTE_PEER_LAUNCHER",
-    "NVIDIA_VISIBLE_DEVICES",
-    "TMPDIR",
-];
+/// Whether a variable says something about the node that a process is on: one that is started from
+/// another node has this node's. All of Batch AI's do, or are the same on all nodes.
+pub fn is_of_node(name: &str) -> bool {
+    const OTHERS: [&str; 10] = [
+        "CUDA_VISIBLE_DEVICES",
+        "HOME",
+        "HYDRA_LAUNCHER_EXEC",
+        "I_MPI_HYDRA_BOOTSTRAP_EXEC",
+        "LOTE_PEER_LAUNCHER",
+        "LOTE_PREVIOUS_OUTPUT_DIR",
+        "NVIDIA_VISIBLE_DEVICES",
+        "OMPI_MCA_plm_rsh_agent",
+        "PRTE_MCA_plm_ssh_agent",
+        "TMPDIR",
+    ];
+    name.starts_with("AZ_BATCH") || OTHERS.contains(&name)
+}
 
 /// Where the attempt before left its output, so that a job can go on from there.
 fn previous(plan: &NodePlan, directories: &Directories) -> Vec<(String, String)> {

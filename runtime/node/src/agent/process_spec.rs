@@ -142,14 +142,13 @@ impl JobContext {
         let command = Command::Argv(argv.map(str::to_owned).to_vec());
         let mut spec = self.command(&command, None, None);
         let own: BTreeMap<String, String> = std::mem::take(&mut spec.env).into_iter().collect();
-        let is_of_node = |name: &str| environment::NODE_VARIABLES.contains(&name);
         let is_secret = |name: &String| self.plan.secret_variables.contains(name);
         let mut variables: BTreeMap<String, String> = environment
             .into_iter()
             .filter(|(name, _)| !SHELL_VARIABLES.contains(&name.as_str()) && !is_secret(name))
             .collect();
         for (name, value) in own {
-            if is_of_node(&name) {
+            if environment::is_of_node(&name) {
                 variables.insert(name, value);
             } else if name == "PATH" {
                 variables.entry(name).or_insert(value);

@@ -428,7 +428,6 @@ impl Task {
             cgroup_procs: job.cgroup_procs.clone(),
             secret_names: job.plan.secret_variables.clone(),
             launcher: Arc::clone(&node.launcher),
-            store: Arc::clone(&node.store),
             calls: Arc::clone(&node.peer_calls),
             specify: Box::new(move |start| job.remote(start)),
             may_run: Box::new(move || directive.borrow().phase > Some(AllocationPhase::Prepare)),

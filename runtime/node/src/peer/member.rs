@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use lote_model::allocation::GangMember;
 use lote_model::id::{JobUid, NodeName};
 use lote_rsh::protocol::{Start, StartId};
-use lote_store::Store;
 use tokio::sync::{RwLock, RwLockReadGuard, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +52,6 @@ pub(crate) struct MemberParts {
     /// The names of the variables with secret values, which no caller sends.
     pub(crate) secret_names: Vec<String>,
     pub(crate) launcher: Arc<Launcher>,
-    pub(crate) store: Arc<dyn Store>,
     pub(crate) calls: Arc<OnceLock<Arc<dyn PeerCalls>>>,
     pub(crate) specify: Specify,
     /// Whether the leader has said that the whole gang is prepared.
