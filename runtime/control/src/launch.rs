@@ -56,10 +56,13 @@ pub fn allocation_input(start: &Start) -> AllocationInput {
     }
 }
 
-/// Whether the processes of a gang can start others on its nodes: all of them offer it.
+/// Whether the processes of a gang can start others on its nodes: all of them offer it, and have
+/// the program in the same place. Launchers pass its path on.
 fn starts_remotely(start: &Start) -> bool {
-    let mut nodes = start.nodes.iter();
-    start.nodes.len() > 1 && nodes.all(|node| node.record.starts_remotely())
+    let offers = |node: &StartNode| {
+        node.record.starts_remotely() && node.record.work_directory == work_directory(start)
+    };
+    start.nodes.len() > 1 && start.nodes.iter().all(offers)
 }
 
 /// What a gang shares, on one of its file servers. A job on one node needs none.

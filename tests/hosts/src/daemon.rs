@@ -16,6 +16,9 @@ use crate::host::Host;
 /// Where every daemon serves its API.
 const PORT: u16 = 8471;
 
+/// Shows the first folder at the second, then becomes the program.
+const SHOW_DISK: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+
 /// A daemon, running or not, and the machine under it.
 #[derive(Debug)]
 pub struct HostDaemon {
@@ -25,6 +28,8 @@ pub struct HostDaemon {
     arguments: Vec<String>,
     token: String,
     joining: Option<Joining>,
+    /// Where the daemon sees the host's disk, if not where it is.
+    disk: Option<PathBuf>,
 }
 
 /// How a daemon becomes a member.
@@ -50,7 +55,15 @@ impl HostDaemon {
             arguments,
             token: token.to_owned(),
             joining: None,
+            disk: None,
         }
+    }
+
+    /// Has it see the host's disk at `path` from its next start on. Others do not see it there.
+    pub fn show_disk_at(&mut self, path: PathBuf) {
+        fs::create_dir_all(&path).expect("a folder to show the disk at");
+        fs::set_permissions(&path, Permissions::from_mode(0o711)).expect("its mode");
+        self.disk = Some(path);
     }
 
     /// Has it join, at its next start, the cluster of the daemon at `url`.
@@ -69,6 +82,13 @@ impl HostDaemon {
     /// Where it keeps everything.
     pub fn data(&self) -> PathBuf {
         self.host.folder().join("data")
+    }
+
+    /// What its jobs and itself know that place as.
+    pub fn seen_data(&self) -> PathBuf {
+        self.disk
+            .as_ref()
+            .map_or_else(|| self.data(), |disk| disk.join("data"))
     }
 
     /// Where it serves.
@@ -96,11 +116,27 @@ impl HostDaemon {
     pub fn start(&mut self) {
         assert!(!self.is_running(), "{} runs already", self.name());
         let host = &self.host;
-        let mut command = host.command(binary());
+        let mut command = match &self.disk {
+            Some(disk) => {
+                let mut command = host.command("unshare");
+                command.args([
+                    "--mount",
+                    "--propagation",
+                    "slave",
+                    "sh",
+                    "-c",
+                    SHOW_DISK,
+                    "sh",
+                ]);
+                command.arg(host.folder()).arg(disk).arg(binary());
+                command
+            }
+            None => host.command(binary()),
+        };
         command.arg("node");
         command.args(["--name", host.name(), "--address", host.address()]);
         command.args(["--listen", &format!("{}:{PORT}", host.address())]);
-        command.arg("--data-dir").arg(self.data());
+        command.arg("--data-dir").arg(self.seen_data());
         command
             .arg("--token-file")
             .arg(host.folder().join("tokens"));

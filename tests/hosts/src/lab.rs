@@ -28,6 +28,8 @@ pub struct LabOptions {
     pub members: u8,
     /// Further options of every daemon.
     pub arguments: Vec<String>,
+    /// Whether every daemon sees its data under the same path, as on real machines.
+    pub same_paths: bool,
 }
 
 impl LabOptions {
@@ -37,7 +39,15 @@ impl LabOptions {
             hosts,
             members: 3,
             arguments: Vec::new(),
+            same_paths: false,
         }
+    }
+
+    /// With every daemon's data under one path, each in a mount namespace of its own.
+    #[must_use]
+    pub fn with_same_paths(mut self) -> Self {
+        self.same_paths = true;
+        self
     }
 
     /// With further options for every daemon.
@@ -59,6 +69,7 @@ pub struct Lab {
     pub members: Vec<Member>,
     network: Network,
     folder: TempDir,
+    same_paths: bool,
 }
 
 impl Lab {
@@ -81,6 +92,7 @@ impl Lab {
             members,
             network,
             folder,
+            same_paths: options.same_paths,
         };
         if options.hosts > 0 {
             lab.found(&options.arguments);
@@ -133,7 +145,11 @@ impl Lab {
         let index = u8::try_from(self.daemons.len() + 1).expect("few hosts");
         let name = format!("h{index}");
         let host = Host::create(&self.network, index, &name, self.folder.path());
-        HostDaemon::new(host, arguments, TOKEN)
+        let mut daemon = HostDaemon::new(host, arguments, TOKEN);
+        if self.same_paths {
+            daemon.show_disk_at(self.folder.path().join("disk"));
+        }
+        daemon
     }
 
     /// A client of the first host.

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         eprintln!("network namespaces need root: run this command as root");
         return ExitCode::FAILURE;
     }
-    let lab = Lab::start(&LabOptions::hosts(HOSTS));
+    let lab = Lab::start(&LabOptions::hosts(HOSTS).with_same_paths());
     let servers = SshServers::start(&lab);
     println!(
         "{RANKS} ranks of `true` on {HOSTS} hosts by mpirun, and one command on another host:"

@@ -161,7 +161,7 @@ impl Load {
 /// Nothing of any job is left on any host.
 pub(crate) fn assert_nothing_left(daemons: &[HostDaemon]) {
     for daemon in daemons {
-        let work = format!("{}/work", daemon.data().display());
+        let work = format!("{}/work", daemon.seen_data().display());
         let what = format!("{} to be clean", daemon.name());
         wait_for(&what, RECOVERY, || {
             let processes = daemon.host.processes_mentioning(&work);

@@ -45,7 +45,7 @@ struct Site {
 
 impl Site {
     fn start(hosts: u8) -> Self {
-        let lab = Lab::start(&LabOptions::hosts(hosts));
+        let lab = Lab::start(&LabOptions::hosts(hosts).with_same_paths());
         let client = lab.client();
         cluster(&client, CLUSTER, hosts.into());
         let experiment = client.experiment("e");
@@ -403,15 +403,8 @@ fn nobody_else_starts_anything() {
         .output()
         .unwrap();
     assert!(!output.status.success(), "{output:?}");
-    // A process of another job of the same user finds the way closed, and no node of the other.
-    let attempt = format!(
-        "$R {far} true; echo code $?; ls -d {peer} {socket}; {program} {far} true; echo code $?; \
-         nsenter --version > /dev/null; $R $A 'echo mine'\n",
-        far = one[2],
-        program = one[0],
-        peer = one[0].trim_end_matches("/lote-rsh"),
-        socket = format!("{}/socket", one[0].trim_end_matches("/lote-rsh")),
-    );
+    // Another job reaches its own nodes only.
+    let attempt = format!("$R {} true; echo code $?; $R $A 'echo mine'\n", one[2]);
     fs::write(site.shared.join("other.try.new"), attempt).unwrap();
     fs::rename(
         site.shared.join("other.try.new"),
@@ -423,8 +416,7 @@ fn nobody_else_starts_anything() {
         said.ends_with("end\n").then_some(said)
     });
     assert!(said.contains("is no node of this job"), "{said}");
-    assert!(said.matches("code 255").count() >= 1, "{said}");
-    assert!(!said.contains("code 0"), "{said}");
+    assert!(said.contains("code 255"), "{said}");
     assert!(said.contains("mine"), "{said}");
     assert_ne!(one[2], other[2]);
     // After the end nothing answers.
@@ -437,4 +429,50 @@ fn nobody_else_starts_anything() {
     }
     assert_nothing_left(&site.lab.daemons);
     assert!(!directory.exists());
+}
+
+#[test]
+fn a_job_of_the_same_user_on_the_same_hosts_is_a_stranger() {
+    let site = Site::start(2);
+    let shared = site.shared.display();
+    let share = json!({"lote": {"resources": {"cpusPerNode": 0.5, "memory": "128m"}}});
+    let mine = format!(
+        "echo $$ $R > {shared}/mine; until [ -e {shared}/done ]; do sleep 0.05; done; \
+         $R $B 'echo still here'"
+    );
+    let mine = site.submit_with("mine", &mine, &share);
+    let told = site.wait_for_file("mine");
+    let (pid, program) = told.trim().split_once(' ').unwrap();
+    let peer = program.trim_end_matches("/lote-rsh");
+    // Through the files of a process of its user, it gets to the socket; there it ends.
+    let theirs = format!(
+        "ls -A {peer}; {program} $B true; echo code $?\n\
+         python3 -c 'import os, socket; os.chdir(\"/proc/{pid}/root{peer}\"); \
+         s = socket.socket(socket.AF_UNIX); s.connect(\"socket\"); print(s.recv(4096))'\n\
+         touch {shared}/done"
+    );
+    let output = site.run("theirs", &theirs, &share);
+    assert!(output.contains("code 127"), "{output}");
+    let refused = "only processes of the job may start others";
+    assert!(output.contains(refused), "{output}");
+    let ended = site.client.wait_for_end(&mine);
+    assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+    assert_eq!(site.client.stdout(&mine), "still here\n");
+    assert_nothing_left(&site.lab.daemons);
+}
+
+#[test]
+fn what_is_killed_for_want_of_memory_on_another_node_is_told() {
+    let site = Site::start(2);
+    let share = json!({"lote": {"resources": {"cpusPerNode": 0.5, "memory": "64m"}}});
+    let eat = "$R $B 'exec python3 -c \"x = bytearray(1 << 30)\"'; echo code $?";
+    let job = site.submit_with("eats", eat, &share);
+    let ended = site.client.wait_for_end(&job);
+    assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+    assert_eq!(site.client.stdout(&job), "code 137\n");
+    let logs = ["h1", "h2"].map(|host| format!("execution-{host}.log"));
+    let log = |name: &String| site.client.output(&job, "stdouterr", name);
+    let log = logs.iter().filter_map(log).collect::<String>();
+    assert!(log.contains("remote start from node"), "{log}");
+    assert!(log.contains("more than its memory here (64 MiB)"), "{log}");
 }
