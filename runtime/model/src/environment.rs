@@ -408,10 +408,16 @@ fn peer_launcher(plan: &NodePlan, paths: &JobPaths) -> Vec<(String, String)> {
         "HYDRA_LAUNCHER_EXEC",
         "I_MPI_HYDRA_BOOTSTRAP_EXEC",
     ];
-    let kinds = ["HYDRA_LAUNCHER", "I_MPI_HYDRA_BOOTSTRAP"];
+    let others = [
+        ("HYDRA_LAUNCHER", "ssh"),
+        // Ranks get what the launcher's helper on their node has. Otherwise they would get what is
+        // true of the first node, its GPUs for one.
+        ("HYDRA_ENV", "none"),
+        ("I_MPI_HYDRA_BOOTSTRAP", "ssh"),
+    ];
     let programs = programs.map(|name| (name.to_owned(), program.clone()));
-    let kinds = kinds.map(|name| (name.to_owned(), "ssh".to_owned()));
-    programs.into_iter().chain(kinds).collect()
+    let others = others.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    programs.into_iter().chain(others).collect()
 }
 
 /// Whether a variable says something about the node that a process is on: one that is started from
