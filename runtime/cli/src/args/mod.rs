@@ -1,6 +1,7 @@
 //! What can be typed. Parsing only: no meaning, no I/O.
 
 pub mod file_server;
+pub mod image;
 pub mod job;
 pub mod resources;
 pub mod run;
@@ -115,6 +116,9 @@ pub enum Command {
     Export(state::ExportArgs),
     /// Fill the empty store of a daemon that does not run yet
     Import(state::ImportArgs),
+    /// What machines boot from
+    #[command(subcommand)]
+    Image(image::ImageCommand),
 }
 
 /// `lote node`: the daemon without a subcommand, a client with one.
@@ -188,6 +192,8 @@ pub enum Invocation {
     Daemon(Box<DaemonArgs>),
     /// Fill a daemon's store.
     Import(Box<state::ImportArgs>),
+    /// Serve what machines boot from.
+    Image(image::ImageCommand),
     /// Talk to a daemon.
     Client(Box<ClientArgs>),
 }
@@ -267,6 +273,7 @@ impl Cli {
             Command::Token(token) => ClientCommand::Token(token),
             Command::Export(export) => ClientCommand::Export(export),
             Command::Import(import) => return Invocation::Import(Box::new(import)),
+            Command::Image(image) => return Invocation::Image(image),
         };
         Invocation::Client(Box::new(ClientArgs {
             global: self.global,

@@ -3,7 +3,7 @@
 //! Every step can be repeated: after a restart of the daemon the task runs from
 //! the top again, and finds by the run records what has happened already.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,6 +166,12 @@ async fn load(node: &Node, allocation: &Allocation) -> Result<Stored, StoreError
     })
 }
 
+/// What no job may read, beside the daemon's data.
+fn hidden(node: &Node) -> Vec<PathBuf> {
+    let table = node.config.mounts.storage_table.iter();
+    table.chain(&node.config.hidden).cloned().collect()
+}
+
 fn context(
     node: &Node,
     allocation: Allocation,
@@ -179,7 +185,7 @@ fn context(
     JobContext {
         spool: JobSpool::of(&node.config.data_directory, &plan, &layout, &directories),
         layout,
-        hidden: node.config.mounts.storage_table.iter().cloned().collect(),
+        hidden: hidden(node),
         identity: node.identity(plan.unix_id),
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),

@@ -109,6 +109,7 @@ impl Host {
             },
             spool: SpoolConfig::default(),
             isolation: Isolation::Full,
+            hidden: Vec::new(),
             mounts: MountConfig {
                 allow_commands: true,
                 ..MountConfig::default()
