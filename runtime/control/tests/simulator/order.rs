@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use lote_control::actions::{Action, Decisions, Start, Subject};
+use lote_control::actions::{Action, Change, Decisions, Start, Subject};
 use lote_control::room::{Amount, Request};
 use lote_control::snapshot::{ClusterKey, ClusterState, Hindrance, NodeState, QueueKey, Snapshot};
 use lote_model::id::{JobUid, NodeName};
@@ -22,6 +22,20 @@ struct Scene<'a> {
     gone: BTreeMap<&'a NodeName, &'a ClusterKey>,
 }
 
+/// Jobs that are not started although it is their turn, such as those that mount what is gone for
+/// good: they end, and take no nodes.
+pub(crate) fn ended(decisions: &Decisions) -> BTreeSet<&JobUid> {
+    let actions = decisions.actions.iter();
+    let ended = actions.filter_map(|action| match action {
+        Action::Change(Change {
+            subject: Subject::Job(uid),
+            ..
+        }) => Some(uid),
+        _ => None,
+    });
+    ended.collect()
+}
+
 /// In each market, all automatic clusters of a size or one other cluster, the first job that
 /// could ever start and does not start now can do so as early as before.
 ///
@@ -36,6 +50,7 @@ pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now
     if snapshot.clusters().values().any(is_special) || workspaces(snapshot).len() > 1 {
         return;
     }
+    let ended = ended(decisions);
     let scene = Scene::new(snapshot, decisions, now);
     if scene.starts.is_empty() {
         return;
@@ -57,7 +72,7 @@ pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now
     for mut waiting in markets.into_values() {
         waiting.sort_unstable();
         for (queue_key, key) in waiting {
-            if scene.starts.contains_key(&queue_key.uid) {
+            if scene.starts.contains_key(&queue_key.uid) || ended.contains(&queue_key.uid) {
                 continue;
             }
             let before = |start: &Start| rank(&start.record) < *queue_key;

@@ -15,6 +15,7 @@ use lote_model::state::ExecutionState;
 use lote_store::{Event, Revision};
 
 use crate::checks::status;
+use crate::order;
 use crate::site::Site;
 
 /// How many seconds of an attempt's nodes a leader may count that we do not, or the other way: it
@@ -199,6 +200,7 @@ pub(crate) fn less_used_comes_first(snapshot: &Snapshot, decisions: &Decisions, 
         _ => None,
     });
     let starts: Vec<_> = starts.collect();
+    let ended = order::ended(decisions);
     let half_life = snapshot.config().usage_half_life;
     let used = |workspace: &str| {
         let known = snapshot.workspaces().get(workspace);
@@ -217,7 +219,7 @@ pub(crate) fn less_used_comes_first(snapshot: &Snapshot, decisions: &Decisions, 
                 && waiting.limit <= limit
                 && job.unsuitable.is_none();
             let gets_something = starts.iter().any(|other| other.workspace == job.workspace);
-            if !is_alike || gets_something {
+            if !is_alike || gets_something || ended.contains(&key.uid) {
                 continue;
             }
             let (less, more) = (used(&job.workspace), used(&started.workspace));
