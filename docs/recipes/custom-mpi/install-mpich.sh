@@ -6,6 +6,8 @@ set -eu
 for program in mpirun mpiexec mpicc; do
     ln -s "/usr/bin/$program.mpich" "$1/bin/$program"
 done
+# mpirun looks for it beside itself.
+ln -s /usr/bin/hydra_pmi_proxy "$1/bin/hydra_pmi_proxy"
 # Debian's own mpi4py is built with Open MPI.
 MPICC="$1/bin/mpicc" "$1/bin/python" -m pip install --quiet --no-cache-dir \
     --disable-pip-version-check --ignore-installed --no-binary mpi4py 'mpi4py<4'
