@@ -149,7 +149,8 @@ fn ensure(
 fn python(version: &str) -> Result<PathBuf, Error> {
     let copy = Path::new(PLACE).join(format!("python-{version}"));
     let program = copy.join(format!("bin/python{version}"));
-    if command::succeeds(Command::new(&program).args(["-c", "import venv, ssl, ctypes"])) {
+    let marker = copy.join("copied");
+    if marker.exists() {
         return Ok(program);
     }
     let found = pyenv_version(version).ok_or_else(|| Error::Missing {
@@ -165,6 +166,11 @@ fn python(version: &str) -> Result<PathBuf, Error> {
     command.args(["--archive", "--target-directory"]).arg(&copy);
     command.args(["bin", "include", "lib"].map(|part| found.join(part)));
     command::run(&mut command)?;
+    // It would look for its library in root's home.
+    let mut command = Command::new("patchelf");
+    command.args(["--set-rpath", "$ORIGIN/../lib"]).arg(&program);
+    command::run(&mut command)?;
+    fs::write(&marker, "").map_err(Error::file("write", &marker))?;
     Ok(program)
 }
 

@@ -174,6 +174,7 @@ pub(super) const STAGES: &[Stage] = &[
             "nfs-ganesha",
             "nfs-ganesha-vfs",
             "openmpi-bin",
+            "patchelf",
             "pybind11-dev",
             "python3-dev",
             "python3-lmdb",
