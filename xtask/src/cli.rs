@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::node_image::Flavor;
+
 /// Set-up and chores of the Lote workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
@@ -41,6 +43,18 @@ pub(crate) enum Chore {
         /// How many hosts
         #[arg(value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=100))]
         count: u8,
+    },
+    /// Build the image that nodes boot from: for disks, optical media and the network (root)
+    NodeImage {
+        /// For which machines
+        #[arg(long, value_enum, default_value = "cpu")]
+        flavor: Flavor,
+        /// Where the files go [default: node-image/FLAVOR in Cargo's target folder]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Use this `lote` program and build none
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
     },
     /// Build and run the benchmark program; arguments are passed on
     Bench {

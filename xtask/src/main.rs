@@ -1,4 +1,4 @@
-//! Set-up and chores, in Rust: `cargo xtask test | demo | hosts | plugins | bench`.
+//! Set-up and chores, in Rust: `cargo xtask test | demo | hosts | plugins | node-image | bench`.
 //!
 //! * `cli` — what can be typed.
 //! * `workspace` — where the checkout and its target directory are.
@@ -10,6 +10,7 @@
 //! * `libtest` — reads what a test program printed.
 //! * `stage` — the stages of `cargo xtask test` and the summary.
 //! * `hosts` — builds and starts a site of many hosts.
+//! * `node_image` — builds the image that nodes boot from.
 //! * `planted` — plants faults in the leader, which the simulator must find.
 //! * `fuzz` — builds the fuzz targets and runs each for some seconds.
 //! * `architecture` — the rules of ARCHITECTURE.md, checked.
@@ -32,6 +33,7 @@ mod fuzz;
 mod hosts;
 mod install;
 mod libtest;
+mod node_image;
 mod nvidia;
 mod planted;
 mod plugins;
@@ -72,6 +74,20 @@ fn run(chore: Chore) -> Result<ExitCode, Error> {
             for component in artifacts::plugins(&workspace)? {
                 println!("{}", component.display());
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Chore::NodeImage {
+            flavor,
+            output,
+            binary,
+        } => {
+            let options = node_image::Options {
+                flavor,
+                output,
+                binary,
+            };
+            let built = node_image::run(&workspace, &options)?;
+            println!("{}", built.display());
             Ok(ExitCode::SUCCESS)
         }
         Chore::Hosts { count } => hosts::run(&workspace, count),

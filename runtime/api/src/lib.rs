@@ -31,6 +31,7 @@
 //! * `events` — what happens to all resources, as it happens; `watches` — the store's, read as one.
 //! * `mounts` — whether a caller may use what a body mounts.
 //! * `peers` — other daemons: their door here, and requests to theirs.
+//! * [`boot_files`] — what machines boot from over the network.
 //! * `join` — machines that become nodes.
 //! * `page`, `records`, `error`, `token`, `time` — what the handlers have in common.
 //!
@@ -41,6 +42,7 @@
 mod archive;
 mod audit;
 mod auth;
+pub mod boot_files;
 mod catalogue;
 mod clusters;
 mod daily_usage;

@@ -5,10 +5,11 @@
 //! calls [`run`]. Everything here speaks HTTP only; nothing reads the store.
 //!
 //! Invariants: what people read is made by pure functions ([`show`], [`failure`],
-//! [`output`]); only [`console`], [`http`], [`join`], [`tls`], [`settings`],
+//! [`output`]); only [`boot`], [`console`], [`http`], [`join`], [`tls`], [`settings`],
 //! [`transfer`] and [`command`] do I/O.
 //!
 //! * [`args`], [`node_args`] — what can be typed.
+//! * [`boot`] — what a machine is told when it boots.
 //! * [`settings`] — which daemon, which group and workspace: options, variables, file.
 //! * [`http`], [`place`] — requests to the daemon and where resources stand.
 //! * [`join`] — how the daemon of a machine asks to be let into a cluster.
@@ -23,6 +24,7 @@
 
 pub mod answer;
 pub mod args;
+pub mod boot;
 pub mod command;
 pub mod console;
 pub mod exit;

@@ -46,6 +46,11 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// Take options from the kernel's command line as well (lote.NAME=VALUE), and from lote.toml
+    /// and lote.token in this directory: how a node image starts the daemon
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub boot: Option<PathBuf>,
     /// Where the daemon keeps its store and its jobs
     /// [default: /var/lib/lote as root, else ~/.local/state/lote]
     #[arg(long, value_name = "DIR")]
@@ -214,6 +219,9 @@ pub enum Isolation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct NodeSettings {
+    /// The directory with what the machine was told when it booted; jobs see neither it nor the
+    /// kernel's command line.
+    pub boot: Option<PathBuf>,
     /// Where the daemon keeps its store and its jobs.
     pub data_dir: PathBuf,
     /// Where the API is served.
@@ -445,6 +453,7 @@ impl NodeArgs {
         };
         let retention = self.retention.resolve(file.retention, &data_dir)?;
         Ok(NodeSettings {
+            boot: self.boot,
             data_dir,
             listen: address_and_port(listen)?,
             store,

@@ -1,6 +1,7 @@
 //! The binary of Lote: `lote node` is the daemon, everything else its client.
 
 mod daemon;
+mod image;
 mod import;
 mod plugin;
 
@@ -8,7 +9,8 @@ use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lote_cli::{Cli, Invocation};
+use lote_cli::{Cli, Invocation, boot};
+use lote_model::problem::explain;
 use lote_nfs_mount::NFS_MOUNT_SUBCOMMAND;
 use lote_node::export::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
@@ -29,10 +31,18 @@ fn main() -> ExitCode {
         Some(NFS_MOUNT_SUBCOMMAND) => return lote_nfs_mount::main(std::env::args_os()),
         _ => {}
     }
-    match Cli::parse().into_invocation() {
+    let arguments = match boot::extended(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("lote: {}", explain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
+    match Cli::parse_from(arguments).into_invocation() {
         Invocation::Daemon(args) => daemon::run(*args),
         Invocation::Import(args) => import::run(*args),
         Invocation::Plugin(args) => plugin::run(*args),
+        Invocation::Image(command) => image::run(command),
         Invocation::Client(client) => lote_cli::run(*client),
     }
 }

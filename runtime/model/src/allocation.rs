@@ -104,7 +104,7 @@ pub struct NodePlan {
     /// primaries decide the end of the job.
     pub primaries_elsewhere: bool,
     /// What is mounted before anything else is done.
-    #[serde(default, skip_serializing_if = "PlannedMounts::is_empty")]
+    #[serde(default, skip_serializing_if = "PlannedMounts::says_nothing")]
     pub mounts: PlannedMounts,
     /// The container that everything of the job runs in; the node itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -51,6 +51,11 @@ impl PlannedMounts {
         self.cluster.is_empty() && self.job.is_empty() && self.share().is_none()
     }
 
+    /// Whether there is nothing to mount, and nothing to say about that.
+    pub fn says_nothing(&self) -> bool {
+        self.is_empty() && self.share.is_none()
+    }
+
     /// The directory that the first node serves to the others, if there is one.
     pub fn share(&self) -> Option<&FileServerSource> {
         match &self.share {

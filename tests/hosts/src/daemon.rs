@@ -16,8 +16,8 @@ use crate::host::Host;
 /// Where every daemon serves its API.
 const PORT: u16 = 8471;
 
-/// Shows the first folder at the second, then becomes the program.
-const SHOW_DISK: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
+/// Shows the first folder at the second for as long as it runs.
+const HOLD_DISK: &str = "mount --bind \"$1\" \"$2\" && exec sleep infinity";
 
 /// A daemon, running or not, and the machine under it.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct HostDaemon {
     joining: Option<Joining>,
     /// Where the daemon sees the host's disk, if not where it is.
     disk: Option<PathBuf>,
+    /// Keeps the mounts of the host for which that is so, from one daemon to the next.
+    mounts_holder: Option<Child>,
 }
 
 /// How a daemon becomes a member.
@@ -56,6 +58,7 @@ impl HostDaemon {
             token: token.to_owned(),
             joining: None,
             disk: None,
+            mounts_holder: None,
         }
     }
 
@@ -64,6 +67,33 @@ impl HostDaemon {
         fs::create_dir_all(&path).expect("a folder to show the disk at");
         fs::set_permissions(&path, Permissions::from_mode(0o711)).expect("its mode");
         self.disk = Some(path);
+    }
+
+    /// The mount namespace in which the host's disk is where the daemon sees it; a new one after
+    /// the power was off. None if the daemon sees the disk where it is.
+    fn mount_namespace(&mut self) -> Option<String> {
+        let disk = self.disk.clone()?;
+        if !processes::is_running(self.mounts_holder.as_mut()) {
+            let mut command = self.host.command("unshare");
+            command.args([
+                "--mount",
+                "--propagation",
+                "slave",
+                "sh",
+                "-c",
+                HOLD_DISK,
+                "sh",
+            ]);
+            command.arg(self.host.folder()).arg(&disk);
+            self.mounts_holder = Some(self.host.spawn(command, "mounts.log"));
+        }
+        let holder = self.mounts_holder.as_ref().map_or(0, Child::id);
+        let seen = disk.join("tokens");
+        let seen = format!("/proc/{holder}/root{}", seen.display());
+        wait_for("the disk to be shown", PATIENCE, || {
+            fs::exists(&seen).is_ok_and(|is| is).then_some(())
+        });
+        Some(format!("/proc/{holder}/ns/mnt"))
     }
 
     /// Has it join, at its next start, the cluster of the daemon at `url`.
@@ -120,20 +150,13 @@ impl HostDaemon {
     /// Starts it, for the first time or again; does not wait.
     pub fn start(&mut self) {
         assert!(!self.is_running(), "{} runs already", self.name());
+        let mounts = self.mount_namespace();
         let host = &self.host;
-        let mut command = match &self.disk {
-            Some(disk) => {
-                let mut command = host.command("unshare");
-                command.args([
-                    "--mount",
-                    "--propagation",
-                    "slave",
-                    "sh",
-                    "-c",
-                    SHOW_DISK,
-                    "sh",
-                ]);
-                command.arg(host.folder()).arg(disk).arg(binary());
+        let mut command = match &mounts {
+            Some(mounts) => {
+                let mut command = host.command("nsenter");
+                command.arg(format!("--mount={mounts}")).arg("--");
+                command.arg(binary());
                 command
             }
             None => host.command(binary()),
@@ -263,7 +286,10 @@ impl HostDaemon {
 impl Drop for HostDaemon {
     fn drop(&mut self) {
         self.host.power_off();
-        if let Some(mut child) = self.child.take() {
+        for mut child in [self.child.take(), self.mounts_holder.take()]
+            .into_iter()
+            .flatten()
+        {
             child.wait().ok();
         }
         if std::thread::panicking() {

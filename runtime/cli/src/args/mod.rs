@@ -1,6 +1,7 @@
 //! What can be typed. Parsing only: no meaning, no I/O.
 
 pub mod file_server;
+pub mod image;
 pub mod job;
 pub mod plugin;
 pub mod resources;
@@ -116,6 +117,9 @@ pub enum Command {
     Export(state::ExportArgs),
     /// Fill the empty store of a daemon that does not run yet
     Import(state::ImportArgs),
+    /// What machines boot from
+    #[command(subcommand)]
+    Image(image::ImageCommand),
 }
 
 /// `lote node`: the daemon without a subcommand, a client with one.
@@ -184,6 +188,8 @@ pub enum Invocation {
     Import(Box<state::ImportArgs>),
     /// Work on a plugin, without a daemon.
     Plugin(Box<LocalPluginArgs>),
+    /// Serve what machines boot from.
+    Image(image::ImageCommand),
     /// Talk to a daemon.
     Client(Box<ClientArgs>),
 }
@@ -278,6 +284,7 @@ impl Cli {
             Command::Token(token) => ClientCommand::Token(token),
             Command::Export(export) => ClientCommand::Export(export),
             Command::Import(import) => return Invocation::Import(Box::new(import)),
+            Command::Image(image) => return Invocation::Image(image),
         };
         Invocation::Client(Box::new(ClientArgs {
             global: self.global,

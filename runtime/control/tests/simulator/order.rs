@@ -48,7 +48,9 @@ pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now
             key
         };
         let waiting = cluster.queue.iter();
-        let waiting = waiting.filter(|(_, waiting)| waiting.hindrance != Hindrance::Starting);
+        // One that waits for a file server waits for no node, and everybody may overtake it.
+        let exempt = [Hindrance::Starting, Hindrance::Storage];
+        let waiting = waiting.filter(|(_, waiting)| !exempt.contains(&waiting.hindrance));
         let waiting = waiting.map(|(queue_key, _)| (queue_key, key));
         markets.entry(market).or_default().extend(waiting);
     }

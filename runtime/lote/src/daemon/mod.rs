@@ -45,6 +45,7 @@ use lote_api::tls::Tls;
 use lote_api::{JoinOffer, RemoteStartDoor, Retention, TelemetrySource};
 use lote_cli::DaemonArgs;
 use lote_cli::args::GlobalArgs;
+use lote_cli::boot::KERNEL_COMMAND_LINE;
 use lote_cli::node_args::{
     self, ExportSettings, NfsServer, NodeArgs, NodeSettings, NodeSettingsError,
 };
@@ -417,6 +418,7 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
             node_args::Isolation::Auto => Isolation::Full,
             node_args::Isolation::None => Isolation::None,
         },
+        hidden: told_at_boot(settings),
         sealing_key: Some(member.sealing_key.clone()),
         secrets_file: settings.secrets_file.clone(),
         labels: settings.labels.clone(),
@@ -454,6 +456,13 @@ fn node_config(settings: &NodeSettings, member: &Member) -> NodeConfig {
         },
         export: export_config(&settings.export),
     }
+}
+
+/// Where the machine was told how to join, with a token.
+fn told_at_boot(settings: &NodeSettings) -> Vec<PathBuf> {
+    let directory = settings.boot.iter().cloned();
+    let kernel = settings.boot.iter().map(|_| KERNEL_COMMAND_LINE.into());
+    directory.chain(kernel).collect()
 }
 
 fn export_config(settings: &ExportSettings) -> ExportConfig {

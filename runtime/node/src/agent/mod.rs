@@ -113,6 +113,8 @@ pub struct NodeConfig {
     pub sysfs_root: PathBuf,
     /// How jobs are kept apart.
     pub isolation: Isolation,
+    /// Files and directories that jobs must not read, beside the daemon's own.
+    pub hidden: Vec<PathBuf>,
     /// Opens the secrets of jobs; without it jobs with secrets fail.
     pub sealing_key: Option<SealingKey>,
     /// The operator's table of secrets that jobs only refer to.

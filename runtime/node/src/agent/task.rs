@@ -172,6 +172,11 @@ async fn load(node: &Node, allocation: &Allocation) -> Result<Stored, StoreError
     })
 }
 
+/// What no job may read, beside the daemon's data.
+fn hidden(node: &Node) -> Vec<PathBuf> {
+    tables(node).chain(&node.config.hidden).cloned().collect()
+}
+
 fn context(
     node: &Node,
     allocation: Allocation,
@@ -189,7 +194,7 @@ fn context(
         root: made.map_or_else(OnceLock::new, OnceLock::from),
         spool: JobSpool::of(&node.config.data_directory, &plan, &layout, &directories),
         layout,
-        hidden: tables(node).cloned().collect(),
+        hidden: hidden(node),
         identity: node.identity(plan.unix_id),
         run_directory: node.run_directory(),
         identity_directory: node.identity_directory(),

@@ -156,6 +156,7 @@ impl Host {
             gpu_check: None,
             sysfs_root: "/sys".into(),
             isolation: self.isolation,
+            hidden: Vec::new(),
             sealing_key: Some(self.sealing_key.clone()),
             secrets_file: None,
             labels: std::collections::BTreeMap::new(),

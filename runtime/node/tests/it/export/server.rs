@@ -89,6 +89,7 @@ impl FileServerNode {
             gpu_check: None,
             sysfs_root: "/sys".into(),
             isolation: Isolation::None,
+            hidden: Vec::new(),
             sealing_key: None,
             secrets_file: None,
             labels: std::collections::BTreeMap::new(),

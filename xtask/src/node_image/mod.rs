@@ -1,0 +1,164 @@
+//! Builds node images from what `node-image/` declares.
+//!
+//! * [`recipe`] — what is in an image: packages, files, the kernel's options.
+//! * [`root`] — the root file system: Debian, our files, the daemon.
+//! * [`disk`] — the image for disks and USB sticks, and the one for optical media.
+//! * [`network`] — the files of a network boot.
+//! * [`manifest`] — what went in and what came out.
+//!
+//! Everything is stamped with the time of the last commit, so that two builds of the same packages
+//! give the same bytes.
+
+mod disk;
+mod manifest;
+mod network;
+mod recipe;
+mod root;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::artifacts;
+use crate::command;
+use crate::error::Error;
+use crate::install;
+use crate::workspace::Workspace;
+
+pub(crate) use recipe::Flavor;
+
+/// What builds images.
+const PACKAGES: &[&str] = &[
+    "ca-certificates",
+    "dosfstools",
+    "gdisk",
+    "mmdebstrap",
+    "mtools",
+    "squashfs-tools",
+    "xorriso",
+    "zstd",
+];
+
+/// What to build.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) flavor: Flavor,
+    /// Where the files go; `node-image/FLAVOR` in Cargo's target folder unless told otherwise.
+    pub(crate) output: Option<PathBuf>,
+    /// This `lote` program instead of a new one.
+    pub(crate) binary: Option<PathBuf>,
+}
+
+/// An image on its way.
+#[derive(Debug)]
+struct Build {
+    /// `node-image/` of the checkout.
+    source: PathBuf,
+    /// Where the results go.
+    output: PathBuf,
+    /// Where everything else goes; removed at the end.
+    scratch: PathBuf,
+    /// Seconds since 1970 that all files are stamped with at most.
+    epoch: String,
+    flavor: Flavor,
+}
+
+/// Builds all forms of an image, and answers where they are.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<PathBuf, Error> {
+    if !install::is_root() {
+        return Err(Error::Other(
+            "an image of a machine holds files of many owners: run this as root".into(),
+        ));
+    }
+    install::debian_packages(PACKAGES)?;
+    let started = Instant::now();
+    let lote = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => artifacts::programs(workspace)?,
+    };
+    let build = Build::new(workspace, options)?;
+    let recipe = recipe::read(&build.source, options.flavor)?;
+    step(started, "Debian and the daemon");
+    let root = root::build(&build, &recipe, &lote)?;
+    step(started, "the image for disks and USB sticks");
+    disk::raw(&build, &recipe, &root)?;
+    step(started, "the image for optical media");
+    disk::iso(&build)?;
+    step(started, "the files of a network boot");
+    network::build(&build, &recipe, &root)?;
+    step(started, "the manifest");
+    manifest::write(&build, &root)?;
+    remove(&build.scratch)?;
+    step(started, "done");
+    Ok(build.output)
+}
+
+fn step(started: Instant, what: &str) {
+    println!("[{:4} s] {what}", started.elapsed().as_secs());
+}
+
+impl Build {
+    fn new(workspace: &Workspace, options: &Options) -> Result<Self, Error> {
+        let base = workspace.target.join("node-image");
+        let name = options.flavor.name();
+        let build = Self {
+            source: workspace.root.join("node-image"),
+            output: options.output.clone().unwrap_or_else(|| base.join(name)),
+            scratch: base.join(format!("{name}.scratch")),
+            epoch: commit_time(workspace)?,
+            flavor: options.flavor,
+        };
+        // What an interrupted build left.
+        remove(&build.scratch)?;
+        for directory in [&build.scratch, &build.output] {
+            fs::create_dir_all(directory).map_err(not_written(directory))?;
+        }
+        Ok(build)
+    }
+
+    fn output(&self, name: &str) -> PathBuf {
+        self.output.join(name)
+    }
+
+    fn scratch(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// A program whose results are to be the same every time.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command
+            .env("SOURCE_DATE_EPOCH", &self.epoch)
+            .env("TZ", "UTC")
+            .env("LC_ALL", "C.UTF-8");
+        command
+    }
+}
+
+/// When the checkout's last commit was made.
+fn commit_time(workspace: &Workspace) -> Result<String, Error> {
+    let mut git = Command::new("git");
+    git.args(["log", "-1", "--format=%ct"])
+        .current_dir(&workspace.root);
+    Ok(command::capture(&mut git)?.trim().to_owned())
+}
+
+fn remove(directory: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(not_written(directory)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_written(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let what = path.display().to_string();
+    move |source| Error::Other(format!("cannot write {what}: {source}"))
+}
+
+fn not_read(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let what = path.display().to_string();
+    move |source| Error::Other(format!("cannot read {what}: {source}"))
+}
