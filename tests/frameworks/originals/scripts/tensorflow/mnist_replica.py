@@ -32,6 +32,8 @@ def main(unused):
     one_thread = tf.ConfigProto(
         allow_soft_placement=True, inter_op_parallelism_threads=2, intra_op_parallelism_threads=1
     )
+    # No worker needs another one: one may be done before the next begins.
+    one_thread.device_filters.extend(["/job:ps", "/job:worker/task:{}".format(task)])
     cluster = tf.train.ClusterSpec({"ps": ps_hosts, "worker": worker_hosts})
     server = tf.train.Server(cluster, FLAGS.job_name, task, config=one_thread)
     if FLAGS.job_name == "ps":
