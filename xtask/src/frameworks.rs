@@ -168,7 +168,9 @@ fn python(version: &str) -> Result<PathBuf, Error> {
     command::run(&mut command)?;
     // It would look for its library in root's home.
     let mut command = Command::new("patchelf");
-    command.args(["--set-rpath", "$ORIGIN/../lib"]).arg(&program);
+    command
+        .args(["--set-rpath", "$ORIGIN/../lib"])
+        .arg(&program);
     command::run(&mut command)?;
     fs::write(&marker, "").map_err(Error::file("write", &marker))?;
     Ok(program)

@@ -219,9 +219,7 @@ mod tests {
                 ClientCommand::Run(run) => run,
                 other => panic!("{other:?}"),
             },
-            Invocation::Daemon(_) | Invocation::Import(_) | Invocation::Plugin(_) => {
-                panic!("the daemon")
-            }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -25,7 +25,7 @@ pub fn plan(
         return GangShare::None;
     }
     match directory(first, others, &format!("{uid}.{attempt}")) {
-        Ok(source) => GangShare::Directory(source),
+        Ok(source) => GangShare::Directory(Box::new(source)),
         Err(why) => GangShare::Lacks(why),
     }
 }

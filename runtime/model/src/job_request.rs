@@ -163,15 +163,13 @@ fn by_name(found: Option<Value>) -> Result<(PluginRequest, Value), Problem> {
             format!("'{PLUGIN_SETTINGS}' must be an object with name and settings"),
         ));
     };
-    let name = match found.remove("name") {
-        Some(Value::String(name)) => name
-            .parse::<PluginName>()
-            .map_err(|error| Problem::invalid(at("name"), error.to_string()))?,
-        _ => {
-            let message = "name is required: the name of a plugin, such as 'ray' or 'ray@0.2.0'";
-            return Err(Problem::invalid(at("name"), message));
-        }
+    let Some(Value::String(name)) = found.remove("name") else {
+        let message = "name is required: the name of a plugin, such as 'ray' or 'ray@0.2.0'";
+        return Err(Problem::invalid(at("name"), message));
     };
+    let name = name
+        .parse::<PluginName>()
+        .map_err(|error| Problem::invalid(at("name"), error.to_string()))?;
     let settings = match found.remove("settings") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(settings @ Value::Object(_)) => settings,

@@ -35,7 +35,7 @@ pub enum GangShare {
     /// Nothing, although they need it, and why.
     Lacks(String),
     /// A directory that the first node serves to the others for as long as the job is there.
-    Directory(FileServerSource),
+    Directory(Box<FileServerSource>),
 }
 
 impl GangShare {
@@ -59,7 +59,7 @@ impl PlannedMounts {
     /// The directory that the first node serves to the others, if there is one.
     pub fn share(&self) -> Option<&FileServerSource> {
         match &self.share {
-            GangShare::Directory(source) => Some(source),
+            GangShare::Directory(source) => Some(source.as_ref()),
             GangShare::None | GangShare::Lacks(_) => None,
         }
     }

@@ -182,7 +182,10 @@ pub(crate) async fn dry_run(
         shown.extend(mounts::imagined(state.store(), *level, volumes).await?);
     }
     let mut mounts = PlannedMounts::default();
-    if !volumes.iter().any(|(_, volumes)| shares_already(volumes)) {
+    if !volumes
+        .iter()
+        .any(|(_, volumes)| shares_already(volumes.as_ref()))
+    {
         mounts.share = likely_share(&accepted, &nodes);
         let shared = SharedScratch {
             work_directory: work_directory(&nodes),
@@ -203,8 +206,10 @@ pub(crate) async fn dry_run(
 }
 
 /// Whether a job has a file server to write to, so that its nodes share that.
-fn shares_already(volumes: &Option<MountVolumes>) -> bool {
-    let mut servers = volumes.iter().flat_map(|volumes| &volumes.file_servers);
+fn shares_already(volumes: Option<&MountVolumes>) -> bool {
+    let mut servers = volumes
+        .into_iter()
+        .flat_map(|volumes| &volumes.file_servers);
     servers.any(FileServerMount::is_writable)
 }
 

@@ -1,5 +1,7 @@
 //! Framework plugins.
 
+use std::fmt::Write as _;
+
 use crate::answer::{Plugin, PluginList};
 use crate::output::{Colour, Details, Style, Table};
 
@@ -22,10 +24,10 @@ pub fn plugin_list(list: &PluginList, style: Style) -> String {
     }
     let mut text = table.omit_empty_columns().render(style, "no plugins");
     if !list.rejected.is_empty() {
-        text.push_str(&format!("\n{}\n", style.paint(Colour::Red, "Not loaded")));
+        let _ = writeln!(text, "\n{}", style.paint(Colour::Red, "Not loaded"));
     }
     for rejected in &list.rejected {
-        text.push_str(&format!("  {}: {}\n", rejected.origin, rejected.reason));
+        let _ = writeln!(text, "  {}: {}", rejected.origin, rejected.reason);
     }
     text
 }

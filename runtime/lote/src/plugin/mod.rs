@@ -108,7 +108,7 @@ fn try_run(
     match command {
         LocalPluginCommand::New(args) => new::run(terminal, &args),
         LocalPluginCommand::Check(args) => check::run(terminal, &args),
-        LocalPluginCommand::Plan(args) => plan::run(terminal, args),
+        LocalPluginCommand::Plan(args) => plan::run(terminal, &args),
         LocalPluginCommand::Test(args) => cases::run(terminal, &args),
         LocalPluginCommand::Install(args) => folder::install(terminal, global, &args),
         LocalPluginCommand::Remove(args) => folder::remove(terminal, &args),

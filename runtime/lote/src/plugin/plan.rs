@@ -1,5 +1,6 @@
 //! `lote plugin plan`: the plan of a job file, on nodes that are made up.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -24,7 +25,7 @@ const CLUSTER: &str = "/v1/groups/default/workspaces/default/clusters/local";
 const MOUNT_ROOT: &str = "/mnt/batch/tasks/shared";
 
 /// Shows the plan; exit code 1 when there is none.
-pub(super) fn run(terminal: &Terminal, args: PluginPlanArgs) -> Result<ExitCode, Error> {
+pub(super) fn run(terminal: &Terminal, args: &PluginPlanArgs) -> Result<ExitCode, Error> {
     // The command line has exactly one of the two.
     let plugin = match (&args.source.framework, &args.source.file) {
         (Some(name), _) => load_builtin(name)?,
@@ -179,7 +180,7 @@ fn figures(trial: &Trial) -> String {
             figures.memory_bytes.div_ceil(1024)
         );
         for report in &figures.reports {
-            text.push_str(&format!("  {:?}: {}\n", report.level, report.text));
+            let _ = writeln!(text, "  {:?}: {}", report.level, report.text);
         }
         Some(text)
     });
@@ -197,8 +198,8 @@ fn failure(trial: &Trial, request: &PluginRequest) -> String {
             };
             issues.iter().map(line).collect::<Vec<_>>().join("\n")
         }
-        (Err(ValidateError::Plugin(error)), _) => error.sentence(),
-        (_, Some(Err(lote_plugin_host::PlanError::Plugin(error)))) => error.sentence(),
+        (Err(ValidateError::Plugin(error)), _)
+        | (_, Some(Err(lote_plugin_host::PlanError::Plugin(error)))) => error.sentence(),
         (_, Some(Err(error))) => error.to_string(),
         (_, Some(Ok(_)) | None) => String::new(),
     }

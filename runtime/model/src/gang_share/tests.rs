@@ -59,7 +59,7 @@ fn one_node_and_a_file_server_need_none() {
     let mut mounts = PlannedMounts {
         job: vec![PlannedMount {
             relative_path: "nfs".into(),
-            source: MountSource::FileServer(source.clone()),
+            source: MountSource::FileServer((*source).clone()),
         }],
         ..PlannedMounts::default()
     };
@@ -67,7 +67,7 @@ fn one_node_and_a_file_server_need_none() {
     assert_eq!(planned(&mounts, &both), GangShare::None);
     // One that cannot be written to is no place to share.
     let options = Some("ro".into());
-    mounts.job[0].source = MountSource::FileServer(FileServerSource { options, ..source });
+    mounts.job[0].source = MountSource::FileServer(FileServerSource { options, ..*source });
     assert!(matches!(planned(&mounts, &both), GangShare::Directory(_)));
 }
 

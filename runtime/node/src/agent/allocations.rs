@@ -289,14 +289,8 @@ async fn run(
     if let Some(previous) = previous {
         previous.finished.cancelled().await;
     }
-    task::run(
-        node,
-        allocation,
-        gpus,
-        directive,
-        progress.processes_gone.clone(),
-    )
-    .await;
+    let gone = progress.processes_gone.clone();
+    Box::pin(task::run(node, allocation, gpus, directive, gone)).await;
 }
 
 fn delete(node: &Node, key: &str) {

@@ -35,7 +35,7 @@ impl ImageConfig {
     /// Where its commands start, if that is anywhere in particular.
     pub(crate) fn working_directory(&self) -> Option<String> {
         let directory = self.working_dir.clone()?;
-        let is_fit = directory.starts_with('/') && directory.trim_matches('/') != "";
+        let is_fit = directory.starts_with('/') && !directory.trim_matches('/').is_empty();
         (is_fit && !directory.contains('\0')).then_some(directory)
     }
 

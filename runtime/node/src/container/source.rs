@@ -230,7 +230,7 @@ fn encoded(credentials: &Credentials) -> String {
 /// The same error, should a program have repeated a password.
 fn without(error: ContainerError, credentials: &Credentials) -> ContainerError {
     let encoded = SecretText::new(encoded(credentials));
-    let clean = |text: String| redacted(&text, [&credentials.password, &encoded].into_iter());
+    let clean = |text: String| redacted(&text, [&credentials.password, &encoded]);
     match error {
         ContainerError::Failed {
             program,

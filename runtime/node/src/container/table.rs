@@ -248,12 +248,11 @@ impl Section {
 /// A directory as one of several in `PATH`.
 fn searchable(path: PathBuf) -> Result<PathBuf, String> {
     let is_fit = path.to_str().is_some_and(|path| !path.contains(':'));
-    match path.is_absolute() && is_fit {
-        true => Ok(path),
-        false => Err(format!(
-            "'{}' is no absolute path without colons",
-            path.display()
-        )),
+    if path.is_absolute() && is_fit {
+        Ok(path)
+    } else {
+        let path = path.display();
+        Err(format!("'{path}' is no absolute path without colons"))
     }
 }
 

@@ -64,20 +64,17 @@ async fn open(member: &Member, node: &NodeName, start: Start) -> Result<BoxedCha
 /// What the process says. When it is gone, the command is to end.
 async fn up(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
     loop {
-        let passed = match frames::read(from).await {
-            Ok(Some((kind @ (Kind::Input | Kind::InputEnd | Kind::Signal), payload))) => {
-                frames::write(to, kind, &payload).await
-            }
-            _ => {
-                let farewell = async {
-                    frames::write(to, Kind::Hangup, &[]).await?;
-                    to.shutdown().await
-                };
-                tokio::time::timeout(FAREWELL_MAX, farewell).await.ok();
-                return;
-            }
+        let Ok(Some((kind @ (Kind::Input | Kind::InputEnd | Kind::Signal), payload))) =
+            frames::read(from).await
+        else {
+            let farewell = async {
+                frames::write(to, Kind::Hangup, &[]).await?;
+                to.shutdown().await
+            };
+            tokio::time::timeout(FAREWELL_MAX, farewell).await.ok();
+            return;
         };
-        if passed.is_err() {
+        if frames::write(to, kind, &payload).await.is_err() {
             // Who reads finds out, and says it.
             return std::future::pending().await;
         }

@@ -193,7 +193,6 @@ impl Session<'_> {
                     feed.send(Feed::End).ok();
                 }
                 Ok(Some((Kind::Signal, number))) => self.signal(&number),
-                Ok(Some((Kind::Hangup, _))) => return End::HungUp,
                 Ok(Some(_)) => return End::HungUp,
                 Ok(None) | Err(_) => return self.silence(),
             }

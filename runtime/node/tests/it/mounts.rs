@@ -799,7 +799,7 @@ fn gang_share() {
         let point = service.share(&name).unwrap();
         let job = TestJob {
             mounts: PlannedMounts {
-                share: GangShare::Directory(FileServerSource {
+                share: GangShare::Directory(Box::new(FileServerSource {
                     name: "shared directory of the job".into(),
                     uid: FileServerUid::new(&name),
                     node: record.name.clone(),
@@ -807,7 +807,7 @@ fn gang_share() {
                     point: point.clone(),
                     directory: None,
                     options: None,
-                }),
+                })),
                 ..PlannedMounts::default()
             },
             ..job

@@ -49,6 +49,9 @@ pub(crate) trait Contract: Send + Sync {
     ) -> wasmtime::Result<Result<LaunchPlan, PlanFailure>>;
 }
 
+/// Matches a component with a version of the contract.
+type Bind = fn(Linker<CallState>, &Component) -> wasmtime::Result<Box<dyn Contract>>;
+
 /// A version of the contract.
 pub(crate) struct Version {
     /// The newest of the line that this host offers.
@@ -57,7 +60,7 @@ pub(crate) struct Version {
     line: &'static str,
     /// Matches a component with it, once for all calls. The linker offers what the
     /// component may import beside the contract.
-    bind: fn(Linker<CallState>, &Component) -> wasmtime::Result<Box<dyn Contract>>,
+    bind: Bind,
 }
 
 /// Every version whose plugins are loaded, the newest last.

@@ -108,7 +108,7 @@ impl FileServerNode {
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         runtime.spawn(async move {
             let agent = Agent::start(config, store, spawner()).unwrap();
-            agent.run(CancellationToken::new()).await;
+            Box::pin(agent.run(CancellationToken::new())).await;
         });
         Daemon(Some(runtime))
     }
