@@ -112,7 +112,7 @@ fn a_change_of_the_description_is_noticed() {
         (format!("{get}/operationId"), "Workspaces_Read".into()),
         (format!("{get}/parameters/0/required"), false.into()),
         (
-            "/components/schemas/ToolType/enum".to_owned(),
+            "/components/schemas/ExecutionState/enum".to_owned(),
             Value::Array(Vec::new()),
         ),
     ] {
