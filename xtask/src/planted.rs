@@ -13,7 +13,6 @@ const FAULTS: &[&str] = &[
     "planted-forget-report",
     "planted-ignore-drain",
     "planted-double-budget",
-    "planted-early-withdrawal",
 ];
 
 /// Compiling the leader, and playing seeds until one fails.

@@ -7,6 +7,10 @@
 mod arguments;
 mod connection;
 #[allow(dead_code, reason = "the daemons' half of it")]
+#[allow(
+    unreachable_pub,
+    reason = "the library shows the same file to the daemons"
+)]
 mod protocol;
 mod signals;
 

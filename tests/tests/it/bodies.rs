@@ -225,25 +225,6 @@ fn a_reference_to_a_key_vault_needs_the_operator_s_table() {
 }
 
 #[test]
-fn a_job_with_a_container_fails_before_anything_of_it_runs() {
-    let daemon = Daemon::start(&[]);
-    let client = daemon.client();
-    let experiment = client.experiment("e");
-    let mut job = shell_job("echo ran");
-    job["containerSettings"] = json!({"imageSourceRegistry": {"image": "ubuntu:24.04"}});
-    let path = client.submit(&experiment, "j", &job);
-    let ended = client.wait_for_end(&path);
-    let error = first_error(&ended);
-    assert_eq!(error["code"], "FailedStartingContainer", "{error}");
-    assert_eq!(detail(&error, "imageName"), "ubuntu:24.04");
-    assert_eq!(ended["executionInfo"]["exitCode"], -1);
-    assert_eq!(ended["lote"]["nodes"], json!([]));
-    assert_eq!(client.stdout(&path), "");
-    let next = client.submit(&experiment, "next", &shell_job("true"));
-    assert_eq!(client.wait_for_end(&next)["executionState"], "succeeded");
-}
-
-#[test]
 fn a_cluster_with_a_set_up_task_says_that_it_gets_no_nodes() {
     let daemon = Daemon::start(&[]);
     let client = daemon.client();

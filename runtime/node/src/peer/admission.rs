@@ -146,8 +146,7 @@ mod tests {
     /// A store in which the job `u1` has these parts.
     async fn starts(parts: &[(&str, u32, AllocationPhase)]) -> (tempfile::TempDir, RemoteStarts) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store");
-        let store = EmbeddedStore::open(&path, &EmbeddedOptions::default()).unwrap();
+        let store = EmbeddedStore::open(folder.path(), &EmbeddedOptions::default()).unwrap();
         for (node, attempt, phase) in parts {
             let uid = JobUid::new("u1");
             let allocation = Allocation {
