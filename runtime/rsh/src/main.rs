@@ -32,7 +32,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The same once the command runs. The daemon there ends it when nobody has asked for it this
 /// long.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The pause between tries.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -147,9 +147,10 @@ fn follow(connection: &Connection) -> Result<u8, String> {
                 let since = *lost_since.get_or_insert_with(Instant::now);
                 let patience = if started { PATIENCE } else { START_PATIENCE };
                 if since.elapsed() > patience {
-                    return Err(match started {
-                        true => format!("lost sight of the command: {reason}"),
-                        false => reason,
+                    return Err(if started {
+                        format!("lost sight of the command: {reason}")
+                    } else {
+                        reason
                     });
                 }
                 std::thread::sleep(PAUSE);

@@ -2,6 +2,11 @@
 //! plugin, step and finding, and the daemon goes on. And plugins that come and go while it
 //! runs, in several versions.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests may fail as tests do"
+)]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

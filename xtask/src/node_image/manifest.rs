@@ -20,7 +20,7 @@ const FILES: &[&str] = &[
     "network/vmlinuz",
 ];
 
-/// Writes `manifest.json`, a software bill of materials in CycloneDX's form with the digests of
+/// Writes `manifest.json`, a software bill of materials in `CycloneDX`'s form with the digests of
 /// the image's files in its metadata.
 pub(super) fn write(build: &Build, root: &Root) -> Result<(), Error> {
     let packages = fs::read_to_string(&root.packages).map_err(not_read(&root.packages))?;

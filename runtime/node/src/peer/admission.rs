@@ -208,7 +208,8 @@ mod tests {
     #[tokio::test]
     async fn only_nodes_on_which_the_attempt_runs_are_served() {
         use AllocationPhase::{Prepare, Run, Stop};
-        let cases: [(&[(&str, u32, AllocationPhase)], &str, &str, &str); 7] = [
+        type Part = (&'static str, u32, AllocationPhase);
+        let cases: [(&[Part], &str, &str, &str); 7] = [
             // Another node of the cluster that has no part of the job.
             (&[("b", 2, Run)], "a", "u1", "does not run on node a"),
             // The asked one has none.

@@ -1,5 +1,11 @@
 //! `docs/writing-a-plugin.md`: what it tells to type is typed here.
 
+#![allow(
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "helpers of tests may fail as tests do"
+)]
+
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};

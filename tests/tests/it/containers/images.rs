@@ -1,5 +1,7 @@
 //! Images that the tests make themselves: busybox, and nothing else.
 
+#![allow(clippy::panic, reason = "helpers of tests may fail as tests do")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

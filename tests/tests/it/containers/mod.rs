@@ -1,5 +1,10 @@
 //! Jobs in containers: images that are made here, run as real jobs.
 
+#![allow(
+    clippy::format_push_string,
+    reason = "helpers of tests may fail as tests do"
+)]
+
 mod images;
 mod registry;
 

@@ -6,6 +6,7 @@
     unreachable_pub,
     missing_docs,
     clippy::pedantic,
+    clippy::crate_in_macro_def,
     clippy::undocumented_unsafe_blocks,
     clippy::allow_attributes_without_reason,
     reason = "generated: the raw calls of the component's interface"
@@ -75,6 +76,7 @@ impl Guest for Draft {
 #[allow(
     unsafe_code,
     clippy::pedantic,
+    clippy::crate_in_macro_def,
     reason = "the generated exports are the raw calls of the component's interface"
 )]
 mod component_exports {
