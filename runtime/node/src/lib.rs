@@ -13,6 +13,7 @@ pub mod isolation;
 pub mod launch;
 pub mod mount;
 mod numa;
+mod operator_table;
 pub mod peer;
 pub mod power;
 mod spool;

@@ -36,7 +36,8 @@ use lote_model::node::Capability;
 use lote_model::problem::explain;
 
 use crate::isolation::Identity;
-use table::{ImageTable, TableError};
+use crate::operator_table::TableError;
+use table::ImageTable;
 
 pub(crate) use images::Images;
 pub(crate) use root::{JobRoot, Place, leave, one_at_a_time, remembered, strays};
@@ -132,8 +133,7 @@ impl ContainerError {
     }
 }
 
-/// Whether this node runs containers, for its record. `isolated` is why not, if jobs are not kept
-/// apart here.
+/// Whether this node runs containers, for its record.
 pub(crate) fn capability(config: &ContainerConfig, data_directory: &Path) -> Capability {
     let able = able(data_directory);
     let table = config.image_table.as_deref().map(ImageTable::read);

@@ -12,39 +12,18 @@
 //!
 //! It is read again for every job in a container, so that a new line needs no restart.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::reference::Reference;
+use crate::operator_table::{Kind, TableError};
 
-/// The table could not be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TableError {
-    #[error("cannot read the image table {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error(
-        "the image table {path} belongs to user {owner}: only root may say what an image is; \
-         chown root it"
-    )]
-    Owner { path: PathBuf, owner: u32 },
-    #[error("the image table {path} can be read or written by others: chmod 600 it")]
-    Open { path: PathBuf },
-    #[error("the image table {path} is wrong: {message}")]
-    Parse { path: PathBuf, message: String },
-    #[error("the image table {path} is wrong at \"{name}\": {message}")]
-    Entry {
-        path: PathBuf,
-        name: String,
-        message: String,
-    },
-}
+/// The table, for who reads and names it.
+const TABLE: Kind = Kind {
+    name: "image table",
+    says: "what an image is",
+};
 
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,44 +106,17 @@ impl ImageTable {
     /// Reads a table that only root can write and nobody else can read: what stands in it is
     /// opened and shown with root's rights.
     pub(crate) fn read(path: &Path) -> Result<Self, TableError> {
-        let failed = |source| TableError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        if metadata.uid() != 0 {
-            return Err(TableError::Owner {
-                path: path.into(),
-                owner: metadata.uid(),
-            });
-        }
-        if metadata.mode() & 0o027 != 0 {
-            return Err(TableError::Open { path: path.into() });
-        }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = TABLE.read(path)?;
         Self::parse(path, &text)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, TableError> {
-        let file: File = toml::from_str(text).map_err(|error| {
-            // What the parser would show quotes the line, and users read this.
-            let line = error
-                .span()
-                .map(|span| 1 + text[..span.start].matches('\n').count());
-            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-            TableError::Parse {
-                path: path.into(),
-                message: format!("{line}{}", error.message()),
-            }
-        })?;
+        let file: File = TABLE.parse(path, text)?;
         let mut targets = Vec::new();
         for section in file.image {
             let name = section.name.clone();
-            let target = section.target().map_err(|message| TableError::Entry {
-                path: path.into(),
-                name: name.clone(),
-                message,
-            })?;
+            let target = section.target();
+            let target = target.map_err(|message| TABLE.wrong(path, &name, message))?;
             targets.push((name, target));
         }
         Ok(Self {

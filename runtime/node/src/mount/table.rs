@@ -9,39 +9,18 @@
 //! It is read again for every job that needs it, so that a new line needs no restart.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::isolation::Identity;
+use crate::operator_table::{Kind, TableError};
 
-/// The table could not be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TableError {
-    #[error("cannot read the storage table {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error(
-        "the storage table {path} belongs to user {owner}: only root may say what stands for \
-         a share; chown root it"
-    )]
-    Owner { path: PathBuf, owner: u32 },
-    #[error("the storage table {path} can be read or written by others: chmod 600 it")]
-    Open { path: PathBuf },
-    #[error("the storage table {path} is wrong: {message}")]
-    Parse { path: PathBuf, message: String },
-    #[error("the storage table {path} is wrong at \"{entry}\": {message}")]
-    Entry {
-        path: PathBuf,
-        entry: String,
-        message: String,
-    },
-}
+/// The table, for who reads and names it.
+const TABLE: Kind = Kind {
+    name: "storage table",
+    says: "what stands for a share",
+};
 
 /// What stands for a share or container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,43 +130,15 @@ impl StorageTable {
     /// Reads a table that only root can write and nobody else can read: what stands in it is run
     /// and shown with root's rights, and tells where the data of all users is.
     pub(super) fn read(path: &Path) -> Result<Self, TableError> {
-        let failed = |source| TableError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        if metadata.uid() != 0 {
-            return Err(TableError::Owner {
-                path: path.into(),
-                owner: metadata.uid(),
-            });
-        }
-        if metadata.mode() & 0o027 != 0 {
-            return Err(TableError::Open { path: path.into() });
-        }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let text = TABLE.read(path)?;
         Self::parse(path, &text)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, TableError> {
-        let lines: BTreeMap<String, Line> = toml::from_str(text).map_err(|error| {
-            // What the parser would show quotes the line, and users read this.
-            let line = error
-                .span()
-                .map(|span| 1 + text[..span.start].matches('\n').count());
-            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-            TableError::Parse {
-                path: path.into(),
-                message: format!("{line}{}", error.message()),
-            }
-        })?;
+        let lines: BTreeMap<String, Line> = TABLE.parse(path, text)?;
         let mut targets = BTreeMap::new();
         for (entry, line) in lines {
-            let wrong = |message: &str| TableError::Entry {
-                path: path.into(),
-                entry: entry.clone(),
-                message: message.into(),
-            };
+            let wrong = |message: &str| TABLE.wrong(path, &entry, message);
             let is_name = |name: &str| name == "*" || is_plain(name);
             match entry.split_once('/') {
                 Some((account, name)) if is_plain(account) && is_name(name) => {}
