@@ -1,6 +1,6 @@
-//! Making directories of the daemon, and what is said of files and directories that do not work.
+//! Making and removing directories of the daemon, and what is said of files and directories that do not work.
 
-use std::fs::{DirBuilder, Permissions, set_permissions};
+use std::fs::{DirBuilder, Permissions, remove_dir_all, set_permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -47,4 +47,12 @@ pub(crate) fn with_mode(path: &Path, mode: u32) -> io::Result<()> {
         _ => {}
     }
     set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Removes a directory with all that is in it; that there is none is no error.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

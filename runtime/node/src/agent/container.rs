@@ -1,16 +1,16 @@
 //! The container of a job on this node: its image is fetched and its root made before anything of
 //! the job runs, and both are left after its last process.
 
-use std::io::{self, Write};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use lote_model::allocation::NodePlan;
 use lote_model::container::{
     CONTAINER_ERROR, CONTAINER_EXIT_CODE, PASSWORD_POINTER, PlannedContainer,
 };
-use lote_model::environment;
 use lote_model::job::ErrorRecord;
 use lote_model::key;
 use lote_model::problem::explain;
@@ -21,7 +21,6 @@ use super::{Node, secrets};
 use crate::container::{self, ContainerError, Credentials, Found, JobRoot, Place, Source};
 use crate::directories;
 use crate::isolation::{FsIdentity, Identity};
-use crate::launch::open_handed_over;
 
 /// What a job's processes run in.
 #[derive(Debug)]
@@ -94,16 +93,15 @@ async fn make(
 ) -> Result<JobRoot, ContainerError> {
     let credentials = credentials(node, job, source, container).await?;
     let place = Place::new(&node.config.data_directory, &attempt_name(&job.allocation));
-    let log = Log::of(job);
     let name = source.name.clone();
     let has_gpus = !job.allocation.grant.gpus.is_empty();
     let opened = place.clone();
     let private = blocking(move || Ok(opened.open(identity.gid)?.to_owned())).await?;
-    let tell = |line: &str| log.add(line);
+    let tell = |line: &str| tell(job, line);
     let fetched = source.fetch(&node.images, credentials.as_ref(), &private, &tell);
     let held = fetched.await?;
     let made = blocking(move || place.make(&name, &held, identity, has_gpus)).await?;
-    log.add(&format!("container of image {} is ready", made.image));
+    tell(&format!("container of image {} is ready", made.image));
     Ok(made)
 }
 
@@ -186,52 +184,29 @@ pub(super) async fn leave(node: &Node, attempt: &str) {
     }
 }
 
-/// The launcher's log of a job, in which it can be seen what takes long.
-struct Log {
-    path: PathBuf,
-    directory: Option<PathBuf>,
-    identity: Option<Identity>,
+/// Adds a line to the launcher's log, in which it can be seen what takes long. The log may lie on a
+/// disk that is full, which is no reason to fail.
+fn tell(job: &JobContext, line: &str) {
+    tracing::debug!(line, "container");
+    let told = place_of_log(job).and_then(|()| job.log(line));
+    if let Err(error) = told {
+        tracing::debug!(%error, "cannot write to the log of a job");
+    }
 }
 
-impl Log {
-    fn of(job: &JobContext) -> Self {
-        let path = job.output_path(&environment::execution_log(&job.plan));
-        Self {
-            directory: match job.spool {
-                Some(_) => None,
-                None => path.parent().map(Path::to_owned),
-            },
-            path,
-            identity: job.identity,
-        }
+/// Makes the directory of the log, which would come later.
+fn place_of_log(job: &JobContext) -> io::Result<()> {
+    if job.spool.is_some() {
+        return Ok(());
     }
-
-    /// Adds a line; the log may lie on a disk that is full, which is no reason to fail.
-    fn add(&self, line: &str) {
-        tracing::debug!(line, "container");
-        if let Err(error) = self.try_add(line) {
-            tracing::debug!(%error, "cannot write to the log of a job");
-        }
-    }
-
-    fn try_add(&self, line: &str) -> io::Result<()> {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        let line = format!("{:.3} {line}\n", Timestamp::now());
-        let Some(directory) = &self.directory else {
-            return open_handed_over(&self.path, self.identity)?.write_all(line.as_bytes());
-        };
-        // As the user: where it has planted a link, nothing is made that it could not make.
-        let _rights = FsIdentity::assume_if(self.identity)?;
-        let mut builder = std::fs::DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(directory)?;
-        let mut options = std::fs::File::options();
-        options.append(true).create(true).mode(0o644);
-        options.custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY);
-        options.open(&self.path)?.write_all(line.as_bytes())
-    }
+    // As the user: where it has planted a link, nothing is made that it could not make.
+    let _rights = FsIdentity::assume_if(job.identity)?;
+    let directory = job.layout.to_host(Path::new(&job.directories.stdouterr));
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)
 }
 
 /// Directories that any user of a container may write to.

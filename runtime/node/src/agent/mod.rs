@@ -290,15 +290,18 @@ impl Agent {
         spawner: SpawnerCommand,
     ) -> Result<Self, AgentError> {
         preparation::node_directories(&config)?;
-        peer::install(&config.data_directory).map_err(|source| AgentError::Directory {
-            action: "write",
-            path: config.data_directory.join(peer::PEERS),
-            source,
-        })?;
         let cgroups = match config.isolation {
             Isolation::Full if nix::unistd::geteuid().is_root() => Some(prepared_cgroups()?),
             _ => None,
         };
+        if peer::offers(cgroups.is_some(), config.peer_address.is_some()) {
+            let data = &config.data_directory;
+            peer::install(data).map_err(|source| AgentError::Directory {
+                action: "write",
+                path: data.join(peer::PEERS),
+                source,
+            })?;
+        }
         let topology = inventory::topology(&config)?;
         let gpus = Gpus::start(gpu_config(&config)).map_err(AgentError::Gpus)?;
         let view = gpus.view();

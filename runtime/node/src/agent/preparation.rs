@@ -304,12 +304,7 @@ pub(super) fn remove_job_directory(job_root: &Path, isolated: bool) -> Prepared 
         detach_below(job_root).map_err(failed("unmount what is below", job_root))?;
     }
     remove_empty_directories(job_root);
-    match fs::remove_dir_all(job_root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("remove", job_root)(error))
-        }
-        _ => Ok(()),
-    }
+    directories::remove(job_root).map_err(failed("remove", job_root))
 }
 
 /// Most directories of a job are empty at its end. Removing such a one takes one

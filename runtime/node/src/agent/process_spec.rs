@@ -1,6 +1,7 @@
-//! From a plan to what the shim is told. Pure: no I/O, no clock.
+//! From a plan to what the shim is told. Pure but for the launcher's log.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -13,7 +14,9 @@ use crate::container::JobRoot;
 use crate::isolation::{
     BindMount, DeviceNode, Identity, MountPlan, MountedTree, PrivateDirectory, PrivateSource,
 };
-use crate::launch::{DirectorySpec, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables};
+use crate::launch::{
+    DirectorySpec, ExecutionLog, LimitedResource, ProcessSpec, ResourceLimit, SecretVariables,
+};
 use crate::mount::{Layout, MOUNTS};
 use crate::peer::RemoteStart;
 
@@ -168,6 +171,18 @@ impl JobContext {
             None => PathBuf::from(&self.directories.stdouterr),
         };
         directory.join(name)
+    }
+
+    /// Adds a line to the launcher's log of the job; blocks.
+    pub(super) fn log(&self, message: &str) -> io::Result<()> {
+        let path = self.output_path(&environment::execution_log(&self.plan));
+        let log = ExecutionLog {
+            path: &self.layout.to_host(&path),
+            spooled: self.spool.is_some(),
+            identity: self.identity,
+            umask: UMASK,
+        };
+        log.add(message)
     }
 
     fn command(

@@ -17,10 +17,10 @@ use super::preparation::remove_job_directory;
 use super::{Node, cgroup_record, container};
 use crate::cgroup::CgroupError;
 use crate::container::strays;
+use crate::directories;
 use crate::gpu::METERS_FILE;
 use crate::launch::{Attached, attach, is_pipe, tombstone};
 use crate::mount::{self, MOUNTS};
-use crate::peer;
 
 /// How long a process may take to die of SIGKILL before that is an error.
 const DEATH_MAX: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ pub(super) async fn remove_strays(node: &Arc<Node>, listed: &Listed) -> bool {
             if !is_in_use {
                 remove_directories(&node, &uid);
             }
-            if let Err(error) = peer::remove(&node.peer_directory(&name)) {
+            if let Err(error) = directories::remove(&node.peer_directory(&name)) {
                 tracing::warn!(%error, name, "what a stray run saw of remote starts stays behind");
             }
             if let Err(error) = std::fs::remove_dir_all(&records) {

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use lote_model::accounting::Account;
 use lote_model::allocation::{Allocation, AllocationPhase, NodePlan};
-use lote_model::environment::{Directories, JobPaths, execution_log};
+use lote_model::environment::{Directories, JobPaths};
 use lote_model::job::{DirectoryLocation, ErrorRecord, STDOUTERR, UNDELIVERED};
 use lote_model::key;
 use lote_model::plan::Part;
@@ -30,7 +30,7 @@ use super::ending::{Failure, LimitsHit};
 use super::fence::Pass;
 use super::output::{JobSpool, Output};
 use super::preparation::{job_directories, record_directory, remove_job_directory};
-use super::process_spec::{JobContext, UMASK, attempt_name};
+use super::process_spec::{JobContext, attempt_name};
 use super::processes::{Processes, terminate};
 use super::reporter::{Reporter, Withdrawn};
 use super::room::full_directory;
@@ -39,9 +39,10 @@ use super::{Node, cgroup_record, container, ending, mounts, registration};
 use crate::cgroup::{CgroupLayout, CgroupUsage, Controller, DeviceControl, JobCgroup, Limits};
 use crate::container::remembered;
 use crate::devices::{self, DeviceError};
+use crate::directories;
 use crate::gpu::{GpuFailure, GpuHold};
 use crate::isolation::DeviceNode;
-use crate::launch::{ExecutionLog, LostReason};
+use crate::launch::LostReason;
 use crate::mount::{self, Made};
 use crate::peer::{Member, MemberParts};
 use crate::spool::Undelivered;
@@ -172,9 +173,12 @@ async fn load(node: &Node, allocation: &Allocation) -> Result<Stored, StoreError
     })
 }
 
-/// What no job may read, beside the daemon's data.
+/// What the operator tells the daemon and not its jobs, beside the daemon's data.
 fn hidden(node: &Node) -> Vec<PathBuf> {
-    tables(node).chain(&node.config.hidden).cloned().collect()
+    let config = &node.config;
+    let tables = config.mounts.storage_table.iter();
+    let tables = tables.chain(&config.containers.image_table);
+    tables.chain(&config.hidden).cloned().collect()
 }
 
 fn context(
@@ -214,12 +218,6 @@ fn context(
     let made = job.root.get();
     job.surroundings = container::surroundings(node, &job.plan, made, job.has_started());
     job
-}
-
-/// What the operator tells the daemon and not its jobs.
-fn tables(node: &Node) -> impl Iterator<Item = &PathBuf> {
-    let images = &node.config.containers.image_table;
-    node.config.mounts.storage_table.iter().chain(images)
 }
 
 fn failed(error: ErrorRecord) -> Outcome {
@@ -722,7 +720,6 @@ impl Task {
         }
         let job = Arc::clone(&self.job);
         let told = tokio::task::spawn_blocking(move || {
-            let path = job.output_path(&execution_log(&job.plan));
             let limit = job.allocation.grant.memory_bytes.unwrap_or_default();
             let who = match kills {
                 1 => "1 process of the job was".to_owned(),
@@ -732,13 +729,7 @@ impl Task {
                 "{who} killed on this node, because the job took more than its memory here ({})",
                 format_bytes(limit)
             );
-            let log = ExecutionLog {
-                path: &job.layout.to_host(&path),
-                spooled: job.spool.is_some(),
-                identity: job.identity,
-                umask: UMASK,
-            };
-            log.add(&message)
+            job.log(&message)
         });
         if let Ok(Err(error)) = told.await {
             tracing::debug!(%error, "cannot say in a job's log that its memory was used up");
@@ -831,7 +822,7 @@ impl Task {
         let job = Arc::clone(&self.job);
         let removed = tokio::task::spawn_blocking(move || {
             if let Some(directory) = &job.peer_directory
-                && let Err(error) = crate::peer::remove(directory)
+                && let Err(error) = directories::remove(directory)
             {
                 tracing::warn!(%error, "what a job saw of remote starts stays behind");
             }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::ImageConfig;
 use super::tools::{Access, Tools};
 use super::{ContainerConfig, ContainerError, root};
-use crate::directories;
+use crate::directories::{self, cannot};
 
 /// How often a pull that lasts is spoken of.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -73,9 +73,7 @@ impl Images {
     pub(crate) fn new(data_directory: &Path, config: &ContainerConfig) -> Self {
         let directory = data_directory.join("images");
         let unfinished = directory.join("unfinished");
-        if let Err(error) = fs::remove_dir_all(&unfinished)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = directories::remove(&unfinished) {
             tracing::warn!(%error, path = %unfinished.display(), "half an image stays behind");
         }
         Self {
@@ -95,8 +93,7 @@ impl Images {
         static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = self.directory.join("unfinished").join(number.to_string());
-        directories::private(&path)
-            .map_err(|source| ContainerError::io("create", &path, source))?;
+        directories::private(&path).map_err(cannot::<_, ContainerError>("create", &path))?;
         Ok(WorkDirectory(path))
     }
 
@@ -163,8 +160,10 @@ impl Images {
         ));
         let unpack = tools.unpack(&layout, &bundle);
         watched(unpack, "unpacking the image", &bundle, tell).await?;
-        let config = ImageConfig::read(&layout)
-            .map_err(|source| ContainerError::io("read the description in", &layout, source))?;
+        let config = ImageConfig::read(&layout).map_err(cannot::<_, ContainerError>(
+            "read the description in",
+            &layout,
+        ))?;
         let files = bundle.join(FILES);
         let description = Description {
             source: image.source.clone(),
@@ -188,15 +187,14 @@ impl Images {
                 directories::private(parent)?;
             }
             // What is there has no description: nobody can have used it.
-            match fs::remove_dir_all(&place) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            directories::remove(&place)?;
             fs::rename(&draft, &place)
         };
-        blocking(appear).await.map_err(|source| {
-            ContainerError::io("keep the image below", &self.directory, source)
-        })?;
+        let appeared = blocking(appear).await;
+        appeared.map_err(cannot::<_, ContainerError>(
+            "keep the image below",
+            &self.directory,
+        ))?;
         Ok(description)
     }
 
@@ -273,9 +271,8 @@ impl Drop for WorkDirectory {
         // It may hold many files, and a program that was killed may be adding the last one.
         std::thread::spawn(move || {
             for _ in 0..REMOVAL_TRIES {
-                match fs::remove_dir_all(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {}
-                    _ => return,
+                if directories::remove(&path).is_ok() {
+                    return;
                 }
                 std::thread::sleep(Duration::from_millis(100));
             }

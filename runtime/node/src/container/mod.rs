@@ -35,6 +35,7 @@ use std::time::Duration;
 use lote_model::node::Capability;
 use lote_model::problem::explain;
 
+use crate::directories::PathError;
 use crate::isolation::Identity;
 use crate::operator_table::TableError;
 use table::ImageTable;
@@ -112,25 +113,10 @@ pub(crate) enum ContainerError {
     },
     #[error("{what}")]
     Strange { what: String },
-    #[error("cannot {action} {path}")]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
     #[error("the image has neither /bin/bash nor /bin/sh, with which commands are run")]
     NoShell,
-}
-
-impl ContainerError {
-    fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            action,
-            path: path.to_owned(),
-            source: source.into(),
-        }
-    }
 }
 
 /// Whether this node runs containers, for its record.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::images::Held;
 use super::{ContainerError, ids, namespace, nvidia};
-use crate::directories;
+use crate::directories::{self, cannot};
 use crate::isolation::{ContainerRoot, Identity, map_ids};
 use crate::mount::{MOUNTS, open_area, resolved};
 
@@ -81,7 +81,7 @@ impl Place {
     pub(crate) fn open(&self, gid: u32) -> Result<&Path, ContainerError> {
         let opened = open_area(&self.area, gid);
         let opened = opened.and_then(|()| directories::with_mode(&self.mounts, 0o700));
-        opened.map_err(|source| ContainerError::io("make", &self.mounts, source))?;
+        opened.map_err(failed("make", &self.mounts))?;
         Ok(&self.mounts)
     }
 
@@ -105,9 +105,8 @@ impl Place {
         identity: Identity,
         has_gpus: bool,
     ) -> Result<JobRoot, ContainerError> {
-        self.remove().map_err(|source| {
-            ContainerError::io("remove what is left in", &self.directory, source)
-        })?;
+        self.remove()
+            .map_err(failed("remove what is left in", &self.directory))?;
         self.open(identity.gid)?;
         self.mount(&held.files, identity)?;
         let root = ContainerRoot {
@@ -133,7 +132,7 @@ impl Place {
             fs::write(&draft, serde_json::to_vec(&made)?)?;
             fs::rename(draft, self.directory.join(STATE))
         };
-        noted().map_err(|source| ContainerError::io("write to", &self.directory, source))?;
+        noted().map_err(failed("write to", &self.directory))?;
         Ok(made)
     }
 
@@ -189,10 +188,7 @@ impl Place {
         }
         // The rest of the attempt's directory goes with its other mounts.
         for directory in [&self.mounts, &self.directory] {
-            match fs::remove_dir_all(directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            directories::remove(directory)?;
         }
         Ok(())
     }
@@ -222,7 +218,7 @@ fn while_mounted(point: &Path) -> io::Result<()> {
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
-    move |source| ContainerError::io(action, path, source)
+    cannot(action, path)
 }
 
 fn attach(tree: &OwnedFd, place: &Path) -> io::Result<()> {
@@ -260,7 +256,7 @@ impl<'a> Inside<'a> {
     fn new(root: &'a ContainerRoot) -> Result<Self, ContainerError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(&root.path, flags, Mode::empty());
-        let top = top.map_err(|source| ContainerError::io("open", &root.path, source))?;
+        let top = top.map_err(cannot::<_, ContainerError>("open", &root.path))?;
         Ok(Self { top, root })
     }
 
@@ -286,13 +282,13 @@ impl<'a> Inside<'a> {
             .into_iter()
             .find(is_program);
         let shell = shell.ok_or(ContainerError::NoShell)?;
-        let failed = |source: io::Error| ContainerError::io("prepare", &self.root.path, source);
-        let home = match self.home().map_err(failed)? {
+        let failed = || failed("prepare", &self.root.path);
+        let home = match self.home().map_err(failed())? {
             Some(home) => home,
             None => HOME.to_owned(),
         };
         if home == HOME {
-            self.directory("root", 0o700).map_err(failed)?;
+            self.directory("root", 0o700).map_err(failed())?;
         }
         Ok((shell.to_owned(), home))
     }
@@ -397,12 +393,11 @@ pub(super) fn used_images(data_directory: &Path) -> Vec<String> {
 /// Mounts a root without an image and unmounts it again.
 pub(super) fn probe(data_directory: &Path, identity: Identity) -> Result<(), ContainerError> {
     let directory = data_directory.join("containers");
-    directories::private(&directory)
-        .map_err(|source| ContainerError::io("make", &directory, source))?;
+    directories::private(&directory).map_err(failed("make", &directory))?;
     let attempt = format!("probe-{}", std::process::id());
     let place = Place::new(data_directory, &attempt);
     let image = place.directory.join("image");
-    directories::private(&image).map_err(|source| ContainerError::io("make", &image, source))?;
+    directories::private(&image).map_err(failed("make", &image))?;
     fs::set_permissions(&image, Permissions::from_mode(0o755)).ok();
     let mounted = place
         .open(identity.gid)
@@ -410,7 +405,7 @@ pub(super) fn probe(data_directory: &Path, identity: Identity) -> Result<(), Con
     let removed = place.remove();
     crate::mount::close_area(&place.area);
     mounted?;
-    removed.map_err(|source| ContainerError::io("remove", &place.directory, source))
+    removed.map_err(failed("remove", &place.directory))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::reference::Reference;
 use super::table::{ImageTable, Mirror, Target};
 use super::tools::Access;
 use super::{ContainerConfig, ContainerError};
+use crate::directories::cannot;
 
 /// Where the image of a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,9 +113,9 @@ impl Source {
                 pulled(images, reference, mirror.auth_file.clone(), tell).await
             }
             Place::Archive(path, reference) => {
-                let failed = |source| ContainerError::io("read the archive", path, source);
-                let metadata = std::fs::metadata(path).map_err(failed)?;
-                let transport = archive::transport(path).map_err(failed)?;
+                let failed = || cannot::<_, ContainerError>("read the archive", path);
+                let metadata = std::fs::metadata(path).map_err(failed())?;
+                let transport = archive::transport(path).map_err(failed())?;
                 let key = format!(
                     "archive-{}-{}-{}-{}.{:09}",
                     metadata.dev(),
@@ -209,7 +210,7 @@ impl AuthFile {
             let options = options.write(true).create(true).truncate(true).mode(0o600);
             options.open(&path)?.write_all(auth.to_string().as_bytes())
         };
-        written().map_err(|source| ContainerError::io("write", &path, source))?;
+        written().map_err(cannot::<_, ContainerError>("write", &path))?;
         Ok(Self(path))
     }
 }

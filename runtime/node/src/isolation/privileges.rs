@@ -18,7 +18,7 @@ pub(crate) fn become_identity(identity: Identity) -> Result<()> {
     if identity.uid == 0 || identity.gid == 0 {
         return Err(Errno::INVAL);
     }
-    empty_bounding_set()?;
+    bound_to(CapabilitySet::empty())?;
     set_thread_groups(&[])?;
     set_thread_gid(rustix::fs::Gid::from_raw(identity.gid))?;
     set_thread_uid(rustix::fs::Uid::from_raw(identity.uid))
@@ -47,25 +47,8 @@ pub(crate) fn become_root_of(user_namespace: &impl AsFd) -> Result<()> {
     set_thread_gid(rustix::fs::Gid::from_raw(0))?;
     set_thread_uid(rustix::fs::Uid::from_raw(0))?;
     // All of them came with the name space.
-    for number in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        if OF_CONTAINER_ROOT.contains(capability) {
-            continue;
-        }
-        match remove_capability_from_bounding_set(capability) {
-            Err(Errno::INVAL) => break,
-            result => result?,
-        }
-    }
-    clear_ambient_capability_set()?;
-    set_capabilities(
-        None,
-        CapabilitySets {
-            effective: OF_CONTAINER_ROOT,
-            permitted: OF_CONTAINER_ROOT,
-            inheritable: CapabilitySet::empty(),
-        },
-    )?;
+    bound_to(OF_CONTAINER_ROOT)?;
+    hold_only(OF_CONTAINER_ROOT)?;
     set_no_new_privs(true)
 }
 
@@ -73,27 +56,36 @@ pub(crate) fn become_root_of(user_namespace: &impl AsFd) -> Result<()> {
 /// one. With `capabilities`, those still held are given up as well.
 pub(crate) fn drop_privileges_for_good(capabilities: bool) -> Result<()> {
     if capabilities {
-        let none = CapabilitySet::empty();
-        clear_ambient_capability_set()?;
-        set_capabilities(
-            None,
-            CapabilitySets {
-                effective: none,
-                permitted: none,
-                inheritable: none,
-            },
-        )?;
+        hold_only(CapabilitySet::empty())?;
     }
     set_no_new_privs(true)
 }
 
-fn empty_bounding_set() -> Result<()> {
+/// From now on no program that is executed has others than these.
+fn bound_to(kept: CapabilitySet) -> Result<()> {
     for number in 0..u64::BITS {
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if kept.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
             // One past the last capability this kernel knows.
             Err(Errno::INVAL) => break,
             result => result?,
         }
     }
     Ok(())
+}
+
+/// Gives up all others.
+fn hold_only(kept: CapabilitySet) -> Result<()> {
+    clear_ambient_capability_set()?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
+        },
+    )
 }

@@ -1,6 +1,5 @@
 //! The directory that the nodes of a gang share, on a file server.
 
-use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use lote_model::environment::SHARED_SCRATCH;
 
 use super::kernel;
+use crate::directories;
 use crate::isolation::{FsIdentity, Identity};
 
 /// Makes it below a mount, with the rights of the job's user: the first node makes it, the
@@ -42,10 +42,7 @@ pub(crate) async fn remove(
         let parent = kernel::directory_below(&mount, SHARED_SCRATCH, 0o700)?;
         // The way to it may be changed by others; the open directory is the right one.
         let path = format!("/proc/self/fd/{}/{name}", parent.as_raw_fd());
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        directories::remove(Path::new(&path))
     });
     removed
         .await

@@ -1,13 +1,15 @@
 //! What a job sees of remote starts: the program and the daemon's socket, in a directory that
 //! belongs to root.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use lote_model::node::{Capability, REMOTE_START};
 use lote_rsh::{PROGRAM, PROGRAM_NAME};
+
+use crate::directories;
 
 /// The directories of all jobs, in the data directory; and the program.
 pub(crate) const PEERS: &str = "peer";
@@ -15,7 +17,7 @@ pub(crate) const PEERS: &str = "peer";
 /// Puts the program where jobs get it from. Jobs that have an older one keep that.
 pub(crate) fn install(data_directory: &Path) -> io::Result<()> {
     let peers = data_directory.join(PEERS);
-    closed_directory(&peers)?;
+    directories::with_mode(&peers, 0o700)?;
     let program = peers.join(PROGRAM_NAME);
     if fs::read(&program).is_ok_and(|found| found == PROGRAM) {
         return Ok(());
@@ -28,10 +30,7 @@ pub(crate) fn install(data_directory: &Path) -> io::Result<()> {
 
 /// Makes the directory of an attempt of a job, or completes one that an earlier daemon made.
 pub(crate) fn make(directory: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o755).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => fs::set_permissions(directory, Permissions::from_mode(0o755))?,
-    }
+    directories::with_mode(directory, 0o755)?;
     let Some(peers) = directory.parent() else {
         return Ok(());
     };
@@ -49,41 +48,26 @@ pub(crate) fn make(directory: &Path) -> io::Result<()> {
     fs::rename(draft, own)
 }
 
-/// Removes the directory of an attempt; none is no error.
-pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn closed_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => fs::set_permissions(path, Permissions::from_mode(0o700)),
-    }
+/// Whether processes here can be started from other nodes, and start others there.
+pub(crate) fn offers(is_isolated: bool, reaches_others: bool) -> bool {
+    is_isolated && reaches_others
 }
 
 /// What a node says of remote starts. `reaches_others` is whether its daemon has a door for other
 /// daemons, without which there are no gangs.
 pub(crate) fn capability(is_isolated: bool, reaches_others: bool) -> Capability {
-    let (in_force, note) = match (is_isolated, reaches_others) {
-        (true, true) => (
-            true,
-            "processes of a gang start others on its nodes through the daemons, inside the job",
-        ),
-        (false, _) => (
-            false,
-            "needs isolation: without control groups nobody knows which process is the job's",
-        ),
-        (true, false) => (
-            false,
-            "this machine is alone: its daemon keeps its store for itself",
-        ),
+    let note = match (is_isolated, reaches_others) {
+        (true, true) => {
+            "processes of a gang start others on its nodes through the daemons, inside the job"
+        }
+        (false, _) => {
+            "needs isolation: without control groups nobody knows which process is the job's"
+        }
+        (true, false) => "this machine is alone: its daemon keeps its store for itself",
     };
     Capability {
         name: REMOTE_START.into(),
-        in_force,
+        in_force: offers(is_isolated, reaches_others),
         note: note.into(),
     }
 }
@@ -108,7 +92,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&program), mode(&directory)), (0o755, 0o755));
         assert_eq!(mode(directory.parent().unwrap()), 0o700);
-        remove(&directory).unwrap();
-        remove(&directory).unwrap();
+        directories::remove(&directory).unwrap();
+        directories::remove(&directory).unwrap();
     }
 }

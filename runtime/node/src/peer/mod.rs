@@ -44,7 +44,7 @@ use lote_model::id::NodeName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use admission::RemoteStarts;
-pub(crate) use directory::{PEERS, capability, install, make, remove};
+pub(crate) use directory::{PEERS, capability, install, make, offers};
 pub(crate) use member::{Member, MemberParts, RemoteStart};
 pub(crate) use members::Members;
 pub(crate) use process::all_records;

@@ -97,9 +97,6 @@ impl SpoolPaths {
 
     /// Removes it; removing nothing is no error.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        directories::remove(&self.0)
     }
 }

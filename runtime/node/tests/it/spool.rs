@@ -435,7 +435,7 @@ fn full_here() {
         fs::create_dir(&data).unwrap();
         run(
             "mount",
-            &["-t", "tmpfs", "-o", "size=10M", "data", text(&data)],
+            &["-t", "tmpfs", "-o", "size=8M", "data", text(&data)],
         );
         server.bound.push(data.clone());
         let job = server.job("seq 1 2000000 || exit 5");
