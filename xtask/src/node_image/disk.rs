@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Build;
 use super::recipe::Recipe;
 use super::root::Root;
-use super::{Build, not_read, not_written};
 use crate::command;
 use crate::error::Error;
 
@@ -28,9 +28,9 @@ pub(super) fn raw(build: &Build, recipe: &Recipe, root: &Root) -> Result<(), Err
     let partition = boot_partition(build, recipe, root)?;
     let size = size(&partition)?;
     let image = build.output("lote.raw");
-    let file = fs::File::create(&image).map_err(not_written(&image))?;
+    let file = fs::File::create(&image).map_err(Error::file("write", &image))?;
     file.set_len(size + 2 * TABLE)
-        .map_err(not_written(&image))?;
+        .map_err(Error::file("write", &image))?;
     drop(file);
     let mut table = build.program("sgdisk");
     table
@@ -52,9 +52,9 @@ pub(super) fn raw(build: &Build, recipe: &Recipe, root: &Root) -> Result<(), Err
 pub(super) fn iso(build: &Build) -> Result<(), Error> {
     let partition = build.scratch("boot.img");
     let tree = build.scratch("iso");
-    fs::create_dir_all(tree.join("boot")).map_err(not_written(&tree))?;
+    fs::create_dir_all(tree.join("boot")).map_err(Error::file("write", &tree))?;
     let inside = tree.join("boot/boot.img");
-    fs::rename(&partition, &inside).map_err(not_written(&inside))?;
+    fs::rename(&partition, &inside).map_err(Error::file("write", &inside))?;
     let mut iso = build.program("xorriso");
     iso.args([
         "-as",
@@ -77,9 +77,9 @@ fn boot_partition(build: &Build, recipe: &Recipe, root: &Root) -> Result<PathBuf
     let image = build.scratch("boot.img");
     let entry = build.scratch("lote.conf");
     let template = build.source.join("boot/lote.conf");
-    let text = fs::read_to_string(&template).map_err(not_read(&template))?;
+    let text = fs::read_to_string(&template).map_err(Error::file("read", &template))?;
     let text = text.replace("@OPTIONS@", &recipe.kernel_options.join(" "));
-    fs::write(&entry, text).map_err(not_written(&entry))?;
+    fs::write(&entry, text).map_err(Error::file("write", &entry))?;
     let files: [(&Path, &str); 6] = [
         (&root.boot_manager, "EFI/BOOT/BOOTX64.EFI"),
         (&build.source.join("boot/loader.conf"), "loader/loader.conf"),
@@ -93,8 +93,8 @@ fn boot_partition(build: &Build, recipe: &Recipe, root: &Root) -> Result<PathBuf
     for (source, target) in files {
         let target = tree.join(target);
         let parent = target.parent().unwrap_or(&tree);
-        fs::create_dir_all(parent).map_err(not_written(parent))?;
-        fs::copy(source, &target).map_err(not_written(&target))?;
+        fs::create_dir_all(parent).map_err(Error::file("write", parent))?;
+        fs::copy(source, &target).map_err(Error::file("write", &target))?;
         content += size(&target)?;
     }
     let mut stamp = build.program("find");
@@ -105,8 +105,8 @@ fn boot_partition(build: &Build, recipe: &Recipe, root: &Root) -> Result<PathBuf
     command::run(&mut stamp)?;
     // Room for what an operator adds, and for the tables of the file system.
     let whole = (content / MIB + content / MIB / 50 + 64) * MIB;
-    let file = fs::File::create(&image).map_err(not_written(&image))?;
-    file.set_len(whole).map_err(not_written(&image))?;
+    let file = fs::File::create(&image).map_err(Error::file("write", &image))?;
+    file.set_len(whole).map_err(Error::file("write", &image))?;
     drop(file);
     let mut format = build.program("mkfs.vfat");
     format.args(["-F", "32", "-n", LABEL, "-i", FILE_SYSTEM_ID, "--invariant"]);
@@ -117,10 +117,10 @@ fn boot_partition(build: &Build, recipe: &Recipe, root: &Root) -> Result<PathBuf
         copy.arg(tree.join(top));
     }
     command::run(copy.arg("::"))?;
-    fs::remove_dir_all(&tree).map_err(not_written(&tree))?;
+    fs::remove_dir_all(&tree).map_err(Error::file("write", &tree))?;
     Ok(image)
 }
 
 fn size(file: &Path) -> Result<u64, Error> {
-    Ok(fs::metadata(file).map_err(not_read(file))?.len())
+    Ok(fs::metadata(file).map_err(Error::file("read", file))?.len())
 }

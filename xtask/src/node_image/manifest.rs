@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::Build;
 use super::root::Root;
-use super::{Build, not_read, not_written};
 use crate::command;
 use crate::error::Error;
 
@@ -23,7 +23,8 @@ const FILES: &[&str] = &[
 /// Writes `manifest.json`, a software bill of materials in `CycloneDX`'s form with the digests of
 /// the image's files in its metadata.
 pub(super) fn write(build: &Build, root: &Root) -> Result<(), Error> {
-    let packages = fs::read_to_string(&root.packages).map_err(not_read(&root.packages))?;
+    let packages =
+        fs::read_to_string(&root.packages).map_err(Error::file("read", &root.packages))?;
     let mut files = Vec::new();
     for name in FILES {
         let digest = sha256(build, &build.output(name))?;
@@ -32,8 +33,8 @@ pub(super) fn write(build: &Build, root: &Root) -> Result<(), Error> {
     let manifest = manifest(build.flavor.name(), &build.epoch, &packages, files);
     let path: PathBuf = build.output("manifest.json");
     let text = format!("{manifest:#}\n");
-    fs::write(&path, text).map_err(not_written(&path))?;
-    fs::remove_file(&root.packages).map_err(not_written(&root.packages))
+    fs::write(&path, text).map_err(Error::file("write", &path))?;
+    fs::remove_file(&root.packages).map_err(Error::file("write", &root.packages))
 }
 
 fn manifest(flavor: &str, epoch: &str, packages: &str, files: Vec<Value>) -> Value {

@@ -112,7 +112,7 @@ impl Build {
         // What an interrupted build left.
         remove(&build.scratch)?;
         for directory in [&build.scratch, &build.output] {
-            fs::create_dir_all(directory).map_err(not_written(directory))?;
+            fs::create_dir_all(directory).map_err(Error::file("write", directory))?;
         }
         Ok(build)
     }
@@ -147,18 +147,8 @@ fn commit_time(workspace: &Workspace) -> Result<String, Error> {
 fn remove(directory: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(not_written(directory)(error))
+            Err(Error::file("write", directory)(error))
         }
         _ => Ok(()),
     }
-}
-
-fn not_written(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let what = path.display().to_string();
-    move |source| Error::Other(format!("cannot write {what}: {source}"))
-}
-
-fn not_read(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    let what = path.display().to_string();
-    move |source| Error::Other(format!("cannot read {what}: {source}"))
 }

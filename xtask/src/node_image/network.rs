@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
+use super::Build;
 use super::recipe::Recipe;
 use super::root::Root;
-use super::{Build, not_read, not_written};
 use crate::error::Error;
 
 /// Kernel, initial RAM disk, root file system, and the script for iPXE.
 pub(super) fn build(build: &Build, recipe: &Recipe, root: &Root) -> Result<(), Error> {
     let directory = build.output("network");
-    fs::create_dir_all(&directory).map_err(not_written(&directory))?;
+    fs::create_dir_all(&directory).map_err(Error::file("write", &directory))?;
     let files: [(&Path, &str); 3] = [
         (&root.kernel, "vmlinuz"),
         (&root.initrd, "initrd"),
@@ -19,11 +19,11 @@ pub(super) fn build(build: &Build, recipe: &Recipe, root: &Root) -> Result<(), E
     ];
     for (source, name) in files {
         let target = directory.join(name);
-        fs::copy(source, &target).map_err(not_written(&target))?;
+        fs::copy(source, &target).map_err(Error::file("write", &target))?;
     }
     let template = build.source.join("boot/boot.ipxe");
-    let text = fs::read_to_string(&template).map_err(not_read(&template))?;
+    let text = fs::read_to_string(&template).map_err(Error::file("read", &template))?;
     let script = directory.join("boot.ipxe");
     let text = text.replace("@OPTIONS@", &recipe.kernel_options.join(" "));
-    fs::write(&script, text).map_err(not_written(&script))
+    fs::write(&script, text).map_err(Error::file("write", &script))
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use super::not_read;
 use crate::error::Error;
 
 /// Which machines an image is for.
@@ -48,7 +47,7 @@ pub(super) struct Recipe {
 pub(super) fn read(source: &Path, flavor: Flavor) -> Result<Recipe, Error> {
     let list = |path: &str| {
         let path = source.join(path);
-        let text = fs::read_to_string(&path).map_err(not_read(&path))?;
+        let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         Ok::<_, Error>(entries(&text))
     };
     let mut packages = list("packages/common")?;

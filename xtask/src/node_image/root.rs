@@ -1,12 +1,11 @@
 //! The root file system of an image.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use super::Build;
 use super::recipe::Recipe;
-use super::{Build, not_read, not_written};
 use crate::command;
 use crate::error::Error;
 
@@ -48,10 +47,10 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
         .arg(format!("--components={}", build.flavor.components()))
         .arg(format!("--include={}", recipe.packages.join(",")))
         // Before the packages: the hooks of the initial RAM disk are among them.
-        .arg(hook("essential", copy_in(&build.source.join("root"))))
-        .arg(hook("customize", upload(lote, "/usr/bin/lote")))
-        .arg(hook("customize", run(&build.source.join("customize"))))
-        .arg(hook("customize", list_packages(&packages)))
+        .arg(hook("essential", &copy_in(&build.source.join("root"))))
+        .arg(hook("customize", &upload(lote, "/usr/bin/lote")))
+        .arg(hook("customize", &run(&build.source.join("customize"))))
+        .arg(hook("customize", &list_packages(&packages)))
         .arg(SUITE)
         .arg(&archive);
     for mirror in MIRRORS {
@@ -60,7 +59,7 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
     }
     command::run(&mut bootstrap)?;
     let extracted = build.scratch("boot");
-    fs::create_dir_all(&extracted).map_err(not_written(&extracted))?;
+    fs::create_dir_all(&extracted).map_err(Error::file("write", &extracted))?;
     let mut tar = build.program("tar");
     tar.arg("--extract").arg("--file").arg(&archive);
     tar.arg("--directory").arg(&extracted);
@@ -71,7 +70,7 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
     ]))?;
     let filesystem = build.scratch("filesystem.squashfs");
     pack(build, &archive, &filesystem)?;
-    fs::remove_file(&archive).map_err(not_written(&archive))?;
+    fs::remove_file(&archive).map_err(Error::file("write", &archive))?;
     Ok(Root {
         kernel: only(&extracted.join("boot"), "vmlinuz-")?,
         initrd: only(&extracted.join("boot"), "initrd.img-")?,
@@ -83,7 +82,7 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
 
 /// A read-only file system. What the boot manager loads lies beside it, not in it.
 fn pack(build: &Build, archive: &Path, filesystem: &Path) -> Result<(), Error> {
-    let input = File::open(archive).map_err(not_read(archive))?;
+    let input = File::open(archive).map_err(Error::file("read", archive))?;
     let mut pack = build.program("sqfstar");
     pack.args([
         "-comp",
@@ -101,7 +100,7 @@ fn pack(build: &Build, archive: &Path, filesystem: &Path) -> Result<(), Error> {
 
 /// The one file whose name starts so.
 fn only(directory: &Path, prefix: &str) -> Result<PathBuf, Error> {
-    let entries = fs::read_dir(directory).map_err(not_read(directory))?;
+    let entries = fs::read_dir(directory).map_err(Error::file("read", directory))?;
     let mut found = entries.flatten().map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(prefix)
@@ -117,51 +116,36 @@ fn only(directory: &Path, prefix: &str) -> Result<PathBuf, Error> {
     }
 }
 
-fn hook(when: &str, what: OsString) -> OsString {
-    let mut option = OsString::from(format!("--{when}-hook="));
-    option.push(what);
-    option
-}
-
-fn words(parts: &[&std::ffi::OsStr]) -> OsString {
-    let mut words = OsString::new();
-    for part in parts {
-        if !words.is_empty() {
-            words.push(" ");
-        }
-        words.push(part);
-    }
-    words
+/// An option that has a line of the shell run at that time.
+fn hook(when: &str, line: &str) -> String {
+    format!("--{when}-hook={line}")
 }
 
 /// Copies a tree over the root, with our modes and root as the owner of all.
-fn copy_in(tree: &Path) -> OsString {
-    let line = format!(
+fn copy_in(tree: &Path) -> String {
+    format!(
         "tar --create --owner=0 --group=0 --numeric-owner --mtime=@$SOURCE_DATE_EPOCH --sort=name --directory={} . | tar --extract --no-overwrite-dir --directory=\"$1\"",
         quoted(tree)
-    );
-    line.into()
+    )
 }
 
-fn upload(file: &Path, target: &str) -> OsString {
-    let line = format!(
+fn upload(file: &Path, target: &str) -> String {
+    format!(
         "install -D --mode=0755 {} \"$1{target}\" && strip \"$1{target}\" && touch --date=@$SOURCE_DATE_EPOCH \"$1{target}\"",
         quoted(file)
-    );
-    line.into()
+    )
 }
 
-fn run(script: &Path) -> OsString {
-    words(&[quoted(script).as_ref(), "\"$1\"".as_ref()])
+fn run(script: &Path) -> String {
+    format!("{} \"$1\"", quoted(script))
 }
 
-fn list_packages(output: &Path) -> OsString {
+fn list_packages(output: &Path) -> String {
     let format = "'${Package} ${Version} ${Architecture}\\n'";
-    let line = format!(
+    format!(
         "dpkg-query --admindir=\"$1/var/lib/dpkg\" --show --showformat={format} > {}",
         quoted(output)
-    );
-    line.into()
+    )
 }
 
 /// As a word of the shell.
