@@ -2,11 +2,6 @@
 //! plugin, step and finding, and the daemon goes on. And plugins that come and go while it
 //! runs, in several versions.
 
-#![allow(
-    clippy::needless_pass_by_value,
-    reason = "helpers of tests may fail as tests do"
-)]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -161,9 +156,9 @@ fn said(output: &Output) -> String {
     )
 }
 
-fn well(output: Output) -> String {
-    assert!(output.status.success(), "{}", said(&output));
-    said(&output)
+fn well(output: &Output) -> String {
+    assert!(output.status.success(), "{}", said(output));
+    said(output)
 }
 
 /// Installs a version, and waits until the daemon has it.
@@ -171,7 +166,7 @@ fn install(daemon: &Daemon, folder: &Path, version: &str) {
     let file = folder.join(format!("build-{version}.component"));
     write_version(&file, version);
     let plugins = folder.join("plugins");
-    let said = well(daemon.lote(&[
+    let said = well(&daemon.lote(&[
         "plugin",
         "install",
         file.to_str().unwrap(),
@@ -212,7 +207,7 @@ fn a_plugin_is_replaced_while_jobs_run_and_wait() {
     assert_eq!(version(&free), "6.6.6");
     assert_eq!(version(&late), "6.7.0");
 
-    well(daemon.lote(&[
+    well(&daemon.lote(&[
         "plugin",
         "remove",
         "hostile@6.6.6",
@@ -260,7 +255,7 @@ fn only_plugins_on_the_list_are_loaded_and_others_are_told() {
         "--plugin-allow",
         allowed.to_str().unwrap(),
     ]);
-    let list = well(daemon.lote(&["plugin", "list"]));
+    let list = well(&daemon.lote(&["plugin", "list"]));
     assert!(
         list.contains("Not loaded") && list.contains("is not on the list"),
         "{list}"
@@ -292,7 +287,7 @@ fn only_plugins_on_the_list_are_loaded_and_others_are_told() {
         .output()
         .unwrap();
     fs::write(&allowed, sums.stdout).unwrap();
-    well(daemon.lote(&["plugin", "show", "hostile@6.6.6", "--wait"]));
+    well(&daemon.lote(&["plugin", "show", "hostile@6.6.6", "--wait"]));
 }
 
 #[test]
@@ -308,7 +303,7 @@ fn authors_see_each_check_and_the_plan_without_a_daemon() {
             .unwrap()
     };
     write_version(&folder.path().join("x.wasm"), "6.6.6");
-    let checked = well(lote(&["plugin", "check", "x.wasm"]));
+    let checked = well(&lote(&["plugin", "check", "x.wasm"]));
     assert_eq!(checked.lines().count(), 10, "{checked}");
     fs::write(folder.path().join("y.wasm"), "no component").unwrap();
     let failed = lote(&["plugin", "check", "y.wasm", "-o", "json"]);
@@ -341,7 +336,7 @@ fn authors_see_each_check_and_the_plan_without_a_daemon() {
         "-o",
         "json",
     ];
-    let planned: Value = serde_json::from_str(&well(lote(&plan))).unwrap();
+    let planned: Value = serde_json::from_str(&well(&lote(&plan))).unwrap();
     assert_eq!(planned["processes"].as_array().unwrap().len(), 4);
     assert_eq!(planned["nodes"][3]["address"], "10.0.0.7");
     assert!(planned["plan"]["milliseconds"].is_number(), "{planned}");
