@@ -50,6 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lote-plugin-draft", &[]),
     ("lote-tests", &[]),
     ("lote-test-hosts", &["lote-tests"]),
+    ("lote-test-machines", &["lote-tests"]),
     ("lote-nvml-sim", &[]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,162 @@
+//! One virtual machine.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::network::{Network, Port};
+
+/// How a machine comes to its kernel.
+pub(crate) enum Boot {
+    /// By UEFI, from its disk.
+    Uefi,
+    /// By a loader that was told these words for the kernel's command line, from its disk.
+    Direct {
+        kernel: PathBuf,
+        initrd: PathBuf,
+        words: String,
+    },
+    /// By iPXE, from the network.
+    Network,
+}
+
+/// A machine to be.
+pub(crate) struct Plan<'a> {
+    pub(crate) name: &'a str,
+    /// The last part of its address.
+    pub(crate) index: u8,
+    pub(crate) boot: Boot,
+    pub(crate) disk: Option<PathBuf>,
+    pub(crate) memory_mib: u32,
+    pub(crate) processors: u32,
+}
+
+/// A machine under power. Dropping it takes the power away.
+pub(crate) struct Machine {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    child: Child,
+    console: PathBuf,
+    monitor: PathBuf,
+    // After the child: its cable is pulled out last.
+    _port: Port,
+}
+
+/// Debian's firmware for UEFI.
+const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// What the firmware remembers, empty.
+const FIRMWARE_MEMORY: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+impl Machine {
+    /// Switches it on. Its console is written to a file in `folder`.
+    pub(crate) fn start(plan: Plan<'_>, network: &Network, folder: &Path) -> Self {
+        let port = network.port(plan.index);
+        let console = folder.join(format!("{}.console", plan.name));
+        let monitor = folder.join(format!("{}.monitor", plan.name));
+        let mut qemu = Command::new("qemu-system-x86_64");
+        // Software only: Debian's kernel does not start under every KVM, and the same everywhere is
+        // worth more to a test than speed.
+        qemu.args(["-accel", "tcg,thread=multi,tb-size=256"])
+            .args(["-machine", "q35", "-cpu", CPU])
+            .args(["-smp", &plan.processors.to_string()])
+            .args(["-m", &plan.memory_mib.to_string()])
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-serial", &format!("file:{}", console.display())])
+            .args(["-device", "virtio-rng-pci"])
+            .arg("-monitor")
+            .arg(format!("unix:{},server=on,wait=off", monitor.display()))
+            .arg("-netdev")
+            .arg(format!(
+                "tap,id=n,ifname={},script=no,downscript=no",
+                port.name()
+            ));
+        let device = format!("virtio-net-pci,netdev=n,mac={}", port.mac());
+        match plan.boot {
+            Boot::Network => {
+                qemu.args(["-device", &format!("{device},bootindex=1")]);
+            }
+            Boot::Direct {
+                kernel,
+                initrd,
+                words,
+            } => {
+                qemu.args(["-device", &format!("{device},romfile=")])
+                    .arg("-kernel")
+                    .arg(kernel)
+                    .arg("-initrd")
+                    .arg(initrd)
+                    .args(["-append", &words]);
+            }
+            Boot::Uefi => {
+                let memory = folder.join(format!("{}.firmware", plan.name));
+                fs::copy(FIRMWARE_MEMORY, &memory).expect("the firmware of Debian's package ovmf");
+                let flash = |read_only, file: &Path| {
+                    format!(
+                        "if=pflash,format=raw,readonly={read_only},file={}",
+                        file.display()
+                    )
+                };
+                qemu.args(["-device", &format!("{device},romfile=")])
+                    .args(["-drive", &flash("on", Path::new(FIRMWARE))])
+                    .args(["-drive", &flash("off", &memory)]);
+            }
+        }
+        if let Some(disk) = plan.disk {
+            // What the host has in its memory is safe from all that happens to the machine.
+            let drive = format!(
+                "if=virtio,format=qcow2,cache=unsafe,file={}",
+                disk.display()
+            );
+            qemu.args(["-drive", &drive]);
+        }
+        let log = File::create(folder.join(format!("{}.qemu", plan.name))).expect("a log file");
+        let child = qemu
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be cloned"))
+            .stderr(log)
+            .spawn()
+            .expect("qemu-system-x86_64 of Debian's package qemu-system-x86");
+        Self {
+            name: plan.name.to_owned(),
+            address: port.address().to_owned(),
+            child,
+            console,
+            monitor,
+            _port: port,
+        }
+    }
+
+    /// As the button does: without a word to what runs on it.
+    pub(crate) fn reset(&self) {
+        let mut monitor = UnixStream::connect(&self.monitor).expect("the monitor of a machine");
+        monitor.write_all(b"system_reset\n").expect("a command");
+        // It reads what was sent also after this end is closed.
+    }
+
+    /// What it has written to its console.
+    pub(crate) fn console(&self) -> String {
+        let bytes = fs::read(&self.console).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether it is on. One that has ended says why.
+    pub(crate) fn assert_on(&mut self) {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            let said = fs::read_to_string(self.console.with_extension("qemu"));
+            panic!("{} is off: {status}: {said:?}", self.name);
+        }
+    }
+}
+
+/// Its processor: what the kernel, systemd and Debian's libraries ask for, and little beyond, because
+/// software has to play it.
+const CPU: &str = "Westmere";
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,112 @@
+//! Virtual machines that boot the real node image, join a cluster by themselves and run jobs, driven
+//! from outside by the command line. `cargo xtask test machines` builds the image and runs this; each
+//! step is counted as a test.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this is test code: a broken expectation ends the test with its sentence"
+)]
+
+mod authority;
+mod image;
+mod jobs;
+mod loss;
+mod machine;
+mod network;
+mod network_boot;
+mod outside;
+mod secrets;
+mod site;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use libtest_mimic::{Arguments, Trial};
+
+use site::Site;
+
+/// What is done with the machines.
+type Step = fn(&mut Site);
+
+/// In this order, with the same machines.
+const STEPS: &[(&str, Step)] = &[
+    (
+        "three_machines_boot_and_join_by_themselves",
+        Site::assert_complete,
+    ),
+    (
+        "strangers_reach_the_api_and_nothing_else",
+        outside::strangers_reach_the_api_only,
+    ),
+    (
+        "mpi_starts_ranks_on_both_workers",
+        jobs::mpi_starts_ranks_on_both_workers,
+    ),
+    (
+        "input_and_output_lie_on_the_kernels_nfs_server",
+        jobs::files_lie_on_the_kernels_nfs_server,
+    ),
+    (
+        "memory_processors_and_processes_are_limited",
+        jobs::limits_hold,
+    ),
+    (
+        "the_kernel_refuses_a_device",
+        jobs::the_kernel_refuses_a_device,
+    ),
+    (
+        "a_job_is_started_again_when_its_worker_restarts",
+        loss::a_worker_restarts,
+    ),
+    (
+        "a_job_goes_on_while_the_file_server_restarts",
+        loss::the_file_server_restarts,
+    ),
+    (
+        "a_machine_without_a_disk_boots_from_the_network_and_works",
+        network_boot::a_diskless_machine_works,
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let site: Arc<Mutex<Option<Site>>> = Arc::default();
+    let mut trials = vec![Trial::test("the_image_holds_no_secret", || {
+        secrets::the_image_holds_no_secret();
+        Ok(())
+    })];
+    for (name, step) in STEPS {
+        let site = Arc::clone(&site);
+        trials.push(Trial::test(*name, move || {
+            let mut guard = site.lock().unwrap_or_else(PoisonError::into_inner);
+            let site = guard.get_or_insert_with(Site::start);
+            let started = Instant::now();
+            site.log(&format!("begin: {name}"));
+            let said = Watch(site);
+            step(said.0);
+            said.0.log(&format!(
+                "done in {} s: {name}",
+                started.elapsed().as_secs()
+            ));
+            Ok(())
+        }));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(site);
+    conclusion.exit_code()
+}
+
+/// Prints the machines' consoles when a step fails.
+struct Watch<'a>(&'a mut Site);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.print_consoles();
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! What somebody sees of the machines who is not in the cluster's network.
+
+use std::process::Command;
+
+use crate::image::run;
+use crate::site::Site;
+
+/// The API's port, and what else machines have: SSH, portmapper, NFS, etcd, the daemons' own door.
+const PORTS: &str = "1-1024,2049,2379-2380,4000-6000,8000-9000,20048,30000-32000";
+
+pub(crate) fn strangers_reach_the_api_only(site: &mut Site) {
+    for machine in std::iter::once(&site.head).chain(&site.workers) {
+        let mut scan = Command::new("nmap");
+        scan.args(["-Pn", "-n", "-sS", "-T4", "--max-retries", "2", "-oG", "-"]);
+        let said = run(scan.args(["-p", PORTS, &machine.address]));
+        let open: Vec<&str> = said
+            .split([' ', ',', '\t'])
+            .filter(|word| word.contains("/open/"))
+            .collect();
+        assert!(
+            matches!(open[..], [port] if port.starts_with("8471/open/tcp")),
+            "{}: {said}",
+            machine.name
+        );
+    }
+}
