@@ -5,11 +5,13 @@
 //! * [`disk`] — the image for disks and USB sticks, and the one for optical media.
 //! * [`network`] — the files of a network boot.
 //! * [`manifest`] — what went in and what came out.
+//! * [`inputs`] — whether an image is of what there is now.
 //!
 //! Everything is stamped with the time of the last commit, so that two builds of the same packages
 //! give the same bytes.
 
 mod disk;
+mod inputs;
 mod manifest;
 mod network;
 mod recipe;
@@ -92,6 +94,29 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<PathBuf, E
     remove(&build.scratch)?;
     step(started, "done");
     Ok(build.output)
+}
+
+/// The image with this program, built only if something that goes into it has changed. Where it is.
+pub(crate) fn current(
+    workspace: &Workspace,
+    flavor: Flavor,
+    lote: &Path,
+) -> Result<PathBuf, Error> {
+    let output = workspace.target.join("node-image").join(flavor.name());
+    let wanted = inputs::digest(workspace, lote)?;
+    if inputs::are(&output, &wanted) {
+        println!("   {} is of what there is now", output.display());
+        return Ok(output);
+    }
+    inputs::forget(&output)?;
+    let options = Options {
+        flavor,
+        output: None,
+        binary: Some(lote.to_owned()),
+    };
+    run(workspace, &options)?;
+    inputs::remember(&output, &wanted)?;
+    Ok(output)
 }
 
 fn step(started: Instant, what: &str) {

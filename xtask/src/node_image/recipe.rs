@@ -76,7 +76,7 @@ mod tests {
         let gpu = read(&source, Flavor::Gpu).unwrap();
         assert!(cpu.packages.iter().any(|package| package == "systemd"));
         assert!(gpu.packages.len() > cpu.packages.len());
-        assert!(cpu.kernel_options.contains(&"boot=live".to_owned()));
+        assert!(cpu.kernel_options.contains(&"boot=lote".to_owned()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::error::{self, Error};
 use crate::frameworks;
 use crate::fuzz;
 use crate::install;
+use crate::node_image::{self, Flavor};
 use crate::nvidia;
 use crate::planted;
 use crate::stage::{Session, Stage, Tally};
@@ -208,6 +209,28 @@ pub(super) const STAGES: &[Stage] = &[
         run: frameworks,
     },
     Stage {
+        name: "machines",
+        checks: "virtual machines boot the real node image, join by themselves and run jobs, restarts included",
+        needs_root: true,
+        packages: &[
+            "dnsmasq-base",
+            "iproute2",
+            "ipxe-qemu",
+            "libopenmpi-dev",
+            "mtools",
+            "nmap",
+            "openssl",
+            "ovmf",
+            "qemu-system-x86",
+            "qemu-utils",
+            "squashfs-tools",
+        ],
+        unfinished: Some(
+            "not everything of it has been seen to pass: `cargo xtask test machines` runs it",
+        ),
+        run: machines,
+    },
+    Stage {
         name: "load",
         checks: "thirty submitters at once, and slow, idle, huge and restless clients",
         needs_root: false,
@@ -290,12 +313,16 @@ const INTEGRATION_PACKAGE: &str = "tests";
 /// The crate of the tests that need many hosts.
 const HOSTS_PACKAGE: &str = "tests/hosts";
 
+/// The crate of the tests that boot the node image.
+const MACHINES_PACKAGE: &str = "tests/machines";
+
 /// What the test program of these crates is called.
 const INTEGRATION: &str = "it";
 
 fn unit(session: &mut Session) -> Result<Tally, Error> {
     let artifacts = session.artifacts()?;
-    let own_stages = [INTEGRATION_PACKAGE, HOSTS_PACKAGE].map(|it| session.workspace.root.join(it));
+    let own_stages = [INTEGRATION_PACKAGE, HOSTS_PACKAGE, MACHINES_PACKAGE]
+        .map(|it| session.workspace.root.join(it));
     let mut total = Tally::default();
     for (number, program) in artifacts.tests.iter().enumerate() {
         let is_own_stage = own_stages.contains(&program.package) && program.target == INTEGRATION;
@@ -357,6 +384,22 @@ fn frameworks(session: &mut Session) -> Result<Tally, Error> {
             command.env("LOTE_VENV", environment);
         },
     )?);
+    Ok(tally)
+}
+
+/// Builds the image if what goes into it has changed, and runs the machines; each of their steps
+/// is shown with its time.
+fn machines(session: &mut Session) -> Result<Tally, Error> {
+    let lote = session.artifacts()?.lote.clone();
+    let image = node_image::current(session.workspace, Flavor::Cpu, &lote)?;
+    let name = "machines";
+    let tally = integration_of(session, MACHINES_PACKAGE, name, &[], |command| {
+        command.env("LOTE_NODE_IMAGE", image);
+    })?;
+    let log = command::read_lossy(&session.logs.join(format!("{name}.log")))?;
+    for step in log.lines().filter(|line| line.starts_with('[')) {
+        println!("   {step}");
+    }
     Ok(tally)
 }
 
