@@ -10,6 +10,9 @@ import time
 from common import (GROUP, WORKSPACE, EXPERIMENT, cluster_parameters, connect, get_job, models,
                     output_files, read, run, submit)
 
+# Seconds that no job of these takes; one that does hangs.
+HANGS = 240
+
 PLACEHOLDER = "<AZURE_BATCHAI_STORAGE_ACCOUNT>"
 
 
@@ -32,11 +35,14 @@ def main(client, file, account):
     parameters.cluster = models.ResourceId(id=cluster.id)
     name = os.path.basename(file).split(".")[0]
     job = submit(client, name, parameters)
-    while job.execution_state not in ("succeeded", "failed"):
+    begin = time.monotonic()
+    while (job.execution_state not in ("succeeded", "failed")
+           and time.monotonic() < begin + HANGS):
         time.sleep(0.2)
         job = get_job(client, name)
-    print("state", job.execution_state, "exit code", job.execution_info.exit_code)
-    for error in job.execution_info.errors or []:
+    execution = job.execution_info
+    print("state", job.execution_state, "exit code", execution and execution.exit_code)
+    for error in execution and execution.errors or []:
         print(error.code, error.message, [(each.name, each.value) for each in error.details or []])
     for listed in output_files(client, name):
         print("---", listed.name)

@@ -9,13 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lote_test_hosts::LabOptions;
-use lote_tests::client::Client;
-use lote_tests::wait_for;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::site::{Site, checkout, is_installed};
-use crate::load::{RECOVERY, assert_nothing_left};
+use crate::load::assert_nothing_left;
 use crate::storage::succeeds;
 
 /// The storage account for which the job files have a placeholder.
@@ -109,7 +106,7 @@ impl Original {
             return;
         };
         let tables = Tables::new(self);
-        let site = Site::start_with(&tables.options());
+        let site = Site::start_with(tables.options());
         self.assert_trained(&self.by_the_python_client(&site, &environment));
         self.assert_trained(&self.by_lote(&site));
         assert_nothing_left(&site.lab.daemons);
@@ -154,7 +151,7 @@ impl Original {
         create.env("AZURE_BATCHAI_STORAGE_KEY", "bm90IHVzZWQ=");
         succeeds(&create.output().expect("lote"));
         let job = "/v1/groups/lab/workspaces/vision/experiments/digits/jobs/again";
-        let ended = ended(&site.client(), job);
+        let ended = site.wait_for_end(job);
         let state = ended["executionState"].as_str().unwrap_or_default();
         let code = &ended["executionInfo"]["exitCode"];
         let output = super::site::shown(&site.output(job));
@@ -171,14 +168,6 @@ impl Original {
             assert!(said.contains(words), "{words}\n{said}");
         }
     }
-}
-
-fn ended(client: &Client, job: &str) -> Value {
-    wait_for("the job to end", RECOVERY, || {
-        let properties = client.job(job);
-        let state = properties["executionState"].as_str()?;
-        matches!(state, "succeeded" | "failed").then_some(properties)
-    })
 }
 
 #[test]

@@ -1,17 +1,20 @@
 //! Two hosts with what the recipes need.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use lote_test_hosts::{Lab, LabOptions};
 use lote_tests::client::Client;
-use lote_tests::wait_for;
 use serde_json::{Value, json};
 
-use crate::load::{CLUSTER, RECOVERY, cluster};
+use crate::load::{CLUSTER, cluster};
 use crate::storage::{FileServer, succeeds};
 
 /// Where `cargo xtask test frameworks` installs frameworks.
 const FRAMEWORKS: &str = "/opt/lote-frameworks";
+
+/// Longer than any job here takes on a machine that others use; one that takes it hangs.
+const HANGS: Duration = Duration::from_mins(4);
 
 /// The checkout.
 pub(super) fn checkout() -> PathBuf {
@@ -39,12 +42,13 @@ pub(super) struct Site {
 impl Site {
     /// Starts it.
     pub(super) fn start() -> Self {
-        Self::start_with(&LabOptions::hosts(2))
+        Self::start_with(LabOptions::hosts(2))
     }
 
-    /// Starts it with further options for the daemons.
-    pub(super) fn start_with(options: &LabOptions) -> Self {
-        let lab = Lab::start(options);
+    /// Starts it with further options for the daemons. `mpirun` names files of the job on the first
+    /// host to the others, so they must have the same paths there, as real machines do.
+    pub(super) fn start_with(options: LabOptions) -> Self {
+        let lab = Lab::start(&options.with_same_paths());
         cluster(&lab.client(), CLUSTER, 2);
         Self { lab }
     }
@@ -68,14 +72,25 @@ impl Site {
         format!("{experiment}/jobs/recipe")
     }
 
-    /// Waits until a job has ended.
+    /// Waits until a job has ended. One that hangs fails the test with all that is known of it.
     pub(super) fn wait_for_end(&self, job: &str) -> Value {
         let client = self.client();
-        wait_for("the job to end", RECOVERY, || {
+        let begin = Instant::now();
+        loop {
             let properties = client.job(job);
-            let state = properties["executionState"].as_str()?;
-            matches!(state, "succeeded" | "failed").then_some(properties)
-        })
+            if matches!(
+                properties["executionState"].as_str(),
+                Some("succeeded" | "failed")
+            ) {
+                return properties;
+            }
+            assert!(
+                begin.elapsed() < HANGS,
+                "{job} has not ended after {HANGS:?}: {properties:#}\n{}",
+                shown(&self.output(job))
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The names of the files of a job's output, and what is in them.
