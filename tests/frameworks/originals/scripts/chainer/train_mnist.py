@@ -61,4 +61,6 @@ accuracy = evaluator()["validation/main/accuracy"]
 if comm.rank == 0:
     chainer.serializers.save_npz(os.path.join(args.out, "model.npz"), model)
     print("accuracy {:.4f}".format(float(accuracy)), flush=True)
-sys.exit(int(comm.bcast_obj(float(accuracy)) < 0.95))
+# Only the root of a broadcast may have something to say.
+accuracy = comm.bcast_obj(float(accuracy) if comm.rank == 0 else None)
+sys.exit(int(accuracy < 0.95))

@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 parser = argparse.ArgumentParser(description="PyTorch MNIST Example")
 parser.add_argument("--batch-size", type=int, default=64)
-parser.add_argument("--epochs", type=int, default=30)
+parser.add_argument("--epochs", type=int, default=90)
 parser.add_argument("--lr", type=float, default=0.05)
 parser.add_argument("--momentum", type=float, default=0.5)
 parser.add_argument("--no-cuda", action="store_true", default=False)
