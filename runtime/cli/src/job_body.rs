@@ -1,10 +1,9 @@
 //! From the options of `lote run`, or a job file, to the body of a job's PUT.
 
-use lote_model::framework::PLUGIN_SETTINGS;
 use serde_json::{Map, Value, json};
 
-use crate::args::run::{Framework, NodeLoss, RunArgs};
-use crate::job_name::has_ending;
+use crate::args::run::{NodeLoss, RunArgs};
+use crate::framework_settings::{self, FrameworkError};
 use crate::settings::Surroundings;
 
 /// Below which path output goes unless a job file says otherwise: on every node
@@ -14,23 +13,12 @@ pub const OUTPUT_PREFIX: &str = "$AZ_BATCHAI_MOUNT_ROOT";
 /// Why options make no job. The messages say what to type instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// A word cannot be part of a command line.
-    #[error("the command has a word with a zero byte, which no program can be given")]
-    ZeroByte,
     /// `--env NAME` of a variable that is not set here.
     #[error("--env {0}: the variable is not set here; give it as {0}=VALUE")]
     UnsetVariable(String),
-    /// `--processes` for a framework that starts one process.
-    #[error(
-        "--processes is for frameworks that start several; `custom` runs the command once, on the first node"
-    )]
-    OneProcessOnly,
-    /// PyTorch jobs start a script.
-    #[error(
-        "--framework pytorch starts a Python script, so the command must be `SCRIPT.py …` or `python SCRIPT.py …`; \
-         leave --framework away to run any other command"
-    )]
-    NoScript,
+    /// The framework does not start this command.
+    #[error(transparent)]
+    Framework(#[from] FrameworkError),
 }
 
 /// The body for `lote run`. `cluster_id` is the full id; the working directory is
@@ -41,7 +29,7 @@ pub fn of_run(
     working_directory: Option<&str>,
     surroundings: &Surroundings,
 ) -> Result<Value, BodyError> {
-    let (member, settings) = framework_settings(args)?;
+    let (member, settings) = framework_settings::of_run(args)?;
     let mut properties = json!({
         "cluster": {"id": cluster_id},
         "nodeCount": args.nodes,
@@ -89,76 +77,6 @@ fn set_list(properties: &mut Value, member: &str, list: Vec<Value>) {
     if !list.is_empty() {
         properties[member] = Value::Array(list);
     }
-}
-
-fn framework_settings(args: &RunArgs) -> Result<(&'static str, Value), BodyError> {
-    if let Some(name) = &args.plugin {
-        let settings = plugin_settings(args)?;
-        return Ok((PLUGIN_SETTINGS, json!({"name": name, "settings": settings})));
-    }
-    match args.framework {
-        Framework::Custom if args.processes.is_some() => Err(BodyError::OneProcessOnly),
-        Framework::Custom => Ok((
-            "customToolkitSettings",
-            json!({"commandLine": quoted(&args.command)?}),
-        )),
-        Framework::PyTorch => Ok(("pyTorchSettings", pytorch(args)?)),
-    }
-}
-
-/// What a plugin of one's own gets: the command, and what else was given.
-fn plugin_settings(args: &RunArgs) -> Result<Map<String, Value>, BodyError> {
-    let mut settings = Map::new();
-    settings.insert("commandLine".into(), quoted(&args.command)?.into());
-    for (name, value) in &args.settings {
-        let value = serde_json::from_str(value).unwrap_or_else(|_| value.as_str().into());
-        settings.insert(name.clone(), value);
-    }
-    Ok(settings)
-}
-
-fn pytorch(args: &RunArgs) -> Result<Value, BodyError> {
-    let (interpreter, rest) = match args.command.split_first() {
-        Some((first, rest)) if is_python(first) => (Some(first), rest),
-        _ => (None, args.command.as_slice()),
-    };
-    let (script, arguments) = rest.split_first().ok_or(BodyError::NoScript)?;
-    if script.starts_with('-') || (interpreter.is_none() && !has_ending(script, "py")) {
-        return Err(BodyError::NoScript);
-    }
-    let mut settings = json!({"pythonScriptFilePath": quoted(std::slice::from_ref(script))?});
-    if let Some(path) = interpreter.filter(|path| *path != "python") {
-        settings["pythonInterpreterPath"] = quoted(std::slice::from_ref(path))?.into();
-    }
-    if !arguments.is_empty() {
-        settings["commandLineArgs"] = quoted(arguments)?.into();
-    }
-    if let Some(count) = args.processes {
-        settings["processCount"] = count.into();
-    }
-    if let Some(backend) = backend(args) {
-        settings["communicationBackend"] = backend.into();
-    }
-    Ok(settings)
-}
-
-/// `python`, `python3`, `python3.11`, in any folder.
-fn is_python(word: &str) -> bool {
-    let program = word.rsplit('/').next().unwrap_or(word);
-    program
-        .strip_prefix("python")
-        .is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
-}
-
-fn backend(args: &RunArgs) -> Option<&str> {
-    let several = args.nodes > 1 || args.processes.is_some_and(|count| count > 1);
-    args.backend.as_deref().or(several.then_some("Gloo"))
-}
-
-/// The words as shell text that gives exactly these words again: the API's command
-/// lines are read by a shell, the user's own shell has read them once already.
-fn quoted(words: &[String]) -> Result<String, BodyError> {
-    shlex::try_join(words.iter().map(String::as_str)).map_err(|_| BodyError::ZeroByte)
 }
 
 fn variables(args: &RunArgs, surroundings: &Surroundings) -> Result<Vec<Value>, BodyError> {
@@ -319,22 +237,14 @@ mod tests {
 
     #[test]
     fn commands_that_make_no_job_say_what_would() {
-        for words in [
-            &["--framework=pytorch", "--", "python", "-m", "train"][..],
-            &["--framework=pytorch", "--", "python"],
-            &["--framework=pytorch", "--", "./train"],
-        ] {
-            assert_eq!(body(words), Err(BodyError::NoScript), "{words:?}");
-        }
-        assert_eq!(
-            body(&["--processes=2", "--", "date"]),
-            Err(BodyError::OneProcessOnly)
-        );
         assert_eq!(
             body(&["--env=NOT_SET", "--", "date"]),
             Err(BodyError::UnsetVariable("NOT_SET".into()))
         );
-        assert_eq!(body(&["--", "a\0b"]), Err(BodyError::ZeroByte));
+        assert_eq!(
+            body(&["--", "a\0b"]),
+            Err(BodyError::Framework(FrameworkError::ZeroByte))
+        );
     }
 
     #[test]
@@ -353,20 +263,5 @@ mod tests {
             of_file(file(with), None, "/d").as_object().unwrap().len(),
             1
         );
-    }
-
-    #[test]
-    fn a_shell_gives_the_words_back() {
-        let words: Vec<String> = [
-            "printf", "[%s]", "a b", "it's", "$HOME", "`x`", "", "*", "ä\n!",
-        ]
-        .map(str::to_owned)
-        .into();
-        let output = std::process::Command::new("bash")
-            .args(["-c", &quoted(&words).unwrap()])
-            .output()
-            .unwrap();
-        let seen = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(seen, format!("[{}]", words[2..].join("][")));
     }
 }

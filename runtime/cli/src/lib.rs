@@ -30,6 +30,7 @@ pub mod console;
 pub mod exit;
 pub mod failure;
 pub mod follow;
+pub mod framework_settings;
 pub mod http;
 pub mod job_body;
 pub mod job_file;

@@ -23,7 +23,7 @@ pub struct RunArgs {
     /// The size of /dev/shm in the container, such as 8g [default: half of the memory]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "image")]
     pub shm_size: Option<String>,
-    /// How many processes the framework starts in all [default: one per node]
+    /// How many processes (TensorFlow: workers) the framework starts in all [default: one per node]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub processes: Option<u32>,
     /// Who starts the command
@@ -32,8 +32,8 @@ pub struct RunArgs {
     /// Another plugin, NAME or NAME@VERSION; the command becomes its setting `commandLine`
     #[arg(long, value_name = "NAME", conflicts_with_all = ["framework", "processes", "backend"])]
     pub plugin: Option<String>,
-    /// A further setting of --plugin, as JSON or else as text; may be repeated
-    #[arg(long = "set", value_name = "NAME=VALUE", requires = "plugin", value_parser = super::name_and_value)]
+    /// A further setting of the framework or plugin, as JSON or else as text; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = super::name_and_value)]
     pub settings: Vec<(String, String)>,
     /// How PyTorch's processes talk, when there are several [default: Gloo]
     #[arg(long, value_name = "BACKEND")]
@@ -69,9 +69,42 @@ pub struct RunArgs {
 pub enum Framework {
     /// Runs the command on the first node
     Custom,
+    /// Runs the command as every rank of an MPI job
+    #[value(name = "custommpi", alias = "custom-mpi")]
+    CustomMpi,
     /// Runs a Python script once per process, with rank and rendezvous set
     #[value(name = "pytorch")]
     PyTorch,
+    /// Runs a Python script as master, workers and parameter servers, with `TF_CONFIG` set
+    #[value(name = "tensorflow")]
+    TensorFlow,
+    /// Runs a Python script as ranks of an MPI job, for Horovod
+    Horovod,
+    /// Runs a Python script as ranks of an MPI job, for ChainerMN
+    Chainer,
+    /// Runs a BrainScript configuration or a Python script as ranks of an MPI job
+    Cntk,
+    /// Runs a solver or a Python script as ranks of an MPI job
+    Caffe,
+    /// Runs a Python script once per node, with the number of its shard
+    Caffe2,
+}
+
+impl Framework {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Custom => "custom",
+            Self::CustomMpi => "custommpi",
+            Self::PyTorch => "pytorch",
+            Self::TensorFlow => "tensorflow",
+            Self::Horovod => "horovod",
+            Self::Chainer => "chainer",
+            Self::Cntk => "cntk",
+            Self::Caffe => "caffe",
+            Self::Caffe2 => "caffe2",
+        }
+    }
 }
 
 /// `--on-node-loss`.
