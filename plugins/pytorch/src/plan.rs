@@ -66,7 +66,7 @@ fn rendezvous(
     let init_method = match settings.backend() {
         // MPI's own; what `torch.distributed` is told is not looked at.
         Some(Backend::Mpi) => "env://".to_owned(),
-        _ => init_method(allocation, &first.address, *port),
+        _ => init_method(&first.address, *port),
     };
     let mut variables = vec![
         variable("MASTER_ADDR", &first.address),
@@ -79,16 +79,14 @@ fn rendezvous(
     Ok(variables)
 }
 
-/// A file on the shared scratch folder as in Batch AI, a port without one. The file
-/// must not exist beforehand, hence a fresh name for every attempt.
-fn init_method(allocation: &Allocation, address: &str, port: u16) -> String {
-    match &allocation.shared_scratch {
-        Some(folder) => {
-            let folder = folder.trim_end_matches('/');
-            format!("file://{folder}/pytorch-init-{}", allocation.attempt)
-        }
-        None if address.contains(':') => format!("tcp://[{address}]:{port}"),
-        None => format!("tcp://{address}:{port}"),
+/// A port of the first node. Batch AI named a file in the folder that the nodes share, which
+/// PyTorch locks while it appends to it: where locks are those of a node, as with many clients of
+/// NFS, ranks overwrite each other's entries, and wait for ever for what is lost.
+fn init_method(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("tcp://[{address}]:{port}")
+    } else {
+        format!("tcp://{address}:{port}")
     }
 }
 
@@ -185,25 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn the_rendezvous_file_is_new_for_every_attempt() {
+    fn ranks_meet_at_a_port_even_if_they_share_a_folder() {
         let mut shared = allocation(2, 0);
         shared.shared_scratch = Some("/shared/job/".to_owned());
-        assert_eq!(
-            init_method(&shared, "10.0.0.4", 2222),
-            "file:///shared/job/pytorch-init-1"
-        );
-        shared.attempt = 2;
-        assert_eq!(
-            init_method(&shared, "10.0.0.4", 2222),
-            "file:///shared/job/pytorch-init-2"
-        );
-        assert_eq!(
-            init_method(&allocation(1, 0), "10.0.0.4", 2222),
-            "tcp://10.0.0.4:2222"
-        );
-        assert_eq!(
-            init_method(&allocation(1, 0), "fd00::4", 2222),
-            "tcp://[fd00::4]:2222"
-        );
+        let plan = plan(&settings(2), &shared).unwrap();
+        let mut variables = plan.variables.iter();
+        let method = variables.find(|v| v.name == "AZ_BATCHAI_PYTORCH_INIT_METHOD");
+        let method = method.map(|v| v.value.as_str());
+        assert_eq!(method, Some("tcp://10.0.0.4:2222"));
+        assert_eq!(init_method("fd00::4", 2222), "tcp://[fd00::4]:2222");
     }
 }
