@@ -4,6 +4,7 @@
 //! * [`client`] — JSON over HTTP, as any user's program would.
 //! * [`ganesha`] — a real NFS server with an export of its own.
 //! * [`gpus`] — machines with GPUs that there are not, and daemons that believe in them.
+//! * [`images`] — images of containers, made of the machine's own programs.
 //! * [`mounts`] — what the kernel says about mounts.
 //! * [`raw`] — bytes over TCP, for clients that no HTTP library would be.
 //! * [`processes`] — what the kernel says about processes and control groups.
@@ -19,6 +20,7 @@ pub mod client;
 pub mod daemon;
 pub mod ganesha;
 pub mod gpus;
+pub mod images;
 pub mod mounts;
 pub mod processes;
 pub mod raw;

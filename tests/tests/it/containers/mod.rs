@@ -1,15 +1,26 @@
 //! Jobs in containers: images that are made here, run as real jobs.
 
-mod images;
 mod registry;
 
 use std::path::Path;
 
-use images::{Shelf, can_run, section};
 use lote_tests::client::{Client, detail, first_error, shell_job};
 use lote_tests::daemon::Daemon;
+use lote_tests::images::{self, Shelf, section};
 use lote_tests::{PATIENCE, mounts, processes, wait_for};
 use serde_json::{Value, json};
+
+/// Whether the tests can run here; says so if not.
+fn can_run(test: &str) -> bool {
+    if !crate::is_root_or_skip(test) {
+        return false;
+    }
+    let missing = images::missing_program();
+    if let Some(program) = missing {
+        crate::skip(test, &format!("{program} is not installed"));
+    }
+    missing.is_none()
+}
 
 /// A job of one line in a container.
 fn job(image: &str, command_line: &str) -> Value {

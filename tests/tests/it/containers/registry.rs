@@ -5,11 +5,11 @@ use std::process::{Child, Command, Stdio};
 
 use lote_tests::client::{detail, first_error};
 use lote_tests::daemon::Daemon;
+use lote_tests::images::{Shelf, run};
 use lote_tests::{PATIENCE, wait_for};
 use serde_json::json;
 
-use super::images::{Shelf, can_run, run};
-use super::{job, left, printed};
+use super::{can_run, job, left, printed};
 
 /// `user:hunter2-of-registry` as htpasswd has it, by bcrypt of the cheapest kind.
 const HTPASSWD: &str = "user:$2b$04$srAgYM9DQXa3fc16dc.YR.BIE0ccak1U8FHpZ91Tstmdob2xil1Iq\n";
