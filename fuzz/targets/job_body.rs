@@ -4,7 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lote_model::job_request::parse;
+use lote_model::framework::PLUGIN_SETTINGS;
+use lote_model::job_request::{JobRequest, parse};
 use serde_json::{Map, Value, json};
 
 fuzz_target!(|body: &[u8]| {
@@ -15,7 +16,7 @@ fuzz_target!(|body: &[u8]| {
             let Value::Object(mut members) = members else {
                 panic!("properties are an object");
             };
-            members.insert(job.member, job.settings);
+            members.insert(job.plugin.member.clone(), shown_settings(&job));
             parse_again(&members, &frameworks, &job.properties);
         }
         Err(problem) => {
@@ -23,6 +24,15 @@ fuzz_target!(|body: &[u8]| {
         }
     }
 });
+
+/// The settings as they are answered below their member.
+fn shown_settings(job: &JobRequest) -> Value {
+    if job.plugin.member == PLUGIN_SETTINGS {
+        json!({"name": job.plugin.plugin, "settings": job.settings})
+    } else {
+        job.settings.clone()
+    }
+}
 
 /// What is never answered, such as a secret, may be missed; nothing may change.
 fn parse_again(
