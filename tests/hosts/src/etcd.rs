@@ -1,10 +1,11 @@
 //! The members of an etcd cluster, Debian's `etcd-server`.
 
-use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use lote_tests::{PATIENCE, processes, wait_for};
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use crate::host::Host;
 
@@ -18,10 +19,12 @@ pub struct Member {
     pub host: Host,
     child: Option<Child>,
     peers: String,
+    data: TempDir,
 }
 
-/// Starts a cluster with a member on each host, and waits until each takes requests.
-pub fn start(hosts: Vec<Host>) -> Vec<Member> {
+/// Starts a cluster with a member on each host, whose data lies below `data`, and waits until each
+/// takes requests.
+pub fn start(hosts: Vec<Host>, data: &Path) -> Vec<Member> {
     let peers: Vec<String> = hosts
         .iter()
         .map(|host| format!("{}=http://{}:2380", host.name(), host.address()))
@@ -31,6 +34,10 @@ pub fn start(hosts: Vec<Host>) -> Vec<Member> {
         host,
         child: None,
         peers: peers.clone(),
+        data: tempfile::Builder::new()
+            .prefix("lote-hosts-etcd-")
+            .tempdir_in(data)
+            .expect("a data folder"),
     };
     let mut members: Vec<Member> = hosts.into_iter().map(member).collect();
     for member in &mut members {
@@ -57,13 +64,11 @@ impl Member {
     /// Starts it, for the first time or again; does not wait.
     pub fn start(&mut self) {
         let host = &self.host;
-        let data = host.folder().join("etcd");
-        fs::create_dir_all(&data).expect("a data folder");
         let own = format!("http://{}:2380", host.address());
         let clients = self.endpoint();
         let mut command = host.command(PROGRAM);
         command.args(["--name", host.name()]);
-        command.arg("--data-dir").arg(&data);
+        command.arg("--data-dir").arg(self.data.path());
         command.args(["--listen-peer-urls", &own]);
         command.args(["--initial-advertise-peer-urls", &own]);
         command.args(["--listen-client-urls", &clients]);

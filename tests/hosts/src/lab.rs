@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lote_tests::client::Client;
 use serde_json::{Value, json};
@@ -19,6 +19,9 @@ pub const TOKEN: &str = "lote_lab_0123456789abcdef0123456789abcdef";
 /// The addresses of etcd members begin here, those of daemons at 1.
 const FIRST_MEMBER: u8 = 201;
 
+/// Where the disks of hosts are.
+const DISK: &str = "/srv";
+
 /// What a lab consists of.
 #[derive(Clone, Debug)]
 pub struct LabOptions {
@@ -26,6 +29,8 @@ pub struct LabOptions {
     pub hosts: u8,
     /// How many etcd members, each on a host of its own.
     pub members: u8,
+    /// Below which folder the members keep their data.
+    pub members_data: PathBuf,
     /// Further options of every daemon.
     pub arguments: Vec<String>,
     /// Whether every daemon sees its data under the same path, as on real machines.
@@ -33,14 +38,24 @@ pub struct LabOptions {
 }
 
 impl LabOptions {
-    /// So many hosts, and three etcd members.
+    /// So many hosts, and three etcd members. These keep their data in memory: no test takes a
+    /// machine's power away, and where labs share one disk, a member that waits half a minute for
+    /// it leaves its cluster without a leader.
     pub fn hosts(hosts: u8) -> Self {
         Self {
             hosts,
             members: 3,
+            members_data: "/dev/shm".into(),
             arguments: Vec::new(),
             same_paths: false,
         }
+    }
+
+    /// With etcd members that write to the disk, for measurements.
+    #[must_use]
+    pub fn with_members_on_disk(mut self) -> Self {
+        self.members_data = DISK.into();
+        self
     }
 
     /// With every daemon's data under one path, each in a mount namespace of its own.
@@ -79,14 +94,15 @@ impl Lab {
         // Not below /tmp or /var/tmp, of which jobs have their own.
         let folder = tempfile::Builder::new()
             .prefix("lote-hosts-")
-            .tempdir_in("/srv")
+            .tempdir_in(DISK)
             .expect("a folder");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("its mode");
         let member = |index: u8| {
             let name = format!("e{}", index + 1);
             Host::create(&network, FIRST_MEMBER + index, &name, folder.path())
         };
-        let members = etcd::start((0..options.members).map(member).collect());
+        let hosts = (0..options.members).map(member).collect();
+        let members = etcd::start(hosts, &options.members_data);
         let mut lab = Self {
             daemons: Vec::new(),
             members,

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         eprintln!("network namespaces need root: run this command as root");
         return ExitCode::FAILURE;
     }
-    let lab = Lab::start(&LabOptions::hosts(4));
+    let lab = Lab::start(&LabOptions::hosts(4).with_members_on_disk());
     let clients: Vec<Client> = lab.daemons.iter().map(HostDaemon::client).collect();
     let experiment = lab.client().experiment("bench");
     make_cluster(&lab);
