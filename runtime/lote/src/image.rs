@@ -1,12 +1,65 @@
 //! `lote image`: what machines boot from.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lote_api::boot_files;
 use lote_cli::args::image::{ImageCommand, ServeArgs};
 use lote_model::problem::explain;
+use lote_plugin_host::{HostError, compile_for_any_processor};
 use tokio::net::TcpListener;
+
+use crate::daemon::builtins;
+
+/// Writes the binary's plugins, compiled, into a directory. `cargo xtask node-image` has this run;
+/// no command for people.
+pub(crate) const COMPILE_SUBCOMMAND: &str = "__compile-plugins";
+
+/// The code for an image is not made.
+#[derive(Debug, thiserror::Error)]
+enum CompileError {
+    #[error("give one directory")]
+    Directory,
+    #[error("cannot compile the plugin {name}")]
+    Host {
+        name: &'static str,
+        source: HostError,
+    },
+    #[error("cannot write {path}")]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// Compiles, and tells why not.
+pub(crate) fn compile_main(arguments: &[OsString]) -> ExitCode {
+    let done = match arguments {
+        [directory] => compile(Path::new(directory)),
+        _ => Err(CompileError::Directory),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile(directory: &Path) -> Result<(), CompileError> {
+    for builtin in builtins() {
+        let (name, code) =
+            compile_for_any_processor(builtin.component).map_err(|source| CompileError::Host {
+                name: builtin.name,
+                source,
+            })?;
+        let path = directory.join(name);
+        std::fs::write(&path, code).map_err(|source| CompileError::File { path, source })?;
+    }
+    Ok(())
+}
 
 /// The files are not served.
 #[derive(Debug, thiserror::Error)]

@@ -29,6 +29,10 @@ fn main() -> ExitCode {
         Some(RPCBIND_SUBCOMMAND) => return rpcbind_main(),
         // The node starts one for each mount; no command for people.
         Some(NFS_MOUNT_SUBCOMMAND) => return lote_nfs_mount::main(std::env::args_os()),
+        Some(image::COMPILE_SUBCOMMAND) => {
+            let arguments: Vec<_> = std::env::args_os().skip(2).collect();
+            return image::compile_main(&arguments);
+        }
         _ => {}
     }
     let arguments = match boot::extended(std::env::args_os().collect()) {

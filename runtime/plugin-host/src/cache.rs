@@ -99,6 +99,42 @@ impl CodeCache {
     }
 }
 
+/// A folder of compiled code that came with the system, for any processor: files named after the
+/// component's digest, which only root can change.
+#[derive(Debug)]
+pub(crate) struct ProvidedCode {
+    folder: PathBuf,
+}
+
+impl ProvidedCode {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The compiled form of a component, if it is there, can be trusted, and was made by this
+    /// version of the compiler.
+    pub(crate) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let path = self.folder.join(provided_name(digest));
+        if !(is_roots(&self.folder) && is_roots(&path)) {
+            return None;
+        }
+        map_code(engine, &path)
+            .inspect_err(|error| tracing::info!("{} is of no use: {error:#}", path.display()))
+            .ok()
+    }
+}
+
+/// What the compiled form of a component is called among others that came with the system.
+pub(crate) fn provided_name(digest: &str) -> String {
+    format!("{digest}.cwasm")
+}
+
+/// Whether only root can have written it.
+fn is_roots(path: &Path) -> bool {
+    let found = fs::symlink_metadata(path);
+    found.is_ok_and(|found| found.uid() == 0 && !found.is_symlink() && found.mode() & 0o022 == 0)
+}
+
 /// Whether the folder is this user's alone; it is made if there is none.
 fn make_private(folder: &Path) -> io::Result<bool> {
     let mut builder = fs::DirBuilder::new();
@@ -140,6 +176,8 @@ fn remove(path: &Path) {
 fn map_code(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the folder belongs to this user and nobody else may write there, which
     // `CodeCache::open` has checked; its files were written by this module, complete
-    // before they got their names, and are never rewritten while they are mapped.
+    // before they got their names, and are never rewritten while they are mapped. Or only
+    // root can write folder and file, which `ProvidedCode::load` has checked; an operator's
+    // image has them from this module as well, and nobody rewrites them in place.
     unsafe { Component::deserialize_file(engine, path) }
 }

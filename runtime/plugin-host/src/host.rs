@@ -1,6 +1,6 @@
 //! Loads components.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use crate::cache::{CacheError, CodeCache};
+use crate::cache::{self, CacheError, CodeCache, ProvidedCode};
 use crate::check::{self, Step, Steps};
 use crate::contract::{Contract, Version};
 use crate::error::{Identity, PluginError, Problem};
@@ -36,6 +36,7 @@ pub enum HostError {
 pub struct Host {
     sandbox: Arc<Sandbox>,
     cache: Option<CodeCache>,
+    provided: Option<ProvidedCode>,
 }
 
 impl Host {
@@ -52,7 +53,17 @@ impl Host {
         Ok(Self {
             sandbox: Arc::new(sandbox),
             cache,
+            provided: None,
         })
+    }
+
+    /// The same, which looks first at compiled code that came with the system, made by
+    /// [`compile_for_any_processor`]. Files there that others than root could change do not
+    /// count.
+    #[must_use]
+    pub fn with_provided(mut self, folder: PathBuf) -> Self {
+        self.provided = Some(ProvidedCode::new(folder));
+        self
     }
 
     /// Loads a component. `origin` says where it came from, for people.
@@ -109,11 +120,16 @@ impl Host {
         Ok(Plugin::new(info, Arc::clone(&self.sandbox), contract))
     }
 
-    /// What has passed every check before, and was compiled by this very engine.
+    /// What has passed every check before, and was compiled by this very engine or came with the
+    /// system.
     fn cached(&self, digest: &str) -> Option<(Component, (&'static Version, Interfaces))> {
-        let component = self.cache.as_ref()?.load(&self.sandbox.engine, digest)?;
-        let ty = component.component_type();
         let engine = &self.sandbox.engine;
+        let provided = self.provided.as_ref();
+        let own = || self.cache.as_ref()?.load(engine, digest);
+        let component = provided
+            .and_then(|provided| provided.load(engine, digest))
+            .or_else(own)?;
+        let ty = component.component_type();
         let names = inspect::Names {
             imports: ty
                 .imports(engine)
@@ -203,6 +219,17 @@ fn info(descriptor: Descriptor, digest: &str, origin: &str, interfaces: Interfac
         reads_progress: interfaces.reads_progress,
         supervises: interfaces.supervises,
     }
+}
+
+/// Compiles a component for whatever processor of this machine's kind, as images of machines have it.
+/// The name of the file for [`Host::with_provided`], and its content.
+///
+/// # Errors
+/// When the component does not compile.
+pub fn compile_for_any_processor(bytes: &[u8]) -> Result<(String, Vec<u8>), HostError> {
+    let code = Sandbox::compile_for_any_processor(bytes)
+        .map_err(|error| HostError::Engine(format!("{error:#}")))?;
+    Ok((cache::provided_name(&digest(bytes)), code))
 }
 
 /// SHA-256 in hexadecimal digits.

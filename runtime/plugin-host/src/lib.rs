@@ -39,7 +39,7 @@ pub use allow::{AllowList, AllowListError};
 pub use cache::CacheError;
 pub use check::{Checked, Examination, Outcome, Step};
 pub use error::{Identity, PlanError, PluginError, Problem, ValidateError};
-pub use host::{Host, HostError, MAX_COMPONENT_BYTES, digest};
+pub use host::{Host, HostError, MAX_COMPONENT_BYTES, compile_for_any_processor, digest};
 pub use plugin::{CallFigures, Plugin, PluginInfo, Trial};
 pub use registry::{Builtin, Failure, Registry, Sources};
 pub use sandbox::{Level, MEMORY_BYTES, Report};

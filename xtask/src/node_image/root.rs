@@ -1,8 +1,7 @@
 //! The root file system of an image.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use super::Build;
 use super::recipe::Recipe;
@@ -53,7 +52,9 @@ pub(super) struct Root {
 
 /// Installs Debian, adds our files and the daemon, and packs it.
 pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root, Error> {
-    let archive = build.scratch("root.tar");
+    let tree = build.scratch("root");
+    let plugins = build.scratch("plugins");
+    compile_plugins(build, lote, &plugins)?;
     let packages = build.output("packages.txt");
     let mut bootstrap = build.program("mmdebstrap");
     bootstrap
@@ -70,10 +71,15 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
         // Before the packages: the hooks of the initial RAM disk are among them.
         .arg(hook("essential", &copy_in(&build.source.join("root"))))
         .arg(hook("customize", &upload(lote, "/usr/bin/lote")))
+        .arg(hook(
+            "customize",
+            &copy_below(&plugins, "/usr/lib/lote/plugins"),
+        ))
         .arg(hook("customize", &run(&build.source.join("customize"))))
         .arg(hook("customize", &list_packages(&packages)))
+        .arg("--format=directory")
         .arg(SUITE)
-        .arg(&archive);
+        .arg(&tree);
     for path in NOT_INSTALLED {
         bootstrap.arg(format!("--dpkgopt=path-exclude={path}"));
     }
@@ -82,37 +88,32 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
         bootstrap.arg(mirror.replace("@COMPONENTS@", &components));
     }
     command::run(&mut bootstrap)?;
-    let extracted = build.scratch("boot");
-    fs::create_dir_all(&extracted).map_err(Error::file("write", &extracted))?;
-    let mut tar = build.program("tar");
-    tar.arg("--extract").arg("--file").arg(&archive);
-    tar.arg("--directory").arg(&extracted);
-    command::run(tar.args([
-        "--wildcards",
-        "./boot/*",
-        "./usr/lib/systemd/boot/efi/systemd-bootx64.efi",
-    ]))?;
     let filesystem = build.scratch("filesystem.squashfs");
-    pack(build, &archive, &filesystem)?;
-    fs::remove_file(&archive).map_err(Error::file("write", &archive))?;
+    pack(build, &tree, &filesystem)?;
     Ok(Root {
-        kernel: only(&extracted.join("boot"), "vmlinuz-")?,
-        initrd: only(&extracted.join("boot"), "initrd.img-")?,
+        kernel: only(&tree.join("boot"), "vmlinuz-")?,
+        initrd: only(&tree.join("boot"), "initrd.img-")?,
         filesystem,
-        boot_manager: extracted.join("usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
+        boot_manager: tree.join("usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
         packages,
     })
 }
 
+/// The plugins' code, which every machine would compile at its first start otherwise.
+fn compile_plugins(build: &Build, lote: &Path, into: &Path) -> Result<(), Error> {
+    fs::create_dir_all(into).map_err(Error::file("write", into))?;
+    let mut compile = build.program(&lote.display().to_string());
+    command::run(compile.arg("__compile-plugins").arg(into))
+}
+
 /// A read-only file system, of the kind that is unpacked fastest: a machine without a disk keeps it
 /// in memory as it is. What the boot manager loads lies beside it, not in it.
-fn pack(build: &Build, archive: &Path, filesystem: &Path) -> Result<(), Error> {
-    let input = File::open(archive).map_err(Error::file("read", archive))?;
-    let mut pack = build.program("sqfstar");
-    pack.args(["-comp", "lz4", "-b", "256K", "-no-progress", "-quiet"])
+fn pack(build: &Build, tree: &Path, filesystem: &Path) -> Result<(), Error> {
+    let mut pack = build.program("mksquashfs");
+    pack.arg(tree)
         .arg(filesystem)
-        .args(["boot/vmlinuz-*", "boot/initrd.img-*", "boot/System.map-*"])
-        .stdin(Stdio::from(input));
+        .args(["-comp", "lz4", "-b", "256K", "-no-progress", "-quiet"])
+        .args(["-wildcards", "-e", "boot/vmlinuz-*", "boot/initrd.img-*"]);
     command::run(&mut pack)
 }
 
@@ -144,6 +145,14 @@ fn copy_in(tree: &Path) -> String {
     format!(
         "tar --create --owner=0 --group=0 --numeric-owner --mtime=@$SOURCE_DATE_EPOCH --sort=name --directory={} . | tar --extract --no-overwrite-dir --directory=\"$1\"",
         quoted(tree)
+    )
+}
+
+/// Copies the files of a directory, readable for all, into a new one of the root.
+fn copy_below(directory: &Path, target: &str) -> String {
+    format!(
+        "install -d \"$1{target}\" && install --mode=0644 {}/* \"$1{target}\" && touch --date=@$SOURCE_DATE_EPOCH \"$1{target}\"/*",
+        quoted(directory)
     )
 }
 

@@ -15,6 +15,9 @@ include!(concat!(env!("OUT_DIR"), "/builtins.rs"));
 /// is new is loaded at the second look that finds it the same.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Where a node image has the plugins of the binary compiled.
+const PROVIDED_CODE: &str = "/usr/lib/lote/plugins";
+
 /// There are no plugins.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PluginsError {
@@ -34,7 +37,7 @@ pub(crate) fn builtins() -> &'static [Builtin] {
 pub(super) fn load(settings: &NodeSettings) -> Result<Arc<Registry>, PluginsError> {
     let cache = settings.data_dir.join("plugins");
     let registry = Registry::open(
-        Host::new(Some(&cache))?,
+        Host::new(Some(&cache))?.with_provided(PROVIDED_CODE.into()),
         Sources {
             builtins: BUILTINS,
             folder: settings.plugin_dir.clone(),

@@ -93,6 +93,13 @@ impl Sandbox {
         Ok(Self { engine, ticker })
     }
 
+    /// Compiled code that asks of the processor only what all of its kind have.
+    pub(crate) fn compile_for_any_processor(bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        let mut config = config();
+        config.target(&format!("{}-unknown-linux-gnu", std::env::consts::ARCH))?;
+        Engine::new(&config)?.precompile_component(bytes)
+    }
+
     /// Runs one call in a store of its own, under all limits.
     pub(crate) fn run<R>(
         &self,

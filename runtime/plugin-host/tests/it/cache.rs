@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use lote_plugin_host::{Host, HostError};
+use lote_plugin_host::{Host, HostError, compile_for_any_processor};
 
 use crate::components::bytes;
 
@@ -64,4 +64,30 @@ fn a_folder_that_others_can_write_is_refused() {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let error = Host::new(Some(&folder)).err().unwrap();
     assert!(matches!(error, HostError::Cache(_)), "{error:?}");
+}
+
+#[test]
+fn code_that_came_with_the_system_is_used_if_only_root_can_change_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let (provided, own) = (parent.path().join("provided"), parent.path().join("own"));
+    fs::create_dir(&provided).unwrap();
+    let component = bytes("custom");
+    let (name, code) = compile_for_any_processor(&component).unwrap();
+    let file = provided.join(&name);
+    fs::write(&file, code).unwrap();
+    fs::set_permissions(&provided, fs::Permissions::from_mode(0o755)).unwrap();
+    let load = || {
+        let host = Host::new(Some(&own)).unwrap();
+        let host = host.with_provided(provided.clone());
+        let plugin = host.load("custom", &component).unwrap();
+        assert_eq!(plugin.info().descriptor.name, "custom");
+    };
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let is_roots = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap()) == 0;
+    load();
+    // Where the tests do not run as root, nothing there can be trusted, and it is compiled.
+    assert_eq!(files(&own).is_empty(), is_roots);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    load();
+    assert_eq!(files(&own).len(), 1);
 }
