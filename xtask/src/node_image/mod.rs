@@ -2,6 +2,7 @@
 //!
 //! * [`recipe`] — what is in an image: packages, files, the kernel's options.
 //! * [`root`] — the root file system: Debian, our files, the daemon.
+//! * [`driver`] — the check of the driver of GPUs.
 //! * [`disk`] — the image for disks and USB sticks, and the one for optical media.
 //! * [`network`] — the files of a network boot.
 //! * [`manifest`] — what went in and what came out.
@@ -11,6 +12,7 @@
 //! give the same bytes.
 
 mod disk;
+mod driver;
 mod inputs;
 mod manifest;
 mod network;
@@ -35,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "ca-certificates",
     "dosfstools",
     "gdisk",
+    "kmod",
     "mmdebstrap",
     "mtools",
     "squashfs-tools",

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Build;
-use super::recipe::Recipe;
+use super::recipe::{Flavor, Recipe};
+use super::{Build, driver};
 use crate::command;
 use crate::error::Error;
 
@@ -88,6 +88,9 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
         bootstrap.arg(mirror.replace("@COMPONENTS@", &components));
     }
     command::run(&mut bootstrap)?;
+    if build.flavor == Flavor::Gpu {
+        driver::check(&tree)?;
+    }
     let filesystem = build.scratch("filesystem.squashfs");
     pack(build, &tree, &filesystem)?;
     Ok(Root {
@@ -118,7 +121,7 @@ fn pack(build: &Build, tree: &Path, filesystem: &Path) -> Result<(), Error> {
 }
 
 /// The one file whose name starts so.
-fn only(directory: &Path, prefix: &str) -> Result<PathBuf, Error> {
+pub(super) fn only(directory: &Path, prefix: &str) -> Result<PathBuf, Error> {
     let entries = fs::read_dir(directory).map_err(Error::file("read", directory))?;
     let mut found = entries.flatten().map(|entry| entry.path()).filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

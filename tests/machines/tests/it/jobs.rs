@@ -101,13 +101,10 @@ impl Site {
 
     /// A file of one of a job's output directories, if it is there.
     pub(crate) fn fetch(&self, name: &str, directory: &str, file: &str) -> Option<String> {
-        let target = self.folder().join(format!("{name}-{directory}-{file}"));
-        std::fs::remove_file(&target).ok();
-        let to = target.display().to_string();
-        self.lote(&["job", "files", "get", name, "-d", directory, file, &to])
-            .ok()?;
-        let bytes = std::fs::read(&target).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let arguments = [
+            "job", "files", "get", name, "-d", directory, "--to", "-", file,
+        ];
+        self.lote(&arguments).ok()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::jobs::{MOUNTED, shell_job};
-use crate::site::Site;
+use crate::site::{Site, is_ready};
 
 /// Says where it runs, and goes on until the gate is open.
 const UNTIL_OPEN: &str = "echo $AZ_BATCH_NODE_ID >> GATE.starts; until [ -e GATE ]; do sleep 1; done; \
@@ -29,8 +29,7 @@ pub(crate) fn a_worker_restarts(site: &mut Site) {
         Some(format!("ended on {}", all[1]).as_str())
     );
     site.until("the worker to be back", |site| {
-        let node = site.node(&victim)?;
-        (node["state"] == "idle" || node["state"] == "ready").then_some(())
+        site.node(&victim).filter(is_ready)
     });
     site.log(&format!("{victim} is back"));
 }

@@ -17,7 +17,7 @@ use crate::network::Network;
 
 /// Longer than anything takes that a machine does, which software plays on a host with little time
 /// for it.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(7);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
 
 /// The machine with the store and the files.
 pub(crate) const HEAD: &str = "head";
@@ -109,7 +109,7 @@ impl Site {
         self.log("the API answers");
         let arguments = ["token", "create", "--node", "--uses", "10", "-o", "json"];
         let made = self.json(&arguments);
-        let secret = made["token"].as_str().expect("a token");
+        let secret = made["properties"]["token"].as_str().expect("a token");
         secret.clone_into(&mut self.join_token);
         for (name, index) in [("w1", 1), ("w2", 2)] {
             let disk = self.folder.path().join(format!("{name}.disk"));
@@ -190,8 +190,10 @@ impl Site {
     pub(crate) fn node(&self, name: &str) -> Option<Value> {
         let listed = self.lote(&["node", "list", "-o", "json"]).ok()?;
         let listed: Value = serde_json::from_str(&listed).ok()?;
-        let mut nodes = listed["value"].as_array()?.iter();
-        nodes.find(|node| node["name"] == name).cloned()
+        let mut nodes = listed.as_array()?.iter();
+        nodes
+            .find(|node| node["name"] == name)
+            .map(|node| node["properties"].clone())
     }
 
     /// The command line as somebody outside of the cluster uses it; what it printed, or its error.
@@ -270,8 +272,8 @@ impl Site {
 }
 
 /// Whether it takes jobs.
-fn is_ready(node: &Value) -> bool {
-    node["state"] != "lost" && node["state"] != "offline"
+pub(crate) fn is_ready(node: &Value) -> bool {
+    node["state"] == "ready"
 }
 
 /// What lies beside the kernel of the machine with the store.
