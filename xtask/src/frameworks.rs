@@ -8,18 +8,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::command;
 use crate::error::{self, Error};
-use crate::stage::{Session, Tally};
+use crate::stage::Tally;
 use crate::workspace::Workspace;
 
 /// Where the recipes' job files look for frameworks.
 const PLACE: &str = "/opt/lote-frameworks";
 
-/// How long the installation of one framework may take: most of it is waiting for packages.
-const INSTALL_LIMIT: Duration = Duration::from_mins(20);
+/// How long the installation of one framework may take: most of it is waiting for packages, and
+/// for processors that other stages have.
+const INSTALL_LIMIT: Duration = Duration::from_mins(50);
+
+/// How far installations stand back for what runs beside them, as `nice` counts.
+const NICENESS: &str = "10";
 
 /// A framework that is no Debian package.
 struct Framework {
@@ -65,10 +70,26 @@ const STAND_INS: [(&str, &[&str]); 2] = [
     ),
 ];
 
+/// An installation that runs beside other stages.
+pub(crate) struct Installation(JoinHandle<Result<Tally, Error>>);
+
+impl Installation {
+    /// Begins it.
+    pub(crate) fn begin(workspace: &Workspace, logs: &Path) -> Self {
+        let (workspace, logs) = (workspace.clone(), logs.to_owned());
+        Self(std::thread::spawn(move || install(&workspace, &logs)))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(self) -> Result<Tally, Error> {
+        let panicked = |_| Error::Other("the thread that installs frameworks panicked".into());
+        self.0.join().map_err(panicked)?
+    }
+}
+
 /// Installs all that is missing, side by side. What does not work is a failure; what this machine
 /// has no Python for is left to the tests, which say so and count as skipped.
-pub(crate) fn install(session: &Session<'_>) -> Result<Tally, Error> {
-    let workspace = session.workspace;
+pub(crate) fn install(workspace: &Workspace, logs: &Path) -> Result<Tally, Error> {
     fs::create_dir_all(PLACE).map_err(Error::file("create", Path::new(PLACE)))?;
     for (name, files) in STAND_INS {
         stand_in(workspace, name, files)?;
@@ -82,7 +103,6 @@ pub(crate) fn install(session: &Session<'_>) -> Result<Tally, Error> {
             Err(error) => tally.fail(error::chain(&error)),
         }
     }
-    let logs = &session.logs;
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let start = |(framework, python): (&'static Framework, Option<PathBuf>)| {
             scope.spawn(move || {
@@ -124,8 +144,11 @@ fn ensure(
     if marker.exists() {
         fs::remove_file(&marker).map_err(Error::file("remove", &marker))?;
     }
-    let mut install = Command::new("sh");
-    install.arg(&script).arg(&folder);
+    let mut install = Command::new("nice");
+    install
+        .args(["-n", NICENESS, "sh"])
+        .arg(&script)
+        .arg(&folder);
     install.envs(python.map(|python| ("PYTHON", python)));
     // Others may have set what only their own Python should see.
     install.env_remove("PYTHONPATH").env_remove("PYTHONHOME");

@@ -9,7 +9,7 @@ use crate::command;
 use crate::error::Error;
 
 /// The checkout.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Workspace {
     /// The folder of the root `Cargo.toml`.
     pub(crate) root: PathBuf,

@@ -28,6 +28,8 @@ pub(crate) struct Stage {
     packages: &'static [&'static str],
     /// Why a run of all stages leaves it out, if it does; it runs when it is named.
     unfinished: Option<&'static str>,
+    /// Begins what takes it long and need not wait for the stages before it.
+    begin: Option<fn(&mut Session)>,
     /// Runs it.
     run: fn(&mut Session) -> Result<Tally, Error>,
 }
@@ -53,8 +55,13 @@ pub(crate) fn list() {
 pub(crate) fn run(workspace: &Workspace, chosen: &[String]) -> Result<ExitCode, Error> {
     let mut session = Session::new(workspace)?;
     let mut verdicts = Vec::new();
+    let is_chosen =
+        |stage: &Stage| chosen.is_empty() || chosen.iter().any(|name| name == stage.name);
+    for stage in STAGES.iter().filter(|stage| is_chosen(stage)) {
+        begin_stage(stage, &mut session);
+    }
     for stage in STAGES {
-        if chosen.is_empty() || chosen.iter().any(|name| name == stage.name) {
+        if is_chosen(stage) {
             let started = Instant::now();
             println!("\n== {}: {}", stage.name, stage.checks);
             let tally = match stage.unfinished.filter(|_| chosen.is_empty()) {
@@ -76,6 +83,16 @@ pub(crate) fn run(workspace: &Workspace, chosen: &[String]) -> Result<ExitCode, 
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Begins what a stage has to begin, if it can. If it cannot, the stage says why when it runs.
+fn begin_stage(stage: &Stage, session: &mut Session) {
+    let can_run = !stage.needs_root || install::is_root();
+    if let Some(begin) = stage.begin.filter(|_| can_run)
+        && install::debian_packages(stage.packages).is_ok()
+    {
+        begin(session);
+    }
 }
 
 /// Runs a stage; whatever goes wrong, or keeps it from running, becomes a count.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::artifacts::{self, Artifacts, TestProgram};
 use crate::command;
 use crate::error::Error;
+use crate::frameworks::Installation;
 use crate::libtest;
 use crate::stage::Tally;
 use crate::workspace::Workspace;
@@ -22,6 +23,8 @@ pub(crate) struct Session<'a> {
     pub(crate) workspace: &'a Workspace,
     /// Where the output of test programs goes.
     pub(crate) logs: PathBuf,
+    /// The installation of frameworks, once it has begun.
+    pub(crate) installation: Option<Installation>,
     /// The build, once some stage asked for it.
     artifacts: Option<Rc<Artifacts>>,
 }
@@ -37,6 +40,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             workspace,
             logs,
+            installation: None,
             artifacts: None,
         })
     }

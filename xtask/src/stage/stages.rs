@@ -6,7 +6,7 @@ use crate::artifacts;
 use crate::command;
 use crate::demo;
 use crate::error::{self, Error};
-use crate::frameworks;
+use crate::frameworks::{self, Installation};
 use crate::fuzz;
 use crate::install;
 use crate::node_image::{self, Flavor};
@@ -23,6 +23,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: format,
     },
     Stage {
@@ -31,6 +32,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: |session| architecture::check(session.workspace),
     },
     Stage {
@@ -39,6 +41,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: plugins,
     },
     Stage {
@@ -59,6 +62,7 @@ pub(super) const STAGES: &[Stage] = &[
             "util-linux",
         ],
         unfinished: None,
+        begin: None,
         run: unit,
     },
     Stage {
@@ -67,6 +71,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &["libprotobuf-dev", "protobuf-compiler"],
         unfinished: None,
+        begin: None,
         run: planted::run,
     },
     Stage {
@@ -75,6 +80,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: end_to_end,
     },
     Stage {
@@ -90,6 +96,7 @@ pub(super) const STAGES: &[Stage] = &[
             "rpcbind",
         ],
         unfinished: None,
+        begin: None,
         run: sdk,
     },
     Stage {
@@ -97,9 +104,8 @@ pub(super) const STAGES: &[Stage] = &[
         checks: "each command of docs/writing-a-plugin.md, and plugins in Python, JavaScript and Rust that run jobs",
         needs_root: false,
         packages: &["python3-venv"],
-        unfinished: Some(
-            "not everything of it has been seen to pass: `cargo xtask test authors` runs it",
-        ),
+        unfinished: None,
+        begin: None,
         run: authors,
     },
     Stage {
@@ -108,6 +114,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &["python3-venv"],
         unfinished: None,
+        begin: None,
         run: contract,
     },
     Stage {
@@ -116,6 +123,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: |session| integration(session, "faults", &["faults::"], |_| {}),
     },
     Stage {
@@ -124,6 +132,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: true,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: |session| integration(session, "isolation", &["isolation::"], |_| {}),
     },
     Stage {
@@ -138,6 +147,7 @@ pub(super) const STAGES: &[Stage] = &[
             "util-linux",
         ],
         unfinished: None,
+        begin: None,
         run: |session| integration(session, "containers", &["containers::"], |_| {}),
     },
     Stage {
@@ -146,6 +156,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: true,
         packages: &["util-linux"],
         unfinished: None,
+        begin: None,
         run: gpus,
     },
     Stage {
@@ -170,6 +181,7 @@ pub(super) const STAGES: &[Stage] = &[
             "util-linux",
         ],
         unfinished: None,
+        begin: None,
         run: hosts,
     },
     Stage {
@@ -177,6 +189,7 @@ pub(super) const STAGES: &[Stage] = &[
         checks: "every framework really trains over two hosts, as its recipe says, and so do the original recipes",
         needs_root: true,
         packages: &[
+            "busybox-static",
             "cmake",
             "etcd-client",
             "etcd-server",
@@ -200,12 +213,13 @@ pub(super) const STAGES: &[Stage] = &[
             "python3-torch",
             "python3-venv",
             "rpcbind",
+            "skopeo",
+            "umoci",
             "util-linux",
             "xz-utils",
         ],
-        unfinished: Some(
-            "not everything of it has been seen to pass: `cargo xtask test frameworks` runs it",
-        ),
+        unfinished: None,
+        begin: Some(begin_frameworks),
         run: frameworks,
     },
     Stage {
@@ -228,6 +242,7 @@ pub(super) const STAGES: &[Stage] = &[
         unfinished: Some(
             "not everything of it has been seen to pass: `cargo xtask test machines` runs it",
         ),
+        begin: None,
         run: machines,
     },
     Stage {
@@ -236,6 +251,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: |session| integration(session, "load", &["load::", "hostile_clients::"], |_| {}),
     },
     Stage {
@@ -244,6 +260,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &["g++"],
         unfinished: None,
+        begin: None,
         run: fuzz::run,
     },
     Stage {
@@ -252,6 +269,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: demo::PACKAGES,
         unfinished: None,
+        begin: None,
         run: demo,
     },
     Stage {
@@ -260,6 +278,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: lint,
     },
     Stage {
@@ -268,6 +287,7 @@ pub(super) const STAGES: &[Stage] = &[
         needs_root: false,
         packages: &[],
         unfinished: None,
+        begin: None,
         run: supply::check,
     },
 ];
@@ -370,11 +390,17 @@ fn hosts(session: &mut Session) -> Result<Tally, Error> {
 /// The module of the tests of frameworks, which need more than other hosts do.
 const FRAMEWORKS: &str = "frameworks::";
 
+/// How many trainings there are at once: each takes the processors that two hosts have, and half
+/// of its time is waiting for the hosts to begin and to end.
+const TRAININGS_AT_ONCE: &str = "--test-threads=2";
+
 fn frameworks(session: &mut Session) -> Result<Tally, Error> {
-    let mut tally = frameworks::install(session)?;
+    let mut tally = match session.installation.take() {
+        Some(running) => running.wait()?,
+        None => frameworks::install(session.workspace, &session.logs)?,
+    };
     let environment = install::client_environment(session.workspace)?;
-    // One after the other: a training takes the processors that two hosts have.
-    let arguments = [FRAMEWORKS, "--test-threads=1"];
+    let arguments = [FRAMEWORKS, TRAININGS_AT_ONCE];
     tally.add(integration_of(
         session,
         HOSTS_PACKAGE,
@@ -385,6 +411,12 @@ fn frameworks(session: &mut Session) -> Result<Tally, Error> {
         },
     )?);
     Ok(tally)
+}
+
+/// Begins what `frameworks` will need: much of it is waiting for packages and some is compiling,
+/// for which the waiting of the stages before leaves time.
+fn begin_frameworks(session: &mut Session) {
+    session.installation = Some(Installation::begin(session.workspace, &session.logs));
 }
 
 /// Builds the image if what goes into it has changed, and runs the machines; each of their steps
