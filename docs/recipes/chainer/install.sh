@@ -7,6 +7,7 @@ set -eu
 "$1/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --upgrade 'pip<22'
 "$1/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
     chainer==7.8.1 'numpy<1.24' 'scikit-learn<1.1' 'setuptools<70' wheel
-# Linked with the MPI that is here; a wheel would bring another.
-MPICC=mpicc.openmpi "$1/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+# Linked with the MPI that is here; a wheel would bring another. It is one huge file, which takes
+# minutes to optimise and gains nothing.
+CFLAGS='-O0 -g0' MPICC=mpicc.openmpi "$1/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
     --no-binary mpi4py 'mpi4py<4'
