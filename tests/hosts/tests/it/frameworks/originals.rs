@@ -214,7 +214,7 @@ fn pytorch_gpu_distributed_gloo() {
             "stderr-0.txt",
             "stderr-1.txt",
         ],
-        words: &["rank 0 of 2 on h", "rank 1 of 2 on h"],
+        words: &["rank 0 of 2 on h", "rank 1 of 2 on h", " by tcp://10."],
         leaves: None,
     }
     .check();
