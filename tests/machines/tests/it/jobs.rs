@@ -229,6 +229,6 @@ for name in (\"1:5\", \"10:229\"):
     assert_eq!(site.succeed("devices"), "1:5 opened\n10:229 EPERM\n");
     for name in ["w1", "w2"] {
         let node = site.node(name).expect("a node").to_string();
-        assert!(node.contains("eBPF"), "{node}");
+        assert!(node.contains("by a filter at its cgroup"), "{node}");
     }
 }

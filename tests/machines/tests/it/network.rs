@@ -85,7 +85,7 @@ impl Network {
                 self.address(0)
             ))
             .arg(format!("--dhcp-boot=http://{host}:{BOOT_PORT}/boot.ipxe"));
-        for index in 1..10 {
+        for index in 1..20 {
             command.arg(format!(
                 "--dhcp-host={},{}",
                 mac(self.number, index),
