@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 
 /// How long one test program may run. Far more than any needs; it only keeps a
 /// test that hangs from hiding the results of the others.
-const TEST_PROGRAM_LIMIT: Duration = Duration::from_mins(15);
+const TEST_PROGRAM_LIMIT: Duration = Duration::from_mins(25);
 
 /// One run of `cargo xtask test`.
 pub(crate) struct Session<'a> {
