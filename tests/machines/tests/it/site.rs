@@ -19,6 +19,9 @@ use crate::network::Network;
 /// for it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(8);
 
+/// Between two questions: an encrypted connection is work for a machine that software plays.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// The machine with the store and the files.
 pub(crate) const HEAD: &str = "head";
 
@@ -251,7 +254,7 @@ impl Site {
             self.head.assert_on();
             self.workers.iter_mut().for_each(Machine::assert_on);
             assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(PAUSE);
         }
     }
 
