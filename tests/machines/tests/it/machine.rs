@@ -1,7 +1,7 @@
 //! One virtual machine.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -131,8 +131,17 @@ impl Machine {
     /// As the button does: without a word to what runs on it.
     pub(crate) fn reset(&self) {
         let mut monitor = UnixStream::connect(&self.monitor).expect("the monitor of a machine");
-        monitor.write_all(b"system_reset\n").expect("a command");
-        // It reads what was sent also after this end is closed.
+        monitor
+            .write_all(b"system_reset\nquit_monitor\n")
+            .expect("a command");
+        // It obeys while somebody listens: until it says that it does not know the second word.
+        let mut said = Vec::new();
+        let mut bytes = [0; 4096];
+        while !String::from_utf8_lossy(&said).contains("unknown command") {
+            let count = monitor.read(&mut bytes).expect("an answer of the monitor");
+            assert!(count > 0, "the monitor of {} has ended", self.name);
+            said.extend_from_slice(&bytes[..count]);
+        }
     }
 
     /// What it has written to its console.
