@@ -6,13 +6,14 @@ use crate::command;
 use crate::error::Error;
 use crate::stage::{Session, Tally};
 
-/// Features of `lote-control`, each a fault.
+/// Faults of `lote-control::planted`.
 const FAULTS: &[&str] = &[
-    "planted-skip-fencing",
-    "planted-split-gang",
-    "planted-forget-report",
-    "planted-ignore-drain",
-    "planted-double-budget",
+    "skip-fencing",
+    "split-gang",
+    "forget-report",
+    "ignore-drain",
+    "double-budget",
+    "early-withdrawal",
 ];
 
 /// Compiling the leader, and playing seeds until one fails.
@@ -28,8 +29,9 @@ pub(crate) fn run(session: &mut Session) -> Result<Tally, Error> {
     for fault in FAULTS {
         let mut simulator = session.workspace.cargo(&["test", "--release"]);
         simulator.args(["--package", "lote-control", "--test", "simulator"]);
-        simulator.args(["--features", &format!("lote-control/{fault}")]);
+        simulator.args(["--features", "lote-control/planted"]);
         simulator.args(["--", "--exact", TEST]);
+        simulator.env("LOTE_PLANTED", fault);
         let log = session.logs.join(format!("simulation-{fault}.log"));
         let ended = command::run_logged(&mut simulator, &log, LIMIT)?;
         let said = command::read_lossy(&log)?;

@@ -148,7 +148,8 @@ impl<'a> Round<'a> {
                 continue;
             }
             let job = pass.snapshot.job(&queue_key.uid);
-            let Some(job) = job.filter(|job| has_waited(pass, job)) else {
+            let may_be_told = |job: &&LiveJob| job.in_flight.is_none() && has_waited(pass, job);
+            let Some(job) = job.filter(may_be_told) else {
                 continue;
             };
             let lacks_storage = waiting.hindrance == Hindrance::Storage;

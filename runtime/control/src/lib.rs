@@ -52,6 +52,7 @@ mod nearness;
 mod numa;
 pub mod obstacle;
 pub mod placement;
+mod planted;
 mod pool;
 mod power;
 pub mod reservation;

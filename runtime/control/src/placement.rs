@@ -33,6 +33,7 @@ use crate::fair_share;
 use crate::free::{Choice, FreeNodes, Need, Slot};
 use crate::nearness::Place;
 use crate::obstacle::{self, surroundings};
+use crate::planted::Fault;
 use crate::pool;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Hold, Request, cut};
@@ -394,7 +395,7 @@ impl<'a> Walk<'a> {
             Ok(mounts) => mounts,
             Err(error) => return fail(pass, job, error),
         };
-        if cfg!(feature = "planted-split-gang") {
+        if Fault::SplitGang.is_planted() {
             nodes.truncate(nodes.len().saturating_sub(1).max(1));
         }
         self.grant(pass, line, job, &nodes);

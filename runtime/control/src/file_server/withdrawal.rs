@@ -9,6 +9,7 @@ use lote_store::Transaction;
 
 use super::{Home, Server, Step, errors};
 use crate::decide::Pass;
+use crate::planted::Fault;
 use crate::snapshot::{Gang, InFlight, LiveJob};
 
 /// The next step of one that the user wants deleted.
@@ -32,7 +33,7 @@ pub(super) fn next_step(pass: &Pass<'_>, server: &Server<'_>) -> Step {
     if !is_served && report == Some(&ExportState::Withdrawn) {
         return erase;
     }
-    let users: Vec<_> = if is_served && !cfg!(feature = "planted-early-withdrawal") {
+    let users: Vec<_> = if is_served && !Fault::EarlyWithdrawal.is_planted() {
         users(pass, server).collect()
     } else {
         Vec::new()

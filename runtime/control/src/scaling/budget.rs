@@ -13,6 +13,7 @@ use lote_model::job::{ErrorRecord, RequeueCause};
 use lote_model::spending::{Budget, Spending};
 
 use crate::decide::Pass;
+use crate::planted::Fault;
 use crate::snapshot::{ClusterKey, ClusterState};
 use crate::time::after;
 
@@ -33,7 +34,7 @@ pub(super) fn spending(
         None => Spending::new(price, now),
         Some((spending, nodes)) => {
             let counted = spending.until(now, nodes, lote.period()).at_price(price);
-            if cfg!(feature = "planted-double-budget") {
+            if Fault::DoubleBudget.is_planted() {
                 let since = spending.since;
                 return Some(Spending { since, ..counted });
             }

@@ -61,7 +61,7 @@ pub enum Hindrance {
     /// Its status is being written. Nobody may overtake it meanwhile.
     Busy,
     /// A file server that it mounts is not there yet. It waits for that and not for nodes, so
-    /// everybody may overtake it.
+    /// everybody may overtake it, also while its status is being written.
     Storage,
 }
 

@@ -163,10 +163,10 @@ impl LiveJob {
             request: self.request,
             limit: self.record.properties.constraints.max_wall_clock_time,
             hindrance: match &self.in_flight {
-                None if lacks_storage => Hindrance::Storage,
-                None => Hindrance::None,
                 Some(InFlight::Start { .. }) => Hindrance::Starting,
+                _ if lacks_storage => Hindrance::Storage,
                 Some(InFlight::Change) => Hindrance::Busy,
+                None => Hindrance::None,
             },
         }
     }

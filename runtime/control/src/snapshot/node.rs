@@ -14,6 +14,7 @@ use lote_store::Revision;
 use super::{ClusterKey, InFlight, Snapshot};
 use crate::free::{FreeNodes, Slot};
 use crate::nearness::Place;
+use crate::planted::Fault;
 use crate::room::{Amount, Hold, Request, Room};
 use crate::time::{after, after_seconds};
 
@@ -133,7 +134,7 @@ impl NodeState {
 
     /// Whether the operator wants no new jobs on it.
     pub fn is_drained(&self) -> bool {
-        self.drained && !cfg!(feature = "planted-ignore-drain")
+        self.drained && !Fault::IgnoreDrain.is_planted()
     }
 
     /// Whether it has been without a lease for too long.

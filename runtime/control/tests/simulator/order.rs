@@ -29,6 +29,7 @@ pub(crate) fn ended(decisions: &Decisions) -> BTreeSet<&JobUid> {
     let ended = actions.filter_map(|action| match action {
         Action::Change(Change {
             subject: Subject::Job(uid),
+            what: "refuse",
             ..
         }) => Some(uid),
         _ => None,
