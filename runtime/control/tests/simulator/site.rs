@@ -223,10 +223,7 @@ impl Site {
 
     fn is_over(&self) -> bool {
         // Looking costs more than the second that it may save.
-        self.now % 5 == 0
-            && self.is_clean()
-            && self.is_finished()
-            && storage::is_gone(self)
+        self.now % 5 == 0 && self.is_clean() && self.is_finished() && storage::is_gone(self)
     }
 
     /// Whether every job has ended.
