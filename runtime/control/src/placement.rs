@@ -525,7 +525,7 @@ fn left_of(
 }
 
 /// Ends a job whose turn has come and that cannot be started; its nodes stay free.
-fn fail<'a>(pass: &mut Pass<'a>, job: &'a LiveJob, error: ErrorRecord) {
+pub(crate) fn fail<'a>(pass: &mut Pass<'a>, job: &'a LiveJob, error: ErrorRecord) {
     let uid = &job.record.uid;
     let verdict = Verdict::failed(Some(obstacle::EXIT_CODE), error);
     let transactions = change::conclude(job, pass.snapshot.gang(uid), verdict, None, pass.now);

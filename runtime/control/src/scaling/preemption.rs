@@ -18,6 +18,7 @@ use self::supply::{Need, Supply};
 use super::{missing, waits};
 use crate::decide::Pass;
 use crate::obstacle::surroundings;
+use crate::placement;
 use crate::pool::room;
 use crate::reservation::Reservation;
 use crate::room::{Amount, Request};
@@ -102,13 +103,20 @@ fn supply_waiting<'a>(
         let Some(job) = pass.snapshot.job(&queue_key.uid) else {
             continue;
         };
-        if refused.contains(&job.request) || surroundings(pass.snapshot, job).is_err() {
+        if refused.contains(&job.request) {
             continue;
         }
         let may_withdraw = waiting.hindrance == Hindrance::None;
         let need = Need::of_job(key, job);
         let own = usable_bins(pass, &bins, &need, job);
         let more = (job.request.node_count as usize).saturating_sub(own.len());
+        if let Err(error) = surroundings(pass.snapshot, job) {
+            // Nobody loses nodes for it; it ends where it would have got them.
+            if may_withdraw && more <= places && more <= supply.count(pass, key) {
+                placement::fail(pass, job, error);
+            }
+            continue;
+        }
         let found = if more <= places {
             supply.take(pass, &need, more, may_withdraw)
         } else {

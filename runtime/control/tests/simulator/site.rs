@@ -26,11 +26,6 @@ const TROUBLE_SECONDS: i64 = 300;
 /// How long everything has to end after that: several losses in a row, each job at its limit.
 const RECOVERY_SECONDS: i64 = 6_000;
 
-/// In how many seeds, the first ones, users have file servers. With them seed 528 fails: a job waits
-/// for five nodes although the pool and a cluster of low priority together could give them. Whether
-/// the leader or the rule is wrong is not known yet.
-const STORAGE_SEEDS: u64 = 500;
-
 /// The store as all see it, and its history.
 #[derive(Debug, Default)]
 pub(crate) struct SharedStore {
@@ -112,7 +107,7 @@ impl Site {
             checks: Checks::default(),
             books: Books::default(),
             shares: Shares::default(),
-            storage: Storage::new(seed, shape.nodes.len() > 100 || seed >= STORAGE_SEEDS),
+            storage: Storage::new(seed, shape.nodes.len() > 100),
             random,
         };
         for builder in shape.nodes {

@@ -256,3 +256,25 @@ fn a_dedicated_cluster_keeps_its_idle_nodes_from_those_of_low_priority() {
     world.settle();
     assert_eq!(nodes(&world, &low), ["n1"]);
 }
+
+#[test]
+fn nobody_loses_nodes_for_a_job_that_cannot_start_and_it_ends() {
+    let mut world = world(3);
+    let low = cluster("low").manual(3).low_priority();
+    world.put_cluster(&low);
+    world.put_cluster(&cluster("c").auto(0, 3));
+    world.settle();
+    let uid = world.submit(job("j").nodes(2).mounts("none"));
+    world.settle();
+    assert_eq!(state(&world, &uid), ExecutionState::Failed);
+    let errors = world.status(&uid).unwrap().errors;
+    assert_eq!(errors[0].code, lote_model::planned_mount::FILE_SERVER_ERROR);
+    assert_eq!(nodes(&world, &low).len(), 3);
+    let large = world.submit(job("large").nodes(4).mounts("none"));
+    world.settle();
+    assert_eq!(
+        state(&world, &large),
+        ExecutionState::Queued,
+        "it waits for nodes like any other"
+    );
+}
