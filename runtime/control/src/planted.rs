@@ -24,31 +24,34 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Whether it is in force.
-    #[cfg(not(feature = "planted"))]
-    pub(crate) const fn is_planted(self) -> bool {
-        false
-    }
-
-    /// Whether it is in force.
-    #[cfg(feature = "planted")]
     pub(crate) fn is_planted(self) -> bool {
-        use std::sync::LazyLock;
-
-        use serde::Deserialize;
-        use serde::de::IntoDeserializer;
-        use serde::de::value::Error;
-
-        /// Names the fault that is in force.
-        const CHOICE: &str = "LOTE_PLANTED";
-        static CHOSEN: LazyLock<Option<Fault>> = LazyLock::new(|| {
-            let name = std::env::var(CHOICE).ok()?;
-            let fault = Fault::deserialize(name.clone().into_deserializer());
-            // Ends the simulator at once: a seed that fails because of this would look like a find.
-            Some(fault.unwrap_or_else(|error: Error| {
-                eprintln!("{CHOICE}={name}: {error}");
-                std::process::exit(2)
-            }))
-        });
-        *CHOSEN == Some(self)
+        chosen() == Some(self)
     }
+}
+
+#[cfg(not(feature = "planted"))]
+const fn chosen() -> Option<Fault> {
+    None
+}
+
+#[cfg(feature = "planted")]
+fn chosen() -> Option<Fault> {
+    use std::sync::LazyLock;
+
+    use serde::Deserialize;
+    use serde::de::IntoDeserializer;
+    use serde::de::value::Error;
+
+    /// Names the fault that is in force.
+    const CHOICE: &str = "LOTE_PLANTED";
+    static CHOSEN: LazyLock<Option<Fault>> = LazyLock::new(|| {
+        let name = std::env::var(CHOICE).ok()?;
+        let fault = Fault::deserialize(name.clone().into_deserializer());
+        // Ends the simulator at once: a seed that fails because of this would look like a find.
+        Some(fault.unwrap_or_else(|error: Error| {
+            eprintln!("{CHOICE}={name}: {error}");
+            std::process::exit(2)
+        }))
+    });
+    *CHOSEN
 }

@@ -80,9 +80,9 @@ pub enum Framework {
     TensorFlow,
     /// Runs a Python script as ranks of an MPI job, for Horovod
     Horovod,
-    /// Runs a Python script as ranks of an MPI job, for ChainerMN
+    /// Runs a Python script as ranks of an MPI job
     Chainer,
-    /// Runs a BrainScript configuration or a Python script as ranks of an MPI job
+    /// Runs a configuration or a Python script as ranks of an MPI job
     Cntk,
     /// Runs a solver or a Python script as ranks of an MPI job
     Caffe,
