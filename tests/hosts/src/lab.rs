@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use lote_tests::client::Client;
 use serde_json::{Value, json};
@@ -22,6 +23,27 @@ const FIRST_MEMBER: u8 = 201;
 /// Where the disks of hosts are.
 const DISK: &str = "/srv";
 
+/// Who has this machine's processors: many labs of this process, or one that needs all of them.
+static PROCESSORS: RwLock<()> = RwLock::new(());
+
+/// A lab's part in [`PROCESSORS`].
+#[derive(Debug)]
+enum Turn {
+    Shared(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
+}
+
+impl Turn {
+    /// A test that failed has left nothing behind that others would mind.
+    fn wait(alone: bool) -> Self {
+        if alone {
+            Self::Alone(PROCESSORS.write().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Self::Shared(PROCESSORS.read().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}
+
 /// What a lab consists of.
 #[derive(Clone, Debug)]
 pub struct LabOptions {
@@ -31,6 +53,8 @@ pub struct LabOptions {
     pub members: u8,
     /// Below which folder the members keep their data.
     pub members_data: PathBuf,
+    /// Whether no other lab of this process is there at the same time.
+    pub alone: bool,
     /// Further options of every daemon.
     pub arguments: Vec<String>,
     /// Whether every daemon sees its data under the same path, as on real machines.
@@ -46,9 +70,18 @@ impl LabOptions {
             hosts,
             members: 3,
             members_data: "/dev/shm".into(),
+            alone: false,
             arguments: Vec::new(),
             same_paths: false,
         }
+    }
+
+    /// Waits until no other lab is there, and keeps others waiting: for jobs that take so much of
+    /// the processors that the store of another lab would lose its leader.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
     }
 
     /// With etcd members that write to the disk, for measurements.
@@ -85,11 +118,13 @@ pub struct Lab {
     network: Network,
     folder: TempDir,
     same_paths: bool,
+    _turn: Turn,
 }
 
 impl Lab {
     /// Builds a site and waits until every daemon is ready.
     pub fn start(options: &LabOptions) -> Self {
+        let turn = Turn::wait(options.alone);
         let network = Network::create();
         // Not below /tmp or /var/tmp, of which jobs have their own.
         let folder = tempfile::Builder::new()
@@ -109,6 +144,7 @@ impl Lab {
             network,
             folder,
             same_paths: options.same_paths,
+            _turn: turn,
         };
         if options.hosts > 0 {
             lab.found(&options.arguments);

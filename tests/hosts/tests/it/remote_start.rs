@@ -45,7 +45,12 @@ struct Site {
 
 impl Site {
     fn start(hosts: u8) -> Self {
-        let lab = Lab::start(&LabOptions::hosts(hosts).with_same_paths());
+        Self::of(&LabOptions::hosts(hosts))
+    }
+
+    fn of(options: &LabOptions) -> Self {
+        let hosts = options.hosts;
+        let lab = Lab::start(&options.clone().with_same_paths());
         let client = lab.client();
         cluster(&client, CLUSTER, hosts.into());
         let experiment = client.experiment("e");
@@ -239,7 +244,7 @@ fn open_mpi_and_mpich_start_their_ranks_on_two_hosts() {
 
 #[test]
 fn sixty_four_ranks_on_four_hosts_one_of_which_dies() {
-    let site = Site::start(4);
+    let site = Site::of(&LabOptions::hosts(4).alone());
     let sum = site.sum("mpicc.openmpi");
     let start = format!(
         "mpirun.openmpi -np 64 --oversubscribe --bind-to none --map-by node \
