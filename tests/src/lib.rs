@@ -5,7 +5,9 @@
 //! * [`ganesha`] — a real NFS server with an export of its own.
 //! * [`gpus`] — machines with GPUs that there are not, and daemons that believe in them.
 //! * [`images`] — images of containers, made of the machine's own programs.
+//! * [`ip`] — networks of the kernel.
 //! * [`mounts`] — what the kernel says about mounts.
+//! * [`mpi`] — programs for MPI.
 //! * [`raw`] — bytes over TCP, for clients that no HTTP library would be.
 //! * [`processes`] — what the kernel says about processes and control groups.
 
@@ -21,7 +23,9 @@ pub mod daemon;
 pub mod ganesha;
 pub mod gpus;
 pub mod images;
+pub mod ip;
 pub mod mounts;
+pub mod mpi;
 pub mod processes;
 pub mod raw;
 

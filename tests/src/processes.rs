@@ -26,6 +26,15 @@ pub fn mentioning(marker: &str) -> Vec<i32> {
         .collect()
 }
 
+/// Every process, with the words of its command line.
+pub fn command_lines() -> Vec<(i32, String)> {
+    let words = |pid| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&words).replace('\0', " ")))
+    };
+    all().into_iter().filter_map(words).collect()
+}
+
 /// Ends every process that [`mentioning`] finds. Only for markers that no
 /// process of anybody else can contain, such as the path of a test's own folder.
 pub fn kill_all_mentioning(marker: &str) {

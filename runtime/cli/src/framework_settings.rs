@@ -24,7 +24,7 @@ pub enum FrameworkError {
     )]
     NotStarted {
         /// What was asked for.
-        framework: &'static str,
+        framework: String,
         /// What the command must be.
         starts: &'static str,
     },
@@ -158,7 +158,7 @@ struct Script<'a> {
 
 impl<'a> Script<'a> {
     fn of(args: &'a RunArgs, starts: &'static str) -> Result<Self, FrameworkError> {
-        Self::find(&args.command).ok_or(FrameworkError::NotStarted {
+        Self::find(&args.command).ok_or_else(|| FrameworkError::NotStarted {
             framework: args.framework.name(),
             starts,
         })
@@ -381,7 +381,7 @@ mod tests {
             let found = settings(&format!("--framework {words}"));
             let name = words.split(' ').next().unwrap_or_default();
             assert!(
-                matches!(found, Err(FrameworkError::NotStarted { framework, .. }) if framework == name),
+                matches!(&found, Err(FrameworkError::NotStarted { framework, .. }) if framework == name),
                 "{words}: {found:?}"
             );
         }

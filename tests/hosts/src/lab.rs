@@ -63,8 +63,7 @@ pub struct LabOptions {
 
 impl LabOptions {
     /// So many hosts, and three etcd members. These keep their data in memory: no test takes a
-    /// machine's power away, and where labs share one disk, a member that waits half a minute for
-    /// it leaves its cluster without a leader.
+    /// machine's power away, so nothing has to reach the disk that all labs share.
     pub fn hosts(hosts: u8) -> Self {
         Self {
             hosts,

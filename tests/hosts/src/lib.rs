@@ -26,7 +26,6 @@ pub mod lab;
 pub mod network;
 
 mod control_group;
-mod ip;
 
 pub use daemon::HostDaemon;
 pub use etcd::Member;

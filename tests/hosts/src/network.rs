@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ip::{ip, tc};
+use lote_tests::ip::{ip, tc};
 
 /// How many networks can exist on one machine at once.
 const NETWORKS: u32 = 250;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use lote_tests::client::{Client, DEFAULT_WORKSPACE, detail, first_error, shell_job};
 use lote_tests::daemon::Daemon;
-use lote_tests::{PATIENCE, wait_for};
+use lote_tests::{PATIENCE, processes, wait_for};
 use serde_json::{Value, json};
 
 /// Nobody would write this by chance.
@@ -51,13 +51,10 @@ fn has_secret(bytes: &[u8]) -> bool {
 
 /// The processes whose command line has the secret.
 fn command_lines_with_secret() -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("/proc");
-    processes
-        .flatten()
-        .filter(|entry| {
-            std::fs::read(entry.path().join("cmdline")).is_ok_and(|bytes| has_secret(&bytes))
-        })
-        .map(|entry| entry.path().display().to_string())
+    let lines = processes::command_lines().into_iter();
+    lines
+        .filter(|(_, line)| has_secret(line.as_bytes()))
+        .map(|(_, line)| line)
         .collect()
 }
 

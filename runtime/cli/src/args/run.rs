@@ -92,18 +92,9 @@ pub enum Framework {
 
 impl Framework {
     /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Custom => "custom",
-            Self::CustomMpi => "custommpi",
-            Self::PyTorch => "pytorch",
-            Self::TensorFlow => "tensorflow",
-            Self::Horovod => "horovod",
-            Self::Chainer => "chainer",
-            Self::Cntk => "cntk",
-            Self::Caffe => "caffe",
-            Self::Caffe2 => "caffe2",
-        }
+    pub fn name(self) -> String {
+        let typed = self.to_possible_value();
+        typed.map_or_else(String::new, |typed| typed.get_name().to_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lote_test_hosts::{HostDaemon, Lab, LabOptions};
 use lote_tests::client::{Client, DEFAULT_WORKSPACE, detail, first_error};
-use lote_tests::wait_for;
+use lote_tests::{mpi, wait_for};
 use serde_json::{Value, json};
 
 use crate::load::{CLUSTER, RECOVERY, assert_nothing_left, cluster, shared_folder};
@@ -101,15 +101,8 @@ impl Site {
 
     /// The program that adds up, for one kind of MPI.
     fn sum(&self, compiler: &str) -> String {
-        let source = self.shared.join("sum.c");
-        fs::write(&source, SUM).unwrap();
         let program = self.shared.join(format!("sum-{compiler}"));
-        let built = Command::new(compiler)
-            .arg(&source)
-            .arg("-o")
-            .arg(&program)
-            .status();
-        assert!(built.unwrap().success(), "{compiler} compiles");
+        mpi::compile(compiler, SUM, &program);
         program.display().to_string()
     }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::image::run;
+
 /// A directory with `ca.pem`, and certificates that it signed.
 pub(crate) struct Authority {
     folder: PathBuf,
@@ -40,12 +42,8 @@ impl Authority {
     }
 
     fn openssl(&self, arguments: &str) {
-        let output = Command::new("openssl")
+        run(Command::new("openssl")
             .args(arguments.split_whitespace())
-            .current_dir(&self.folder)
-            .output()
-            .expect("openssl of Debian's package of that name");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "openssl {arguments}: {said}");
+            .current_dir(&self.folder));
     }
 }

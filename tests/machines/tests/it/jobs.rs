@@ -1,30 +1,11 @@
 //! What jobs find on real machines: MPI, the kernel's NFS, control groups of version 2, the filter of
 //! devices.
 
-use std::process::Command;
-
 use lote_tests::client::DEFAULT_WORKSPACE;
+use lote_tests::mpi;
 use serde_json::{Value, json};
 
-use crate::image::run;
 use crate::site::{CLUSTER, FILES, Site};
-
-/// Adds up the numbers of all ranks and says where each runs.
-const SUM: &str = r#"
-#include <mpi.h>
-#include <stdio.h>
-#include <stdlib.h>
-int main(int count, char **words) {
-    MPI_Init(&count, &words);
-    int rank, size, sum;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    printf("rank %d of %d on %s: %d\n", rank, size, getenv("AZ_BATCH_NODE_ID"), sum);
-    MPI_Finalize();
-    return 0;
-}
-"#;
 
 /// Where jobs see the file server.
 pub(crate) const MOUNTED: &str = "$AZ_BATCHAI_JOB_MOUNT_ROOT/nfs";
@@ -77,8 +58,7 @@ impl Site {
 
     /// A job's properties, if the API answers.
     pub(crate) fn job_now(&self, name: &str) -> Option<Value> {
-        let shown = self.lote(&["job", "show", name, "-o", "json"]).ok()?;
-        let shown: Value = serde_json::from_str(&shown).ok()?;
+        let shown = self.look(&["job", "show", name, "-o", "json"])?;
         Some(shown["properties"].clone())
     }
 
@@ -109,9 +89,9 @@ impl Site {
 }
 
 pub(crate) fn mpi_starts_ranks_on_both_workers(site: &mut Site) {
-    let source = site.file("sum.c", SUM);
-    let program = site.folder().join("sum").display().to_string();
-    run(Command::new("mpicc").args([&source, "-o", &program]));
+    let program = site.folder().join("sum");
+    mpi::compile("mpicc", mpi::SUM, &program);
+    let program = program.display().to_string();
     site.ask(&["file-server", "put", FILES, &program, "in/"]);
     // Each rank's node has a /tmp of its own, and the same program in it.
     let line =
@@ -149,7 +129,7 @@ pub(crate) fn files_lie_on_the_kernels_nfs_server(site: &mut Site) {
     assert_eq!(model.as_deref(), Some("42\n"));
 }
 
-/// Burns a processor for three seconds and says how much of it was had.
+/// Burns a processor for six seconds and says how much of it was had.
 const BURN: &str = "python3 -c '
 import time
 begin, used = time.monotonic(), time.process_time()

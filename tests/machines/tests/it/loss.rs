@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::jobs::{MOUNTED, shell_job};
-use crate::site::{Site, is_ready};
+use crate::site::{FILES, Site, is_ready};
 
 /// Says where it runs, and goes on until the gate is open.
 const UNTIL_OPEN: &str = "echo $AZ_BATCH_NODE_ID >> GATE.starts; until [ -e GATE ]; do sleep 1; done; \
@@ -46,14 +46,14 @@ fn on_server(site: &Site, path: &str) -> Option<String> {
     let target = site.folder().join("from-server");
     std::fs::remove_file(&target).ok();
     let to = target.display().to_string();
-    site.lote(&["file-server", "get", "nfs", path, &to]).ok()?;
+    site.lote(&["file-server", "get", FILES, path, &to]).ok()?;
     std::fs::read_to_string(&target).ok()
 }
 
 /// Lets the job go that waits for this file.
 fn open(site: &Site, gate: &str) {
     let file = site.file(gate, "open\n");
-    site.ask(&["file-server", "put", "nfs", &file, "in/"]);
+    site.ask(&["file-server", "put", FILES, &file, "in/"]);
 }
 
 pub(crate) fn the_file_server_restarts(site: &mut Site) {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use lote_tests::ip::ip;
+
 /// How many such networks one host can have.
 const NETWORKS: u32 = 200;
 
@@ -150,16 +152,4 @@ impl Drop for Port {
 
 fn mac(number: u32, index: u8) -> String {
     format!("52:54:00:4c:{number:02x}:{index:02x}")
-}
-
-fn ip(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .map_err(|error| format!("cannot run ip: {error}; install iproute2"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("ip {}: {}", arguments.join(" "), said.trim()))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::image::{Image, run};
+use crate::image::Image;
 use crate::machine::{Boot, Machine, Plan};
 use crate::network::Network;
 
@@ -70,10 +70,6 @@ impl Site {
         let token = format!("{}{}", random(), random());
         let disk = folder.path().join("head.disk");
         let files = head_files(&folder, &image, &authority, &network, &token);
-        let files: Vec<(PathBuf, &str)> = files
-            .iter()
-            .map(|(source, target)| (source.clone(), target.as_str()))
-            .collect();
         image.disk_with(&disk, &files);
         let head = Plan {
             name: HEAD,
@@ -159,10 +155,7 @@ impl Site {
         ];
         self.ask(&create);
         self.until("the cluster to have its nodes", |site| {
-            let cluster = site
-                .lote(&["cluster", "show", CLUSTER, "-o", "json"])
-                .ok()?;
-            let cluster: Value = serde_json::from_str(&cluster).ok()?;
+            let cluster = site.look(&["cluster", "show", CLUSTER, "-o", "json"])?;
             (cluster["properties"]["currentNodeCount"] == 2).then_some(())
         });
         self.log("the cluster has two nodes");
@@ -178,10 +171,7 @@ impl Site {
         );
         self.ask(&["file-server", "create", FILES, "-f", &body]);
         self.until("the file server to be ready", |site| {
-            let server = site
-                .lote(&["file-server", "show", FILES, "-o", "json"])
-                .ok()?;
-            let server: Value = serde_json::from_str(&server).ok()?;
+            let server = site.look(&["file-server", "show", FILES, "-o", "json"])?;
             let state = &server["properties"]["provisioningState"];
             assert_ne!(state, "failed", "{server:#}");
             (state == "succeeded").then_some(())
@@ -191,8 +181,7 @@ impl Site {
 
     /// A node as the API shows it.
     pub(crate) fn node(&self, name: &str) -> Option<Value> {
-        let listed = self.lote(&["node", "list", "-o", "json"]).ok()?;
-        let listed: Value = serde_json::from_str(&listed).ok()?;
+        let listed = self.look(&["node", "list", "-o", "json"])?;
         let mut nodes = listed.as_array()?.iter();
         nodes
             .find(|node| node["name"] == name)
@@ -226,6 +215,11 @@ impl Site {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ask(arguments);
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// The same where the API may be away, or does not know it yet.
+    pub(crate) fn look(&self, arguments: &[&str]) -> Option<Value> {
+        serde_json::from_str(&self.lote(arguments).ok()?).ok()
     }
 
     /// A file with this content.
@@ -286,7 +280,7 @@ fn head_files(
     authority: &Authority,
     network: &Network,
     token: &str,
-) -> Vec<(PathBuf, String)> {
+) -> Vec<(PathBuf, &'static str)> {
     let address = network.address(11);
     let entry = image.boot_entry();
     let entry = entry
@@ -314,7 +308,7 @@ fn head_files(
         let source = folder.path().join(target.replace('/', "-"));
         fs::write(&source, text).expect("a file");
         fs::set_permissions(&source, Permissions::from_mode(0o600)).expect("its mode");
-        files.push((source, target.to_owned()));
+        files.push((source, target));
     }
     for (name, target) in [
         ("ca.pem", "etcd/ca.pem"),
@@ -325,7 +319,7 @@ fn head_files(
         ("api.pem", "lote.pem"),
         ("api.key", "lote.key"),
     ] {
-        files.push((authority.file(name), target.to_owned()));
+        files.push((authority.file(name), target));
     }
     files
 }
@@ -361,6 +355,6 @@ fn etcd_options(address: &str) -> String {
 
 /// Nothing that could be guessed, of 36 letters and digits.
 fn random() -> String {
-    let text = run(Command::new("cat").arg("/proc/sys/kernel/random/uuid"));
+    let text = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("the kernel's");
     text.trim().to_owned()
 }

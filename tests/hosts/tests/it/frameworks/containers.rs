@@ -2,32 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use lote_test_hosts::LabOptions;
 use lote_tests::client::DEFAULT_WORKSPACE;
 use lote_tests::images::{self, Shelf, section};
+use lote_tests::mpi;
 use serde_json::{Value, json};
 
 use super::site::{Site, shown};
 use crate::load::{CLUSTER, assert_nothing_left};
-use crate::storage::succeeds;
-
-/// Says where it is, and what all ranks have together.
-const RANK: &str = r#"
-#include <mpi.h>
-#include <stdio.h>
-#include <stdlib.h>
-int main(int count, char **words) {
-    MPI_Init(&count, &words);
-    int rank, size, sum;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    printf("rank %d of %d on %s: %d\n", rank, size, getenv("AZ_BATCH_NODE_ID"), sum);
-    MPI_Finalize();
-}
-"#;
 
 /// What an image needs for jobs of MPICH: the launcher, its helper, and the shell of the ranks.
 const PROGRAMS: &[&str] = &[
@@ -40,15 +23,8 @@ const PROGRAMS: &[&str] = &[
 fn shelf() -> (Shelf, String) {
     let shelf = Shelf::new();
     let files = shelf.files("files");
-    let source = shelf.path("rank.c");
-    fs::write(&source, RANK).expect("a file");
     let rank = shelf.path("rank");
-    let built = Command::new("mpicc.mpich")
-        .arg(&source)
-        .arg("-o")
-        .arg(&rank)
-        .output();
-    succeeds(&built.expect("MPICH's compiler"));
+    mpi::compile("mpicc.mpich", mpi::SUM, &rank);
     let rank = rank.to_string_lossy().into_owned();
     shelf.add_programs(&files, PROGRAMS);
     shelf.add_programs(&files, &[&rank]);

@@ -1,9 +1,8 @@
 //! A secret of a job whose ranks are started remotely is in their environment and on no command line.
 
-use std::fs;
-
 use lote_test_hosts::HostDaemon;
 use lote_tests::client::DEFAULT_WORKSPACE;
+use lote_tests::processes::command_lines;
 use lote_tests::wait_for;
 use serde_json::{Value, json};
 
@@ -90,17 +89,5 @@ fn command_lines_on(daemon: &HostDaemon) -> Vec<String> {
     lines
         .filter(|(pid, _)| own.contains(pid))
         .map(|(_, line)| line)
-        .collect()
-}
-
-/// Every process of the machine, with its words.
-fn command_lines() -> Vec<(i32, String)> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let words = fs::read(entry.path().join("cmdline")).ok()?;
-            Some((pid, String::from_utf8_lossy(&words).replace('\0', " ")))
-        })
         .collect()
 }

@@ -3,12 +3,12 @@
 use std::process::Command;
 
 /// Runs `ip`; what it says on failure is the error.
-pub(crate) fn ip(arguments: &[&str]) -> Result<(), String> {
+pub fn ip(arguments: &[&str]) -> Result<(), String> {
     run("ip", arguments)
 }
 
-/// Runs `tc`.
-pub(crate) fn tc(arguments: &[&str]) -> Result<(), String> {
+/// Runs `tc`, likewise.
+pub fn tc(arguments: &[&str]) -> Result<(), String> {
     run("tc", arguments)
 }
 
