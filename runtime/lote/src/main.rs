@@ -5,20 +5,28 @@ mod image;
 mod import;
 mod plugin;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::Parser;
 use lote_cli::{Cli, Invocation, boot};
 use lote_model::problem::explain;
 use lote_nfs_mount::NFS_MOUNT_SUBCOMMAND;
-use lote_node::export::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
+use lote_node::export::{
+    MOUNT_EXPORTS_SUBCOMMAND, NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, mount_exports_main,
+    nfs_server_main, rpcbind_main,
+};
 use lote_node::launch::{SPAWNER_SUBCOMMAND, spawner_main};
 
 /// Gives memory back that a burst of jobs needed; the system's allocator keeps it.
 /// Its settings are in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What stands behind the subcommand.
+fn arguments_behind() -> Vec<OsString> {
+    std::env::args_os().skip(2).collect()
+}
 
 fn main() -> ExitCode {
     // First of all: these must stay small processes with one thread.
@@ -29,10 +37,8 @@ fn main() -> ExitCode {
         Some(RPCBIND_SUBCOMMAND) => return rpcbind_main(),
         // The node starts one for each mount; no command for people.
         Some(NFS_MOUNT_SUBCOMMAND) => return lote_nfs_mount::main(std::env::args_os()),
-        Some(image::COMPILE_SUBCOMMAND) => {
-            let arguments: Vec<_> = std::env::args_os().skip(2).collect();
-            return image::compile_main(&arguments);
-        }
+        Some(MOUNT_EXPORTS_SUBCOMMAND) => return mount_exports_main(&arguments_behind()),
+        Some(image::COMPILE_SUBCOMMAND) => return image::compile_main(&arguments_behind()),
         _ => {}
     }
     let arguments = match boot::extended(std::env::args_os().collect()) {

@@ -68,8 +68,7 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
         ])
         .arg(format!("--components={}", build.flavor.components()))
         .arg(format!("--include={}", recipe.packages.join(",")))
-        // Before the packages: the hooks of the initial RAM disk are among them.
-        .arg(hook("essential", &copy_in(&build.source.join("root"))))
+        .args(own_files(build))
         .arg(hook("customize", &upload(lote, "/usr/bin/lote")))
         .arg(hook(
             "customize",
@@ -141,6 +140,17 @@ pub(super) fn only(directory: &Path, prefix: &str) -> Result<PathBuf, Error> {
 /// An option that has a line of the shell run at that time.
 fn hook(when: &str, line: &str) -> String {
     format!("--{when}-hook={line}")
+}
+
+/// Copies the files of all flavors, and those of this one. Before the packages: the hooks of the
+/// initial RAM disk and patches of drivers are among them.
+fn own_files(build: &Build) -> Vec<String> {
+    let of_flavor = format!("root-{}", build.flavor.name());
+    let trees = ["root", &of_flavor].map(|name| build.source.join(name));
+    let there = trees.iter().filter(|tree| tree.is_dir());
+    there
+        .map(|tree| hook("essential", &copy_in(tree)))
+        .collect()
 }
 
 /// Copies a tree over the root, with our modes and root as the owner of all.

@@ -50,6 +50,8 @@ pub(super) enum DiskError {
         device.display()
     )]
     Lost { device: PathBuf },
+    #[error("its file system, {uuid}, is on no disk of this node")]
+    Missing { uuid: String },
     #[error(transparent)]
     Path(#[from] PathError),
     #[error("cannot {action}")]
@@ -65,7 +67,7 @@ impl DiskError {
         match self {
             Self::None | Self::NotAllowed { .. } | Self::NotBlock { .. } => "DiskNotAllowed",
             Self::Mounted { .. } | Self::InUse { .. } => "DiskInUse",
-            Self::Replaced { .. } | Self::Lost { .. } => "DiskLost",
+            Self::Replaced { .. } | Self::Lost { .. } | Self::Missing { .. } => "DiskLost",
             Self::Path(_) | Self::Tool { .. } => "DiskFailed",
         }
     }
@@ -230,7 +232,8 @@ impl Disks {
         wiped.map(drop).map_err(tool_error("wipe the disk"))
     }
 
-    fn attach(&self, device: &Path) -> Result<(), DiskError> {
+    /// Mounts the file system on a device.
+    pub(super) fn attach(&self, device: &Path) -> Result<(), DiskError> {
         make_passable(&self.target).map_err(io_error("make", &self.target))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount(device, &self.target, "ext4", flags, None)

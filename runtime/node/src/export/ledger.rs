@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::directories::{PathError, cannot};
 
+/// Its file, in the server's directory.
+pub(super) const FILE: &str = "exports.json";
+
 /// All exports of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

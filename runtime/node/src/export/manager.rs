@@ -23,16 +23,13 @@ use super::following::{Wanted, WantedExport};
 use super::ganesha::{self, Ganesha, GaneshaError, Programs};
 use super::ganesha_config::{Core, ServedExport};
 use super::kernel;
-use super::ledger::{Entry, Ledger};
+use super::ledger::{self, Entry, Ledger};
 use super::measure::{Measure, Measured};
 use super::reports::{ExportOutcome, Outcome};
 use super::shares::{Answer, Asked, Share};
 use super::{ExportError, ExportNode, quota};
 use crate::directories::{self, cannot};
 use crate::power::has_address;
-
-/// The file of the ledger.
-const LEDGER: &str = "exports.json";
 
 /// Pause before a failure is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -252,7 +249,7 @@ impl Manager {
     // --- The place of the files -----------------------------------------------------------
 
     fn ledger_path(&self) -> PathBuf {
-        self.node.server_directory().join(LEDGER)
+        self.node.server_directory().join(ledger::FILE)
     }
 
     fn ledger(&mut self) -> Result<&mut Ledger, ExportError> {

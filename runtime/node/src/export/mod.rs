@@ -15,6 +15,7 @@
 //! * `choice` — which NFS server there is; pure.
 //! * `directory` — the directory of an export, inside what the operator set aside.
 //! * `disk`, `disk_plan` — disks that the operator set aside; the plan is pure.
+//! * `at_boot` — mounts them before the kernel's server starts.
 //! * `quota` — project quotas, which hold a directory to its size.
 //! * `ganesha`, `ganesha_config` — NFS-Ganesha as a process that outlives the daemon; its
 //!   configuration is pure.
@@ -32,6 +33,7 @@
 //! server goes on without the daemon, and the next daemon finds it.
 
 mod ability;
+mod at_boot;
 mod choice;
 mod directory;
 mod disk;
@@ -70,6 +72,7 @@ use probe::Answer;
 use crate::directories::PathError;
 
 pub(crate) use ability::{Asked, ability};
+pub use at_boot::{MOUNT_EXPORTS_SUBCOMMAND, mount_exports_main};
 pub use helper::{NFS_SERVER_SUBCOMMAND, RPCBIND_SUBCOMMAND, nfs_server_main, rpcbind_main};
 pub(crate) use shares::Shares;
 
@@ -156,11 +159,8 @@ impl ExportNode {
         server_directory(&self.data_directory)
     }
 
-    /// As the kernel names it in its table of mounts.
     fn disks_directory(&self) -> PathBuf {
-        let real = std::fs::canonicalize(&self.data_directory);
-        let data = real.unwrap_or_else(|_| self.data_directory.clone());
-        data.join(DISKS)
+        disks_directory(&self.data_directory)
     }
 
     /// Whether the operator named no directory, so that the daemon makes its own.
@@ -187,6 +187,13 @@ pub(crate) async fn serve(node: ExportNode, stop: CancellationToken) {
         () = work => {}
         () = stop.cancelled() => {}
     }
+}
+
+/// Where disks of exports are mounted, as the kernel names it in its table of mounts.
+fn disks_directory(data_directory: &Path) -> PathBuf {
+    let real = std::fs::canonicalize(data_directory);
+    let data = real.unwrap_or_else(|_| data_directory.to_owned());
+    data.join(DISKS)
 }
 
 /// What belongs to the server itself.

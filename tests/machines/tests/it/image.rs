@@ -1,10 +1,17 @@
 //! The node image, and what an operator puts beside its kernel.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the boot partition begins in the raw image.
 const BOOT_PARTITION: &str = "@@1M";
+
+/// Where the same file system begins in the image of an optical medium.
+const BOOT_FILE: &str = "@@68K";
+
+/// How large machines' disks are; what nobody writes to takes no room here.
+const DISK_SIZE: u64 = 6 << 30;
 
 /// What `cargo xtask node-image` built.
 pub(crate) struct Image {
@@ -43,33 +50,41 @@ impl Image {
 
     /// A disk with the image, with room behind it for the machine's data.
     pub(crate) fn disk(&self, path: &Path) {
-        let base = std::fs::canonicalize(self.file("lote.raw")).expect("the image");
-        disk_on(&base, path);
+        let mut copy = Command::new("cp");
+        copy.arg("--sparse=always").arg(self.file("lote.raw"));
+        run(copy.arg(path));
+        let disk = OpenOptions::new().write(true).open(path);
+        let grown = disk.and_then(|disk| disk.set_len(DISK_SIZE));
+        grown.expect("a larger disk");
     }
 
-    /// The same with these files on its boot partition: where in it, and from where.
+    /// The same with these files on its boot partition: from where, and where in it.
     pub(crate) fn disk_with(&self, path: &Path, files: &[(PathBuf, &str)]) {
-        let raw = path.with_extension("raw");
-        run(Command::new("cp")
-            .arg("--sparse=always")
-            .arg(self.file("lote.raw"))
-            .arg(&raw));
-        let partition = format!("{}{BOOT_PARTITION}", raw.display());
+        self.disk(path);
+        let partition = format!("{}{BOOT_PARTITION}", path.display());
         let mut folders = Command::new("mmd");
         run(folders.args(["-i", &partition, "::etcd"]));
-        for (source, target) in files {
-            let mut copy = Command::new("mcopy");
-            copy.args(["-o", "-i", &partition]).arg(source);
-            run(copy.arg(format!("::{target}")));
-        }
-        disk_on(&raw, path);
+        put(&partition, files);
     }
 
-    /// What the boot manager starts.
-    pub(crate) fn boot_entry(&self) -> String {
+    /// An optical medium with these files beside its kernel: from where, and where there.
+    pub(crate) fn medium_with(&self, path: &Path, files: &[(PathBuf, &str)]) {
+        let mut copy = Command::new("cp");
+        run(copy.arg(self.file("lote.iso")).arg(path));
+        put(&format!("{}{BOOT_FILE}", path.display()), files);
+    }
+
+    /// What the boot manager starts, with these words more on the kernel's command line.
+    pub(crate) fn boot_entry_with(&self, words: &str) -> String {
         let partition = format!("{}{BOOT_PARTITION}", self.file("lote.raw").display());
         let mut show = Command::new("mtype");
-        run(show.args(["-i", &partition, "::loader/entries/lote.conf"]))
+        let entry = run(show.args(["-i", &partition, "::loader/entries/lote.conf"]));
+        let lines = entry.lines();
+        let lines = lines.map(|line| match line.strip_prefix("options ") {
+            Some(options) => format!("options {options} {words}\n"),
+            None => format!("{line}\n"),
+        });
+        lines.collect()
     }
 
     /// Unpacks what the machines have as their root.
@@ -82,6 +97,15 @@ impl Image {
     }
 }
 
+/// Puts files into a FAT file system that begins somewhere in a file.
+fn put(file_system: &str, files: &[(PathBuf, &str)]) {
+    for (source, target) in files {
+        let mut copy = Command::new("mcopy");
+        copy.args(["-o", "-i", file_system]).arg(source);
+        run(copy.arg(format!("::{target}")));
+    }
+}
+
 /// Runs a program that has to end well; what it printed.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command
@@ -90,11 +114,4 @@ pub(crate) fn run(command: &mut Command) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A disk that begins as `base`, and on which more fits.
-fn disk_on(base: &Path, path: &Path) {
-    let mut create = Command::new("qemu-img");
-    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]);
-    run(create.arg(base).arg(path).arg("6G"));
 }

@@ -10,9 +10,9 @@ use crate::site::{CLUSTER, FILES, Site};
 /// Where jobs see the file server.
 pub(crate) const MOUNTED: &str = "$AZ_BATCHAI_JOB_MOUNT_ROOT/nfs";
 
-/// A job of the workers, with its output on the file server.
-fn job(nodes: u32, more: &Value) -> Value {
-    let server = format!("{DEFAULT_WORKSPACE}/fileServers/{FILES}");
+/// A job of the workers, with its output on a file server.
+fn job(nodes: u32, server: &str, more: &Value) -> Value {
+    let server = format!("{DEFAULT_WORKSPACE}/fileServers/{server}");
     let mut properties = json!({
         "cluster": {"id": format!("{DEFAULT_WORKSPACE}/clusters/{CLUSTER}")},
         "nodeCount": nodes,
@@ -29,7 +29,12 @@ fn job(nodes: u32, more: &Value) -> Value {
 
 /// A job of one line of the shell on one node.
 pub(crate) fn shell_job(line: &str, more: &Value) -> Value {
-    let mut job = job(1, more);
+    shell_job_with(FILES, line, more)
+}
+
+/// The same with its output on this file server.
+pub(crate) fn shell_job_with(server: &str, line: &str, more: &Value) -> Value {
+    let mut job = job(1, server, more);
     job["properties"]["customToolkitSettings"] = json!({"commandLine": line});
     job
 }
@@ -93,17 +98,25 @@ pub(crate) fn mpi_starts_ranks_on_both_workers(site: &mut Site) {
     mpi::compile("mpicc", mpi::SUM, &program);
     let program = program.display().to_string();
     site.ask(&["file-server", "put", FILES, &program, "in/"]);
+    ranks_run_on(site, "mpi", CLUSTER, &["w1", "w2"]);
+}
+
+/// Runs a rank on each of these two nodes, which are their cluster's.
+pub(crate) fn ranks_run_on(site: &mut Site, name: &str, cluster: &str, nodes: &[&str; 2]) {
     // Each rank's node has a /tmp of its own, and the same program in it.
     let line =
         format!("bash -c 'cp {MOUNTED}/in/sum /tmp/sum && chmod +x /tmp/sum && exec /tmp/sum'");
-    let mpi = json!({"customMpiSettings": {"commandLine": line, "processCount": 2}});
-    site.submit("mpi", &job(2, &mpi));
-    let output = site.succeed("mpi");
-    for name in ["w1", "w2"] {
+    let mpi = json!({
+        "cluster": {"id": format!("{DEFAULT_WORKSPACE}/clusters/{cluster}")},
+        "customMpiSettings": {"commandLine": line, "processCount": 2},
+    });
+    site.submit(name, &job(2, FILES, &mpi));
+    let output = site.succeed(name);
+    for node in nodes {
         let said = output.lines().any(|line| {
-            line.starts_with("rank ") && line.ends_with(&format!(" of 2 on {name}: 1"))
+            line.starts_with("rank ") && line.ends_with(&format!(" of 2 on {node}: 1"))
         });
-        assert!(said, "{name}: {output}");
+        assert!(said, "{node}: {output}");
     }
 }
 

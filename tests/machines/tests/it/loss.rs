@@ -2,41 +2,117 @@
 
 use serde_json::json;
 
-use crate::jobs::{MOUNTED, shell_job};
-use crate::site::{FILES, Site, is_ready};
+use crate::jobs::{MOUNTED, shell_job, shell_job_with};
+use crate::site::{FILES, Site, disks, is_ready};
+
+/// Whether the gate is open. A client of NFS remembers for a minute that a name is not there, unless it
+/// reads the directory.
+const IS_OPEN: &str = "ls $(dirname GATE) | grep -qx $(basename GATE)";
 
 /// Says where it runs, and goes on until the gate is open.
-const UNTIL_OPEN: &str = "echo $AZ_BATCH_NODE_ID >> GATE.starts; until [ -e GATE ]; do sleep 1; done; \
-     echo ended on $AZ_BATCH_NODE_ID";
-
-pub(crate) fn a_worker_restarts(site: &mut Site) {
-    let line = UNTIL_OPEN.replace("GATE", &format!("{MOUNTED}/in/worker-gate"));
-    site.submit(
-        "worker-restart",
-        &shell_job(&line, &json!({"lote": {"attemptsMax": 5}})),
+fn until_open(gate: &str) -> String {
+    let line = format!(
+        "echo $AZ_BATCH_NODE_ID >> GATE.starts; until {IS_OPEN}; do sleep 1; done; \
+         echo ended on $AZ_BATCH_NODE_ID"
     );
-    let first = site.until("the job to run", |site| starts(site, 1));
+    line.replace("GATE", &format!("{MOUNTED}/in/{gate}"))
+}
+
+/// The file server that a worker is, on two disks of its own.
+const SCRATCH: &str = "scratch";
+
+/// One worker runs a job and serves the files of a job on the other. It restarts: the first job is
+/// started again, the second waits for its files and goes on. Both take a worker for themselves.
+pub(crate) fn a_worker_with_files_restarts(site: &mut Site) {
+    let again = json!({"lote": {"attemptsMax": 5}});
+    site.submit("restarted", &shell_job(&until_open("worker-gate"), &again));
+    let first = site.until("the job to run", |site| starts(site, "worker-gate", 1));
     let victim = first.first().expect("a node").clone();
+    let place = json!({"node": victim, "disks": disks()});
+    site.create_file_server(SCRATCH, "cpu", &place);
+    // A file that stays open: its handle has to be good afterwards.
+    let is_open = IS_OPEN.replace("GATE", &format!("{MOUNTED}/in/gate"));
+    let line = format!(
+        "mkdir -p {MOUNTED}/in; exec 5>>{MOUNTED}/open-file; i=0; \
+         until {is_open}; do i=$((i+1)); echo line $i; echo $i >&5; sleep 0.5; done; \
+         echo in all $i; cp {MOUNTED}/open-file $AZ_BATCHAI_OUTPUT_MODEL/numbers"
+    );
+    let files = json!({"outputDirectories": [{"id": "MODEL", "pathPrefix": MOUNTED}]});
+    site.submit("served", &shell_job_with(SCRATCH, &line, &files));
+    let before = site.until("the first lines on the worker's files", |site| {
+        let output = site.output("served", "stdout.txt")?;
+        output.contains("line 5\n").then_some(output)
+    });
+
     let worker = site.workers.iter().find(|worker| worker.name == victim);
     worker.expect("a worker").reset();
-    site.log(&format!("{victim} was reset"));
-    let all = site.until("the job to be started again", |site| starts(site, 2));
-    site.log(&format!("the job was started again on {}", all[1]));
-    open(site, "worker-gate");
-    let output = site.succeed("worker-restart");
+    site.log(&format!(
+        "{victim}, which runs a job and serves the files of another, was reset"
+    ));
+    let all = site.until("the job to be started again", |site| {
+        starts(site, "worker-gate", 2)
+    });
+    site.log(&format!("its job was started again on {}", all[1]));
+    site.until("new lines on the worker's files", |site| {
+        let now = site.output("served", "stdout.txt")?;
+        (now.len() > before.len()).then_some(())
+    });
+    site.log("the output of the job that it serves goes on");
+    site.put(FILES, "worker-gate");
+    site.put(SCRATCH, "gate");
+
+    let output = site.succeed("restarted");
+    let last = format!("ended on {}", all[1]);
+    assert_eq!(output.lines().last(), Some(last.as_str()));
+    let output = site.succeed("served");
+    let count: usize = output
+        .lines()
+        .last()
+        .and_then(|last| last.strip_prefix("in all ")?.parse().ok())
+        .expect("the end");
+    let lines: Vec<String> = (1..=count).map(|i| format!("line {i}\n")).collect();
+    assert_eq!(output, format!("{}in all {count}\n", lines.concat()));
+    let numbers: Vec<String> = (1..=count).map(|i| format!("{i}\n")).collect();
     assert_eq!(
-        output.lines().last(),
-        Some(format!("ended on {}", all[1]).as_str())
+        site.fetch("served", "MODEL", "numbers"),
+        Some(numbers.concat())
     );
+    let job = site.job_now("served").expect("the job");
+    assert_eq!(job["lote"]["attempt"], 1, "{job:#}");
     site.until("the worker to be back", |site| {
         site.node(&victim).filter(is_ready)
     });
-    site.log(&format!("{victim} is back"));
 }
 
-/// The nodes on which the job was started, once it was so many times.
-fn starts(site: &Site, times: usize) -> Option<Vec<String>> {
-    let text = on_server(site, "in/worker-gate.starts")?;
+/// The only member of the store restarts, and with it the files: what was acknowledged is there, and
+/// a job that could not be watched meanwhile is started again.
+pub(crate) fn the_head_restarts(site: &mut Site) {
+    let again = json!({"lote": {"attemptsMax": 5}});
+    site.submit("headless", &shell_job(&until_open("head-gate"), &again));
+    site.until("the job to run", |site| starts(site, "head-gate", 1));
+    site.head.reset();
+    site.log("the machine with the store and the files was reset");
+    site.until("the API to be away", |site| {
+        site.lote(&["node", "list"]).err()
+    });
+    site.until("the API to answer again", |site| {
+        site.lote(&["node", "list"]).ok()
+    });
+    site.log("the API answers again");
+    site.put(FILES, "head-gate");
+    let output = site.succeed("headless");
+    let last = output.lines().last().unwrap_or_default();
+    assert!(last.starts_with("ended on w"), "{output}");
+    // What was there before is there again.
+    assert_eq!(
+        site.fetch("files", "MODEL", "model.txt").as_deref(),
+        Some("42\n")
+    );
+}
+
+/// The nodes on which the job of this gate was started, once it was so many times.
+fn starts(site: &Site, gate: &str, times: usize) -> Option<Vec<String>> {
+    let text = on_server(site, &format!("in/{gate}.starts"))?;
     let nodes: Vec<String> = text.lines().map(str::to_owned).collect();
     (nodes.len() >= times).then_some(nodes)
 }
@@ -50,57 +126,10 @@ fn on_server(site: &Site, path: &str) -> Option<String> {
     std::fs::read_to_string(&target).ok()
 }
 
-/// Lets the job go that waits for this file.
-fn open(site: &Site, gate: &str) {
-    let file = site.file(gate, "open\n");
-    site.ask(&["file-server", "put", FILES, &file, "in/"]);
-}
-
-pub(crate) fn the_file_server_restarts(site: &mut Site) {
-    let gate = format!("{MOUNTED}/in/server-gate");
-    // A file that stays open: its handle has to be good afterwards.
-    let line = format!(
-        "exec 5>>{MOUNTED}/in/open-file; i=0; \
-         until [ -e {gate} ]; do i=$((i+1)); echo line $i; echo $i >&5; sleep 0.5; done; \
-         echo in all $i; cp {MOUNTED}/in/open-file $AZ_BATCHAI_OUTPUT_MODEL/numbers"
-    );
-    let files = json!({"outputDirectories": [{"id": "MODEL", "pathPrefix": MOUNTED}]});
-    site.submit("server-restart", &shell_job(&line, &files));
-    site.until("the first lines on the file server", |site| {
-        let lines = site.output("server-restart", "stdout.txt")?;
-        lines.contains("line 5\n").then_some(())
-    });
-    site.head.reset();
-    site.log("the machine with the store and the files was reset");
-    site.until("the API to answer again", |site| {
-        site.lote(&["node", "list"]).err()
-    });
-    site.until("the API to answer again", |site| {
-        site.lote(&["node", "list"]).ok()
-    });
-    site.log("the API answers again");
-    let before = site.until("the job's output", |site| {
-        site.output("server-restart", "stdout.txt")
-    });
-    site.until("new lines on the file server", |site| {
-        let now = site.output("server-restart", "stdout.txt")?;
-        (now.len() > before.len()).then_some(())
-    });
-    site.log("the job's output goes on");
-    open(site, "server-gate");
-    let output = site.succeed("server-restart");
-    let last = output.lines().last().expect("output");
-    let all: usize = last
-        .strip_prefix("in all ")
-        .and_then(|count| count.parse().ok())
-        .expect("the end");
-    let lines: Vec<String> = (1..=all).map(|i| format!("line {i}\n")).collect();
-    assert_eq!(output, format!("{}in all {all}\n", lines.concat()));
-    let numbers: Vec<String> = (1..=all).map(|i| format!("{i}\n")).collect();
-    assert_eq!(
-        site.fetch("server-restart", "MODEL", "numbers"),
-        Some(numbers.concat())
-    );
-    let job = site.job_now("server-restart").expect("the job");
-    assert_eq!(job["lote"]["attempt"].as_u64().unwrap_or(1), 1, "{job:#}");
+impl Site {
+    /// Lets the job go that waits for a file of this name on this file server.
+    fn put(&self, server: &str, name: &str) {
+        let file = self.file(name, "open\n");
+        self.ask(&["file-server", "put", server, &file, "in/"]);
+    }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Boot {
     },
     /// By iPXE, from the network.
     Network,
+    /// By UEFI, from this optical medium.
+    Medium(PathBuf),
 }
 
 /// A machine to be.
@@ -29,8 +31,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) index: u8,
     pub(crate) boot: Boot,
     pub(crate) disk: Option<PathBuf>,
+    /// Empty disks, which the machine finds as [`empty_disk`] says.
+    pub(crate) empty_disks: usize,
     pub(crate) memory_mib: u32,
     pub(crate) processors: u32,
+}
+
+/// How large an empty disk is; what nobody writes to takes no room here.
+const EMPTY_DISK_SIZE: u64 = 1 << 30;
+
+/// The name of an empty disk in its machine.
+pub(crate) fn empty_disk(number: usize) -> String {
+    format!("/dev/disk/by-id/virtio-empty-{number}")
 }
 
 /// A machine under power. Dropping it takes the power away.
@@ -90,26 +102,34 @@ impl Machine {
                     .args(["-append", &words]);
             }
             Boot::Uefi => {
-                let memory = folder.join(format!("{}.firmware", plan.name));
-                fs::copy(FIRMWARE_MEMORY, &memory).expect("the firmware of Debian's package ovmf");
-                let flash = |read_only, file: &Path| {
-                    format!(
-                        "if=pflash,format=raw,readonly={read_only},file={}",
-                        file.display()
-                    )
-                };
                 qemu.args(["-device", &format!("{device},romfile=")])
-                    .args(["-drive", &flash("on", Path::new(FIRMWARE))])
-                    .args(["-drive", &flash("off", &memory)]);
+                    .args(firmware(folder, plan.name));
+            }
+            Boot::Medium(medium) => {
+                let drive = format!(
+                    "if=none,id=m,media=cdrom,format=raw,file={}",
+                    medium.display()
+                );
+                qemu.args(["-device", &format!("{device},romfile=")])
+                    .args(firmware(folder, plan.name))
+                    .args(["-drive", &drive, "-device", "ide-cd,drive=m"]);
             }
         }
         if let Some(disk) = plan.disk {
             // What the host has in its memory is safe from all that happens to the machine.
-            let drive = format!(
-                "if=virtio,format=qcow2,cache=unsafe,file={}",
-                disk.display()
-            );
+            let drive = format!("if=virtio,format=raw,cache=unsafe,file={}", disk.display());
             qemu.args(["-drive", &drive]);
+        }
+        for number in 0..plan.empty_disks {
+            let file = folder.join(format!("{}.empty-{number}", plan.name));
+            let disk = File::create(&file).and_then(|disk| disk.set_len(EMPTY_DISK_SIZE));
+            disk.expect("an empty disk");
+            qemu.arg("-drive").arg(format!(
+                "if=none,id=d{number},format=raw,cache=unsafe,file={}",
+                file.display()
+            ));
+            let device = format!("virtio-blk-pci,drive=d{number},serial=empty-{number}");
+            qemu.args(["-device", &device]);
         }
         let log = File::create(folder.join(format!("{}.qemu", plan.name))).expect("a log file");
         let child = qemu
@@ -157,6 +177,23 @@ impl Machine {
             panic!("{} is off: {status}: {said:?}", self.name);
         }
     }
+}
+
+/// UEFI, with a memory of its own in `folder`.
+fn firmware(folder: &Path, name: &str) -> [String; 4] {
+    let memory = folder.join(format!("{name}.firmware"));
+    fs::copy(FIRMWARE_MEMORY, &memory).expect("the firmware of Debian's package ovmf");
+    let flash = |read_only, file: &Path| {
+        let file = file.display();
+        format!("if=pflash,format=raw,readonly={read_only},file={file}")
+    };
+    let drive = || "-drive".to_owned();
+    [
+        drive(),
+        flash("on", Path::new(FIRMWARE)),
+        drive(),
+        flash("off", &memory),
+    ]
 }
 
 /// Its processor: what the kernel, systemd and Debian's libraries ask for, and little beyond, because

@@ -10,12 +10,13 @@
 )]
 
 mod authority;
+mod diskless;
+mod exposure;
 mod image;
 mod jobs;
 mod loss;
 mod machine;
 mod network;
-mod network_boot;
 mod outside;
 mod secrets;
 mod site;
@@ -27,6 +28,18 @@ use std::time::Instant;
 use libtest_mimic::{Arguments, Trial};
 
 use site::Site;
+
+/// What can be seen without machines.
+const LOOKS: &[(&str, fn())] = &[
+    (
+        "the_image_holds_no_secret",
+        secrets::the_image_holds_no_secret,
+    ),
+    (
+        "the_documentation_says_what_the_daemon_may",
+        exposure::the_documentation_says_what_the_daemon_may,
+    ),
+];
 
 /// What is done with the machines.
 type Step = fn(&mut Site);
@@ -58,16 +71,16 @@ const STEPS: &[(&str, Step)] = &[
         jobs::the_kernel_refuses_a_device,
     ),
     (
-        "a_job_is_started_again_when_its_worker_restarts",
-        loss::a_worker_restarts,
+        "a_worker_that_runs_a_job_and_serves_files_to_another_restarts",
+        loss::a_worker_with_files_restarts,
     ),
     (
-        "a_job_goes_on_while_the_file_server_restarts",
-        loss::the_file_server_restarts,
+        "the_machine_with_the_store_restarts",
+        loss::the_head_restarts,
     ),
     (
-        "a_machine_without_a_disk_boots_from_the_network_and_works",
-        network_boot::a_diskless_machine_works,
+        "machines_without_disks_boot_over_the_network_and_from_a_medium",
+        diskless::machines_without_disks_work,
     ),
 ];
 
@@ -75,10 +88,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let site: Arc<Mutex<Option<Site>>> = Arc::default();
-    let mut trials = vec![Trial::test("the_image_holds_no_secret", || {
-        secrets::the_image_holds_no_secret();
-        Ok(())
-    })];
+    let mut trials = Vec::new();
+    for (name, look) in LOOKS {
+        trials.push(Trial::test(*name, || {
+            look();
+            Ok(())
+        }));
+    }
     for (name, step) in STEPS {
         let site = Arc::clone(&site);
         trials.push(Trial::test(*name, move || {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::authority::Authority;
 use crate::image::Image;
-use crate::machine::{Boot, Machine, Plan};
+use crate::machine::{Boot, Machine, Plan, empty_disk};
 use crate::network::Network;
 
 /// Longer than anything takes that a machine does, which software plays on a host with little time
@@ -31,9 +31,13 @@ pub(crate) const CLUSTER: &str = "workers";
 /// The file server.
 pub(crate) const FILES: &str = "nfs";
 
+/// How many disks each worker has for a file server of its own.
+const EMPTY_DISKS: usize = 2;
+
 /// What is added to the kernel's command line here. The console tells what happens; what the
 /// kernel does against the faults of processors costs time that nobody needs here.
-const HERE: &str = "systemd.show_status=no systemd.journald.forward_to_console=1 mitigations=off";
+pub(crate) const HERE: &str =
+    "systemd.show_status=no systemd.journald.forward_to_console=1 mitigations=off";
 
 /// The machines and what they need. Dropping it removes all of it.
 pub(crate) struct Site {
@@ -76,6 +80,7 @@ impl Site {
             index: 11,
             boot: Boot::Uefi,
             disk: Some(disk),
+            empty_disks: 0,
             memory_mib: 2048,
             processors: 2,
         };
@@ -119,9 +124,15 @@ impl Site {
                 boot: Boot::Direct {
                     kernel: self.image.file("network/vmlinuz"),
                     initrd: self.image.file("network/initrd"),
-                    words: format!("{} {HERE} {}", self.image.options(), self.words(name)),
+                    words: format!(
+                        "{} {HERE} {} {}",
+                        self.image.options(),
+                        self.words(name),
+                        export_disks()
+                    ),
                 },
                 disk: Some(disk),
+                empty_disks: EMPTY_DISKS,
                 memory_mib: 1536,
                 processors: 1,
             };
@@ -142,6 +153,30 @@ impl Site {
         )
     }
 
+    /// The same in the daemon's file.
+    pub(crate) fn options(&self, name: &str) -> String {
+        format!(
+            "join = 'https://{}:8471'\nname = '{name}'\nlisten = '0.0.0.0:8471'\ntls = true\n",
+            self.head.address,
+        )
+    }
+
+    /// What a machine shows to join.
+    pub(crate) fn join_token(&self) -> &str {
+        &self.join_token
+    }
+
+    /// Makes a cluster of two nodes of this size, and waits for them.
+    pub(crate) fn create_cluster(&mut self, name: &str, size: &str) {
+        let create = ["cluster", "create", name, "--size", size, "--target", "2"];
+        self.ask(&create);
+        self.until(&format!("the cluster {name} to have its nodes"), |site| {
+            let cluster = site.look(&["cluster", "show", name, "-o", "json"])?;
+            (cluster["properties"]["currentNodeCount"] == 2).then_some(())
+        });
+        self.log(&format!("the cluster {name} has two nodes"));
+    }
+
     /// The first step: all are there, with a cluster of the workers and a file server.
     pub(crate) fn assert_complete(&mut self) {
         for name in ["w1", "w2"] {
@@ -150,33 +185,30 @@ impl Site {
             });
             self.log(&format!("{name} has joined"));
         }
-        let create = [
-            "cluster", "create", CLUSTER, "--size", "cpu", "--target", "2",
-        ];
-        self.ask(&create);
-        self.until("the cluster to have its nodes", |site| {
-            let cluster = site.look(&["cluster", "show", CLUSTER, "-o", "json"])?;
-            (cluster["properties"]["currentNodeCount"] == 2).then_some(())
-        });
-        self.log("the cluster has two nodes");
+        self.create_cluster(CLUSTER, "cpu");
+        self.create_file_server(FILES, HEAD, &json!({"node": HEAD}));
+    }
+
+    /// Makes a file server on a node of this size; `place` says on which, and where there.
+    pub(crate) fn create_file_server(&mut self, name: &str, size: &str, place: &Value) {
         let body = self.file(
-            "file-server.json",
+            &format!("{name}.json"),
             &json!({"properties": {
-                "vmSize": "head",
+                "vmSize": size,
                 "sshConfiguration": {"userAccountSettings": {"adminUserName": "op"}},
                 "dataDisks": {"diskSizeInGB": 1, "diskCount": 1, "storageAccountType": "Standard_LRS"},
-                "lote": {"node": HEAD},
+                "lote": place,
             }})
             .to_string(),
         );
-        self.ask(&["file-server", "create", FILES, "-f", &body]);
-        self.until("the file server to be ready", |site| {
-            let server = site.look(&["file-server", "show", FILES, "-o", "json"])?;
+        self.ask(&["file-server", "create", name, "-f", &body]);
+        self.until(&format!("the file server {name} to be ready"), |site| {
+            let server = site.look(&["file-server", "show", name, "-o", "json"])?;
             let state = &server["properties"]["provisioningState"];
             assert_ne!(state, "failed", "{server:#}");
             (state == "succeeded").then_some(())
         });
-        self.log("the file server is ready");
+        self.log(&format!("the file server {name} is ready"));
     }
 
     /// A node as the API shows it.
@@ -268,6 +300,20 @@ impl Site {
     }
 }
 
+/// The disks that workers have set aside for file servers.
+pub(crate) fn disks() -> Vec<String> {
+    (0..EMPTY_DISKS).map(empty_disk).collect()
+}
+
+/// The same for the kernel's command line.
+fn export_disks() -> String {
+    let words = disks().into_iter();
+    let words: Vec<String> = words
+        .map(|disk| format!("lote.export-disk={disk}"))
+        .collect();
+    words.join(" ")
+}
+
 /// Whether it takes jobs.
 pub(crate) fn is_ready(node: &Value) -> bool {
     node["state"] == "ready"
@@ -282,18 +328,8 @@ fn head_files(
     token: &str,
 ) -> Vec<(PathBuf, &'static str)> {
     let address = network.address(11);
-    let entry = image.boot_entry();
-    let entry = entry
-        .lines()
-        .map(|line| match line.strip_prefix("options ") {
-            Some(options) => format!("options {options} {HERE}"),
-            None => line.to_owned(),
-        });
     let texts = [
-        (
-            "loader/entries/lote.conf",
-            entry.collect::<Vec<_>>().join("\n"),
-        ),
+        ("loader/entries/lote.conf", image.boot_entry_with(HERE)),
         (
             "loader/loader.conf",
             "timeout 0\ndefault lote.conf\n".to_owned(),
