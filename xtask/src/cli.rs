@@ -55,6 +55,9 @@ pub(crate) enum Chore {
         /// Use this `lote` program and build none
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
+        /// What this site adds: any of `packages`, `sources`, `root/` and `customize` in this directory
+        #[arg(long, value_name = "DIR")]
+        site: Option<PathBuf>,
     },
     /// Build and run the benchmark program; arguments are passed on
     Bench {

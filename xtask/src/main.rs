@@ -80,11 +80,13 @@ fn run(chore: Chore) -> Result<ExitCode, Error> {
             flavor,
             output,
             binary,
+            site,
         } => {
             let options = node_image::Options {
                 flavor,
                 output,
                 binary,
+                site,
             };
             let built = node_image::run(&workspace, &options)?;
             println!("{}", built.display());

@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) output: Option<PathBuf>,
     /// This `lote` program instead of a new one.
     pub(crate) binary: Option<PathBuf>,
+    /// A directory with what the site adds.
+    pub(crate) site: Option<PathBuf>,
 }
 
 /// An image on its way.
@@ -60,6 +62,8 @@ pub(crate) struct Options {
 struct Build {
     /// `node-image/` of the checkout.
     source: PathBuf,
+    /// What the site adds, in the same form.
+    site: Option<PathBuf>,
     /// Where the results go.
     output: PathBuf,
     /// Where everything else goes; removed at the end.
@@ -83,7 +87,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<PathBuf, E
         None => artifacts::programs(workspace)?,
     };
     let build = Build::new(workspace, options)?;
-    let recipe = recipe::read(&build.source, options.flavor)?;
+    let recipe = recipe::read(&build.source, options.flavor, build.site.as_deref())?;
     step(started, "Debian and the daemon");
     let root = root::build(&build, &recipe, &lote)?;
     step(started, "the image for disks and USB sticks");
@@ -116,6 +120,7 @@ pub(crate) fn current(
         flavor,
         output: None,
         binary: Some(lote.to_owned()),
+        site: None,
     };
     run(workspace, &options)?;
     inputs::remember(&output, &wanted)?;
@@ -130,8 +135,15 @@ impl Build {
     fn new(workspace: &Workspace, options: &Options) -> Result<Self, Error> {
         let base = workspace.target.join("node-image");
         let name = options.flavor.name();
+        let site = options.site.as_ref().map(|site| {
+            fs::canonicalize(site)
+                .ok()
+                .filter(|site| site.is_dir())
+                .ok_or_else(|| Error::Other(format!("{} is no directory", site.display())))
+        });
         let build = Self {
             source: workspace.root.join("node-image"),
+            site: site.transpose()?,
             output: options.output.clone().unwrap_or_else(|| base.join(name)),
             scratch: base.join(format!("{name}.scratch")),
             epoch: commit_time(workspace)?,

@@ -75,6 +75,7 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
             &copy_below(&plugins, "/usr/lib/lote/plugins"),
         ))
         .arg(hook("customize", &run(&build.source.join("customize"))))
+        .args(customize_of_site(build))
         .arg(hook("customize", &list_packages(&packages)))
         .arg("--format=directory")
         .arg(SUITE)
@@ -86,6 +87,7 @@ pub(super) fn build(build: &Build, recipe: &Recipe, lote: &Path) -> Result<Root,
         let components = build.flavor.components().replace(',', " ");
         bootstrap.arg(mirror.replace("@COMPONENTS@", &components));
     }
+    bootstrap.args(&recipe.sources);
     command::run(&mut bootstrap)?;
     if build.flavor == Flavor::Gpu {
         driver::check(&tree)?;
@@ -142,15 +144,24 @@ fn hook(when: &str, line: &str) -> String {
     format!("--{when}-hook={line}")
 }
 
-/// Copies the files of all flavors, and those of this one. Before the packages: the hooks of the
-/// initial RAM disk and patches of drivers are among them.
+/// Copies the files of all flavors, those of this one, and the site's. Before the packages: the hooks
+/// of the initial RAM disk and patches of drivers are among them.
 fn own_files(build: &Build) -> Vec<String> {
     let of_flavor = format!("root-{}", build.flavor.name());
-    let trees = ["root", &of_flavor].map(|name| build.source.join(name));
-    let there = trees.iter().filter(|tree| tree.is_dir());
+    let own = ["root", &of_flavor].map(|name| build.source.join(name));
+    let of_site = build.site.iter().map(|site| site.join("root"));
+    let trees = own.into_iter().chain(of_site);
+    let there: Vec<PathBuf> = trees.filter(|tree| tree.is_dir()).collect();
     there
+        .iter()
         .map(|tree| hook("essential", &copy_in(tree)))
         .collect()
+}
+
+/// The site's last touches, after ours.
+fn customize_of_site(build: &Build) -> Option<String> {
+    let script = build.site.as_ref()?.join("customize");
+    script.is_file().then(|| hook("customize", &run(&script)))
 }
 
 /// Copies a tree over the root, with our modes and root as the owner of all.
