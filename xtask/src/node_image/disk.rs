@@ -55,6 +55,7 @@ pub(super) fn iso(build: &Build) -> Result<(), Error> {
     fs::create_dir_all(tree.join("boot")).map_err(Error::file("write", &tree))?;
     let inside = tree.join("boot/boot.img");
     fs::rename(&partition, &inside).map_err(Error::file("write", &inside))?;
+    stamp(build, &tree)?;
     let mut iso = build.program("xorriso");
     iso.args([
         "-as",
@@ -97,12 +98,7 @@ fn boot_partition(build: &Build, recipe: &Recipe, root: &Root) -> Result<PathBuf
         fs::copy(source, &target).map_err(Error::file("write", &target))?;
         content += size(&target)?;
     }
-    let mut stamp = build.program("find");
-    stamp.arg(&tree).args(["-exec", "touch"]);
-    stamp
-        .arg(format!("--date=@{}", build.epoch))
-        .args(["{}", "+"]);
-    command::run(&mut stamp)?;
+    stamp(build, &tree)?;
     // Room for what an operator adds, and for the tables of the file system.
     let whole = (content / MIB + content / MIB / 50 + 64) * MIB;
     let file = fs::File::create(&image).map_err(Error::file("write", &image))?;
@@ -119,6 +115,16 @@ fn boot_partition(build: &Build, recipe: &Recipe, root: &Root) -> Result<PathBuf
     command::run(copy.arg("::"))?;
     fs::remove_dir_all(&tree).map_err(Error::file("write", &tree))?;
     Ok(image)
+}
+
+/// Gives all files the time of the build.
+fn stamp(build: &Build, tree: &Path) -> Result<(), Error> {
+    let mut stamp = build.program("find");
+    stamp.arg(tree).args(["-exec", "touch"]);
+    stamp
+        .arg(format!("--date=@{}", build.epoch))
+        .args(["{}", "+"]);
+    command::run(&mut stamp)
 }
 
 fn size(file: &Path) -> Result<u64, Error> {
