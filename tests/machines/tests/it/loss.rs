@@ -82,6 +82,10 @@ pub(crate) fn a_worker_with_files_restarts(site: &mut Site) {
     site.until("the worker to be back", |site| {
         site.node(&victim).filter(is_ready)
     });
+
+    // It knows the array as its own, so the disks can be erased and used by another.
+    site.ask(&["file-server", "delete", SCRATCH, "--erase-data", "--yes"]);
+    site.create_file_server("anew", "cpu", &place);
 }
 
 /// The only member of the store restarts, and with it the files: what was acknowledged is there, and
