@@ -53,7 +53,13 @@ open_mpi() {
             set -- "$@" --mca btl_tcp_if_exclude docker0,lo
         fi
     fi
-    exec "$mpirun" "$@" bash -c "$line"
+    # mpirun says which rank on which node was killed, but not always: its last words may be lost.
+    local rank='trap : HUP INT QUIT USR1 USR2; trap told=1 TERM; bash -c "$1"; code=$?
+        if [ $code != 0 ] && [ -z "$told" ]; then
+            echo "rank $OMPI_COMM_WORLD_RANK on node $AZ_BATCH_NODE_ID ended with code $code" >&2
+        fi
+        exit $code'
+    exec "$mpirun" "$@" bash -c "$rank" rank "$line"
 }
 
 # A Hydra launcher would give the variables of this node to the ranks on all nodes;

@@ -61,11 +61,15 @@ impl Node {
     }
 
     fn start(&self, variables: &[(&str, &str)]) -> Output {
+        self.start_line(LINE, variables)
+    }
+
+    fn start_line(&self, line: &str, variables: &[(&str, &str)]) -> Output {
         let file = self.folder.path().join("start");
         fs::write(&file, self.script.text()).unwrap();
         Command::new("/bin/bash")
             .arg(file)
-            .arg(LINE)
+            .arg(line)
             .env_clear()
             .env("PATH", self.folder.path().join("bin"))
             .env("TMPDIR", "/tmp")
@@ -80,8 +84,9 @@ impl Node {
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         let words: Vec<&str> = text.lines().collect();
-        let (asked, rest) = words.split_at(words.len() - 3);
-        assert_eq!(rest, ["bash", "-c", LINE]);
+        let shell = words.iter().position(|word| *word == "bash");
+        let (asked, rest) = words.split_at(shell.expect("the ranks' shell"));
+        assert_eq!((rest[1], rest.last()), ("-c", Some(&LINE)));
         asked.join(" ")
     }
 }
@@ -228,4 +233,43 @@ fn a_long_folder_for_temporary_files_is_not_open_mpis() {
     let base = |folder: &str| node.start(&[("TMPDIR", folder)]).stdout;
     assert_eq!(base("/tmp"), b"\n");
     assert_eq!(base(&format!("/{}", "x".repeat(80))), b"/tmp\n");
+}
+
+/// Does what `mpirun` does on the node of rank 3, in the end.
+const BECOMES_RANK_3: &str = "#!/bin/bash
+[ \"$1\" = --version ] && { echo '(Open MPI) 4.1'; exit; }
+until [ \"$1\" = bash ]; do shift; done
+PATH=/usr/bin:/bin OMPI_COMM_WORLD_RANK=3 AZ_BATCH_NODE_ID=n2 exec \"$@\"
+";
+
+#[test]
+fn a_rank_that_fails_says_where_it_was() {
+    let node = two_nodes(OPEN_MPI_4);
+    fs::write(node.folder.path().join("bin/mpirun"), BECOMES_RANK_3).unwrap();
+    for (line, code, said) in [
+        ("exit 0", 0, ""),
+        ("exit 42", 42, "rank 3 on node n2 ended with code 42\n"),
+        ("kill -9 $$", 137, "rank 3 on node n2 ended with code 137\n"),
+        // What mpirun hands on to a rank is the rank's.
+        (
+            "trap 'exit 7' USR1; kill -USR1 $PPID $$; sleep 9",
+            7,
+            "rank 3 on node n2 ended with code 7\n",
+        ),
+        // One that was ended because another has failed is not the one to tell of.
+        ("kill -TERM $PPID; exit 143", 143, ""),
+    ] {
+        let output = node.start_line(line, &[]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let ours: String = errors
+            .lines()
+            .filter(|line| line.starts_with("rank "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(
+            (output.status.code(), ours.as_str()),
+            (Some(code), said),
+            "{line}: {errors}"
+        );
+    }
 }
