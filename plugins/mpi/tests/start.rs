@@ -85,7 +85,7 @@ impl Node {
         let text = String::from_utf8(output.stdout).unwrap();
         let words: Vec<&str> = text.lines().collect();
         let shell = words.iter().position(|word| *word == "bash");
-        let (asked, rest) = words.split_at(shell.expect("the ranks' shell"));
+        let (asked, rest) = words.split_at(shell.unwrap());
         assert_eq!((rest[1], rest.last()), ("-c", Some(&LINE)));
         asked.join(" ")
     }
@@ -248,26 +248,25 @@ fn a_rank_that_fails_says_where_it_was() {
     fs::write(node.folder.path().join("bin/mpirun"), BECOMES_RANK_3).unwrap();
     for (line, code, said) in [
         ("exit 0", 0, ""),
-        ("exit 42", 42, "rank 3 on node n2 ended with code 42\n"),
-        ("kill -9 $$", 137, "rank 3 on node n2 ended with code 137\n"),
+        ("exit 42", 42, "rank 3 on node n2 ended with code 42"),
+        ("kill -9 $$", 137, "rank 3 on node n2 ended with code 137"),
         // What mpirun hands on to a rank is the rank's.
         (
             "trap 'exit 7' USR1; kill -USR1 $PPID $$; sleep 9",
             7,
-            "rank 3 on node n2 ended with code 7\n",
+            "rank 3 on node n2 ended with code 7",
         ),
         // One that was ended because another has failed is not the one to tell of.
         ("kill -TERM $PPID; exit 143", 143, ""),
     ] {
         let output = node.start_line(line, &[]);
         let errors = String::from_utf8_lossy(&output.stderr);
-        let ours: String = errors
+        let ours: Vec<&str> = errors
             .lines()
             .filter(|line| line.starts_with("rank "))
-            .map(|line| format!("{line}\n"))
             .collect();
         assert_eq!(
-            (output.status.code(), ours.as_str()),
+            (output.status.code(), ours.concat().as_str()),
             (Some(code), said),
             "{line}: {errors}"
         );

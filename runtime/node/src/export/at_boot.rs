@@ -20,7 +20,7 @@ use crate::directories::cannot;
 pub const MOUNT_EXPORTS_SUBCOMMAND: &str = "__mount-exports";
 
 /// How long a disk may take to be found.
-const FOUND_WITHIN: Duration = Duration::from_secs(60);
+const FOUND_WITHIN: Duration = Duration::from_mins(1);
 
 /// Between two looks at whether it is there.
 const PAUSE: Duration = Duration::from_millis(200);
