@@ -9,14 +9,11 @@ use crate::image::{Image, run};
 const PAGE: &str = "../../docs/deploying.md";
 
 pub(crate) fn the_documentation_says_what_the_daemon_may() {
-    let folder = tempfile::Builder::new()
-        .prefix("lote-image-")
-        .tempdir_in("/var/tmp")
-        .expect("a folder");
-    let root = folder.path().join("root");
-    Image::find().unpack_root(&root);
+    let root = Image::find().unpacked_root();
     let mut analyze = Command::new("chroot");
-    analyze.arg(&root).args(["systemd-analyze", "security"]);
+    analyze
+        .arg(root.path())
+        .args(["systemd-analyze", "security"]);
     analyze.args(["--offline=true", "--no-pager", "lote.service"]);
     let said = run(&mut analyze);
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);

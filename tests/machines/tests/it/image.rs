@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 /// Where the boot partition begins in the raw image.
 const BOOT_PARTITION: &str = "@@1M";
 
@@ -87,13 +89,18 @@ impl Image {
         lines.collect()
     }
 
-    /// Unpacks what the machines have as their root.
-    pub(crate) fn unpack_root(&self, into: &Path) {
+    /// Unpacks what the machines have as their root; dropping the folder removes it.
+    pub(crate) fn unpacked_root(&self) -> TempDir {
+        let root = tempfile::Builder::new()
+            .prefix("lote-image-")
+            .tempdir_in("/var/tmp")
+            .expect("a folder");
         let mut unpack = Command::new("unsquashfs");
-        unpack.args(["-quiet", "-no-progress", "-no-exit-code", "-dest"]);
+        unpack.args(["-quiet", "-no-progress", "-no-exit-code", "-force", "-dest"]);
         run(unpack
-            .arg(into)
+            .arg(root.path())
             .arg(self.file("network/filesystem.squashfs")));
+        root
     }
 }
 

@@ -9,18 +9,13 @@ use crate::image::Image;
 const PRIVATE: &str = "PRIVATE KEY-----";
 
 pub(crate) fn the_image_holds_no_secret() {
-    let image = Image::find();
-    let folder = tempfile::Builder::new()
-        .prefix("lote-image-")
-        .tempdir_in("/var/tmp")
-        .expect("a folder");
-    let root = folder.path().join("root");
-    image.unpack_root(&root);
+    let unpacked = Image::find().unpacked_root();
+    let root = unpacked.path();
     let mut findings = Vec::new();
     let mut looked_at = 0;
-    walk(&root, &mut |path| {
+    walk(root, &mut |path| {
         looked_at += 1;
-        let inside = path.strip_prefix(&root).expect("it is below");
+        let inside = path.strip_prefix(root).expect("it is below");
         if is_suspect(inside) || holds_key(path) {
             findings.push(inside.display().to_string());
         }
