@@ -55,6 +55,10 @@ with tf.device(tf.train.replica_device_setter(cluster=cluster)):
     train = tf.train.AdamOptimizer(0.005).minimize(loss, global_step=step)
     right = tf.equal(tf.argmax(scores, 1), target)
     measure = tf.reduce_mean(tf.cast(right, tf.float32))
+    # Each worker says by itself that it is done. The common count of steps cannot tell: workers add
+    # to it without a lock, and of two additions at the same time one may get lost.
+    is_done = [tf.Variable(False, trainable=False, name="done_{}".format(i)) for i in range(size)]
+    done = tf.assign(is_done[task], True)
 tf.set_random_seed(7)
 
 # The first worker makes the weights; the others look every second whether they are there.
@@ -67,7 +71,8 @@ session = supervisor.prepare_or_wait_for_session(server.target, config=one_threa
 for _ in range(own_steps):
     rows = picked.choice(len(labels), 32, replace=False)
     session.run(train, feed_dict={features: images[rows], target: labels[rows]})
-while session.run(step) < own_steps * size:
+session.run(done)
+while not all(session.run(is_done)):
     time.sleep(0.2)
 accuracy = session.run(measure, feed_dict={features: test_images, target: test_labels})
 print("worker {} made {} of {} steps".format(task, own_steps, own_steps * size), flush=True)
