@@ -22,12 +22,12 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Asks Cargo.
     pub(crate) fn find() -> Result<Self, Error> {
-        // This crate's folder is where it was built, which is in the checkout.
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut command = Command::new(cargo_program());
-        command
-            .args(["metadata", "--format-version", "1", "--no-deps"])
-            .current_dir(&root);
+        command.args(["metadata", "--format-version", "1", "--no-deps"]);
+        // Where this crate was built does not say: another checkout may share the target directory.
+        if let Some(package) = std::env::var_os("CARGO_MANIFEST_DIR") {
+            command.current_dir(package);
+        }
         let text = command::capture(&mut command)?;
         let metadata: Value = serde_json::from_str(&text).map_err(|source| Error::Json {
             what: "the answer of `cargo metadata`",
