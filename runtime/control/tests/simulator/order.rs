@@ -41,14 +41,19 @@ pub(crate) fn ended(decisions: &Decisions) -> BTreeSet<&JobUid> {
 /// could ever start and does not start now can do so as early as before.
 ///
 /// Only for jobs of one workspace, whose order is that of their queue keys, and where no cluster
-/// is of low priority or has a budget, which change what others can get.
+/// is of low priority or has a budget and no machine is switched off, which change what others can
+/// get.
 pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now: Timestamp) {
     let is_special = |cluster: &ClusterState| {
         let record = cluster.record.as_ref();
         let has_budget = record.is_some_and(|record| record.properties.lote.budget.is_some());
         cluster.is_low_priority() || has_budget
     };
-    if snapshot.clusters().values().any(is_special) || workspaces(snapshot).len() > 1 {
+    let is_switched = |node: &NodeState| node.power.record.is_some();
+    if snapshot.clusters().values().any(is_special)
+        || snapshot.nodes().values().any(is_switched)
+        || workspaces(snapshot).len() > 1
+    {
         return;
     }
     let ended = ended(decisions);
@@ -83,11 +88,12 @@ pub(crate) fn nothing_is_delayed(snapshot: &Snapshot, decisions: &Decisions, now
             assert!(
                 after.is_some_and(|after| after <= before),
                 "at {now} {} on {key} could start at {before}, and at {after:?} only after {:#?}; it \
-                 asks for {:?}, and there are {:#?}",
+                 asks for {:?}, and there are {:#?} in {:#?}",
                 queue_key.uid,
                 scene.describe(),
                 snapshot.clusters()[key].queue[queue_key],
-                scene.describe_nodes()
+                scene.describe_nodes(),
+                scene.describe_clusters()
             );
             break;
         }
@@ -180,6 +186,18 @@ impl<'a> Scene<'a> {
             )
         };
         nodes.map(describe).collect()
+    }
+
+    fn describe_clusters(&self) -> Vec<String> {
+        let clusters = self.snapshot.clusters().iter();
+        let describe = |(key, cluster): (&ClusterKey, &ClusterState)| {
+            let record = cluster.record.as_ref();
+            let scale = record.map(|record| &record.properties.scale_settings);
+            let status = cluster.effective_status();
+            let has = status.map(|status| (&status.nodes, &status.leaving, &status.withdrawn));
+            format!("{key} of {}: {scale:?}, {has:?}", cluster.size)
+        };
+        clusters.map(describe).collect()
     }
 
     /// When the job can start at the latest beside what is held and what these starts take. Nodes
