@@ -112,6 +112,8 @@ pub struct ExecutionInfo {
 pub struct JobExtensions {
     /// Why it waits.
     pub waiting: Option<String>,
+    /// What nodes do that are not prepared yet.
+    pub preparing: Vec<Preparing>,
     /// Why the attempt before was given up.
     pub requeued: Option<ErrorRecord>,
     /// Its nodes in rank order.
@@ -124,6 +126,15 @@ pub struct JobExtensions {
     pub account: Option<Account>,
     /// Where its processes start.
     pub working_directory: Option<String>,
+}
+
+/// What a node does before the processes of a job start.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Preparing {
+    /// The node.
+    pub node: String,
+    /// What it does, in words.
+    pub doing: String,
 }
 
 /// A workspace or an experiment.

@@ -70,7 +70,7 @@ impl PartView<'_> {
     }
 
     fn is_prepared(&self) -> bool {
-        self.report.is_some()
+        self.report.is_some_and(|report| report.phase.is_prepared())
     }
 
     fn has_finished_primaries(&self) -> bool {

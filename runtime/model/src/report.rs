@@ -36,6 +36,11 @@ pub struct Report {
     tag = "name"
 )]
 pub enum ReportPhase {
+    /// It is not prepared yet, and what it does takes a while.
+    Preparing {
+        /// What it does, in words.
+        doing: String,
+    },
     /// Mounts, directories and the preparation command are done.
     Prepared,
     /// The processes have been started.
@@ -53,6 +58,13 @@ pub enum ReportPhase {
         /// What it used here.
         account: Account,
     },
+}
+
+impl ReportPhase {
+    /// Whether everything that has to be there before the processes start is there.
+    pub fn is_prepared(&self) -> bool {
+        !matches!(self, Self::Preparing { .. })
+    }
 }
 
 /// How a job ended on one node.

@@ -27,6 +27,7 @@ use lote_model::job::{DirectoryLocation, JobRecord, JobStatus};
 use lote_model::key;
 use lote_model::path::JobPath;
 use lote_model::report::Report;
+use lote_model::state::ExecutionState;
 use lote_store::{Entry, ListRequest, Store, get_json, list_json};
 
 use crate::error::{Answer, ApiError};
@@ -84,23 +85,33 @@ impl Job {
         {
             return Ok(status.directories.clone());
         }
-        let reports = list_json::<Report>(
-            store,
-            ListRequest::prefix(key::reports_of(&self.record.value.uid)),
-        )
-        .await?;
-        let latest = reports
-            .items
-            .iter()
-            .map(|report| report.value.attempt)
-            .max();
+        let reports = self.reports(store).await?;
+        let latest = reports.iter().map(|report| report.attempt).max();
         let current = reports
-            .items
             .into_iter()
-            .filter(|report| Some(report.value.attempt) == latest);
-        Ok(current
-            .flat_map(|report| report.value.directories)
-            .collect())
+            .filter(|report| Some(report.attempt) == latest);
+        Ok(current.flat_map(|report| report.directories).collect())
+    }
+
+    /// What its nodes have told, of whichever attempt.
+    async fn reports(&self, store: &dyn Store) -> Result<Vec<Report>, ApiError> {
+        let prefix = key::reports_of(&self.record.value.uid);
+        let reports = list_json(store, ListRequest::prefix(prefix)).await?;
+        Ok(reports.items.into_iter().map(|it| it.value).collect())
+    }
+
+    /// What nodes tell that are not prepared yet. Only a job that has nodes is worth the question.
+    async fn preparing(&self, store: &dyn Store) -> Result<Vec<Report>, ApiError> {
+        let Some(status) = self
+            .status()
+            .filter(|status| status.state == ExecutionState::Running)
+        else {
+            return Ok(Vec::new());
+        };
+        let mut reports = self.reports(store).await?;
+        reports.retain(|it| it.attempt == status.attempt && !it.phase.is_prepared());
+        reports.sort_by_key(|report| report.rank);
+        Ok(reports)
     }
 }
 
@@ -110,13 +121,10 @@ pub(crate) async fn get(
     At(path): At<JobPath>,
 ) -> Answer {
     let job = Job::read(state.store(), &path).await?;
-    Ok(Json(view::job(
-        &job.record.value,
-        job.status(),
-        &caller,
-        state.now(),
-    ))
-    .into_response())
+    let preparing = job.preparing(state.store()).await?;
+    let mut answer = view::job(&job.record.value, job.status(), &caller, state.now());
+    view::add_preparing(&mut answer, &preparing);
+    Ok(Json(answer).into_response())
 }
 
 pub(crate) async fn list(

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use lote_model::job::{JobRecord, JobStatus};
+use lote_model::report::{Report, ReportPhase};
 use lote_model::state::ExecutionState;
 use serde_json::{Map, Value, json};
 
@@ -87,6 +88,22 @@ pub(crate) fn job(
         "type": "Microsoft.BatchAI/workspaces/experiments/jobs",
         "properties": properties,
     })
+}
+
+/// Adds what nodes do that are not prepared yet to a whole resource.
+pub(crate) fn add_preparing(job: &mut Value, reports: &[Report]) {
+    let nodes: Vec<Value> = reports
+        .iter()
+        .filter_map(|report| match &report.phase {
+            ReportPhase::Preparing { doing } => {
+                Some(json!({"node": report.node, "doing": doing, "at": report.at}))
+            }
+            _ => None,
+        })
+        .collect();
+    if !nodes.is_empty() {
+        job["properties"]["lote"]["preparing"] = json!(nodes);
+    }
 }
 
 /// `executionInfo`; absent while the job has never started. Old clients rely on

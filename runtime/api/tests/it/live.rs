@@ -138,6 +138,37 @@ fn prepared(record: &JobRecord, daemon: &Daemon) -> Report {
 }
 
 #[test]
+fn nodes_that_are_not_prepared_yet_say_what_they_do() {
+    let daemon = Daemon::start();
+    daemon.furnish();
+    let record = daemon.submit("j");
+    daemon.set_status(&running(&record, daemon.now()), "j");
+    let report = |attempt, phase| Report {
+        attempt,
+        phase,
+        ..prepared(&record, &daemon)
+    };
+    let told = |report: &Report| {
+        daemon.write(&key::report(&record.uid, &NodeName::new(NODE)), report);
+        daemon.get(&job_url("j")).expect(200)["properties"]["lote"]["preparing"].clone()
+    };
+    let pulling = ReportPhase::Preparing {
+        doing: "pulling image docker://busybox".into(),
+    };
+    let preparing = told(&report(1, pulling.clone()));
+    assert_eq!(
+        preparing,
+        json!([{"node": NODE, "doing": "pulling image docker://busybox", "at": daemon.now()}])
+    );
+    assert_eq!(told(&report(0, pulling.clone())), Value::Null);
+    assert_eq!(told(&report(1, ReportPhase::Prepared)), Value::Null);
+    told(&report(1, pulling));
+    daemon.set_status(&succeeded(&record, daemon.now()), "j");
+    let ended = daemon.get(&job_url("j")).expect(200);
+    assert_eq!(ended["properties"]["lote"]["preparing"], Value::Null);
+}
+
+#[test]
 fn events_are_resumed_in_order_and_without_gap() {
     let mut daemon = Daemon::start();
     daemon.furnish();

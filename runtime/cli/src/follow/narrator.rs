@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use lote_model::state::ExecutionState;
 
-use crate::answer::Job;
+use crate::answer::{Job, Preparing};
 use crate::console::Console;
 use crate::output::{Colour, seconds, span_between};
 use crate::show;
@@ -71,13 +71,20 @@ fn sentence(job: &Job) -> String {
             (None, Some(requeued)) => format!("job {name} waits again: {}", requeued.message),
             (None, None) => format!("job {name} is queued"),
         },
-        ExecutionState::Running if properties.lote.nodes.is_empty() => {
-            format!("job {name} is running")
-        }
-        ExecutionState::Running => format!(
-            "job {name} is running on {}",
-            show::names(&properties.lote.nodes)
-        ),
+        ExecutionState::Running => match &*properties.lote.preparing {
+            [] if properties.lote.nodes.is_empty() => format!("job {name} is running"),
+            [] => format!(
+                "job {name} is running on {}",
+                show::names(&properties.lote.nodes)
+            ),
+            [Preparing { node, doing }] => {
+                format!("job {name} is being prepared on {node}: {doing}")
+            }
+            [Preparing { node, doing }, others @ ..] => format!(
+                "job {name} is being prepared on {} nodes, {node} of them: {doing}",
+                others.len() + 1
+            ),
+        },
         ExecutionState::Terminating => format!("job {name} is being terminated"),
         ExecutionState::Succeeded => format!("job {name} succeeded"),
         ExecutionState::Failed => format!("job {name} failed"),

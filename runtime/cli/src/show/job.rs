@@ -8,7 +8,7 @@ use lote_model::state::ExecutionState;
 
 use super::sample::{short, watt_hours};
 use super::{names, time};
-use crate::answer::{File, Job, JobMembers, last_part};
+use crate::answer::{File, Job, JobMembers, Preparing, last_part};
 use crate::output::{Cell, Colour, Details, Style, Table, day_and_time, seconds, span_between};
 
 /// The word for a job's state, as in the API.
@@ -92,7 +92,11 @@ pub fn job_details(job: &Job, now: Timestamp, style: Style) -> String {
     details
         .add("job", job.name.as_str())
         .add("state", state_line(members, now, style))
-        .add_some("waiting", members.lote.waiting.as_deref())
+        .add_some("waiting", members.lote.waiting.as_deref());
+    for Preparing { node, doing } in &members.lote.preparing {
+        details.add("preparing", format!("{doing} on {node}"));
+    }
+    details
         .add_some("requeued", members.lote.requeued.as_ref().map(requeued))
         .add_some("experiment", members.experiment_name.as_deref())
         .add("cluster", last_part(&members.cluster.id))
@@ -322,6 +326,20 @@ mod tests {
     #[test]
     fn a_waiting_job_says_what_it_waits_for() {
         insta::assert_snapshot!(job_details(&waiting(), now(), Style::Plain));
+    }
+
+    #[test]
+    fn a_job_that_is_being_prepared_says_what_takes_long() {
+        let job: Job = read(&json!({"name": "big", "properties": {
+            "experimentName": "e2", "nodeCount": 2, "toolType": "custom", "cluster": {"id": "/v1/c/gpu"},
+            "creationTime": "2026-08-04T10:15:00Z", "executionState": "running",
+            "executionInfo": {"startTime": "2026-08-04T10:15:00Z"},
+            "executionStateTransitionTime": "2026-08-04T10:15:00Z",
+            "lote": {"attempt": 1, "nodes": ["a", "b"], "preparing": [
+                {"node": "a", "doing": "pulling the image: 1.5 GiB so far", "at": "2026-08-04T10:16:00Z"},
+                {"node": "b", "doing": "mounting 'data'", "at": "2026-08-04T10:16:00Z"}]}}}))
+        .unwrap();
+        insta::assert_snapshot!(job_details(&job, now(), Style::Plain));
     }
 
     #[test]

@@ -128,6 +128,10 @@ fn a_gang_runs_when_all_are_prepared() {
     world.report(&uid, "n1", ReportPhase::Prepared);
     world.settle();
     assert_eq!(phase(&world, &uid, "n1"), AllocationPhase::Prepare);
+    let doing = "pulling an image".to_owned();
+    world.report(&uid, "n2", ReportPhase::Preparing { doing });
+    world.settle();
+    assert_eq!(phase(&world, &uid, "n1"), AllocationPhase::Prepare);
     world.report(&uid, "n2", ReportPhase::Prepared);
     world.settle();
     assert_eq!(phase(&world, &uid, "n1"), AllocationPhase::Run);

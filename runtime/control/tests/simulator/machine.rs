@@ -251,7 +251,8 @@ impl Machine {
                         && matches!(report.phase, ReportPhase::Ended { .. })
                 });
             let uid = allocation.uid.clone();
-            let run = self.runs.entry(uid).or_insert_with(|| Run {
+            let is_new = !self.runs.contains_key(&uid);
+            let run = self.runs.entry(uid.clone()).or_insert_with(|| Run {
                 attempt: allocation.attempt,
                 rank: allocation.rank,
                 state: match (is_reported, self.builder.0.boot_id == allocation.boot_id) {
@@ -271,6 +272,7 @@ impl Machine {
                 (RunState::Prepared, AllocationPhase::Run) => {
                     run.state = RunState::Running(now + duration);
                 }
+                (RunState::Preparing(_), _) if is_new => self.announce(&uid, now),
                 _ => {}
             }
         }
@@ -342,6 +344,9 @@ impl Machine {
             RunState::Ended(outcome) => ReportPhase::Ended {
                 outcome: outcome.clone(),
                 account: Account::default(),
+            },
+            RunState::Preparing(_) => ReportPhase::Preparing {
+                doing: "what takes long".into(),
             },
             _ => ReportPhase::Prepared,
         };

@@ -58,7 +58,12 @@ pub(super) fn surroundings(
 }
 
 /// Makes the container of a job, unless it has none or an earlier daemon has made it.
-pub(super) async fn enter(node: &Arc<Node>, job: &Arc<JobContext>) -> Result<(), Outcome> {
+/// `tell` hears how it goes on.
+pub(super) async fn enter(
+    node: &Arc<Node>,
+    job: &Arc<JobContext>,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), Outcome> {
     let Some(container) = &job.plan.container else {
         return Ok(());
     };
@@ -78,7 +83,11 @@ pub(super) async fn enter(node: &Arc<Node>, job: &Arc<JobContext>) -> Result<(),
              isolation",
         ));
     };
-    let made = make(node, job, source, container, identity).await;
+    let tell = |line: &str| {
+        log(job, line);
+        tell(line);
+    };
+    let made = make(node, job, source, container, identity, &tell).await;
     let root = made.map_err(|error| failed(&explain(&error)))?;
     job.root.set(root).ok();
     Ok(())
@@ -90,6 +99,7 @@ async fn make(
     source: &Source,
     container: &PlannedContainer,
     identity: Identity,
+    tell: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<JobRoot, ContainerError> {
     let credentials = credentials(node, job, source, container).await?;
     let place = Place::new(&node.config.data_directory, &attempt_name(&job.allocation));
@@ -97,8 +107,7 @@ async fn make(
     let has_gpus = !job.allocation.grant.gpus.is_empty();
     let opened = place.clone();
     let private = blocking(move || Ok(opened.open(identity.gid)?.to_owned())).await?;
-    let tell = |line: &str| tell(job, line);
-    let fetched = source.fetch(&node.images, credentials.as_ref(), &private, &tell);
+    let fetched = source.fetch(&node.images, credentials.as_ref(), &private, tell);
     let held = fetched.await?;
     let made = blocking(move || place.make(&name, &held, identity, has_gpus)).await?;
     tell(&format!("container of image {} is ready", made.image));
@@ -186,7 +195,7 @@ pub(super) async fn leave(node: &Node, attempt: &str) {
 
 /// Adds a line to the launcher's log, in which it can be seen what takes long. The log may lie on a
 /// disk that is full, which is no reason to fail.
-fn tell(job: &JobContext, line: &str) {
+fn log(job: &JobContext, line: &str) {
     tracing::debug!(line, "container");
     let told = place_of_log(job).and_then(|()| job.log(line));
     if let Err(error) = told {

@@ -40,6 +40,7 @@ mod power;
 mod preparation;
 mod process_spec;
 mod processes;
+mod progress;
 mod registration;
 mod reporter;
 mod room;

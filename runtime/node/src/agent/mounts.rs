@@ -19,8 +19,13 @@ use crate::mount::{self, Made, Making, known, scratch};
 /// How long the shared directory of a gang may take to be removed, with all that is in it.
 const REMOVAL_MAX: Duration = Duration::from_mins(2);
 
-/// Mounts what the job asks for, or finds what an earlier daemon has mounted for it.
-pub(super) async fn mount(node: &Node, job: &JobContext) -> Result<Vec<Made>, Outcome> {
+/// Mounts what the job asks for, or finds what an earlier daemon has mounted for it. `tell` hears
+/// how it goes on.
+pub(super) async fn mount(
+    node: &Node,
+    job: &JobContext,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Vec<Made>, Outcome> {
     if job.plan.mounts.is_empty() {
         return Ok(Vec::new());
     }
@@ -31,6 +36,7 @@ pub(super) async fn mount(node: &Node, job: &JobContext) -> Result<Vec<Made>, Ou
         .identity
         .ok_or_else(|| failed(not_isolated(node, &job.plan.mounts)))?;
     if let Some(share) = job.plan.mounts.share() {
+        tell("waiting for the directory that its nodes share");
         serve_share(node, job, share).await.map_err(failed)?;
     }
     let making = Making {
@@ -40,7 +46,7 @@ pub(super) async fn mount(node: &Node, job: &JobContext) -> Result<Vec<Made>, Ou
         identity,
         keys: secrets::account_keys(node, &job.plan, &job.layout.mounts).await,
     };
-    let made = making.mount().await.map_err(failed)?;
+    let made = making.mount(tell).await.map_err(failed)?;
     share_scratch(node, job, identity).await.map_err(failed)?;
     Ok(made)
 }

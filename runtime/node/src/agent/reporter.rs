@@ -8,7 +8,7 @@ use lote_model::allocation::Allocation;
 use lote_model::job::DirectoryLocation;
 use lote_model::key;
 use lote_model::report::{Report, ReportPhase};
-use lote_store::{Commit, Transaction};
+use lote_store::{Commit, StoreError, Transaction, get_json};
 use tokio::sync::watch;
 
 use super::Node;
@@ -50,6 +50,50 @@ impl Reporter {
         phase: ReportPhase,
         directories: &[DirectoryLocation],
     ) -> Result<(), Withdrawn> {
+        let Some(value) = self.written(phase, directories) else {
+            return Err(Withdrawn);
+        };
+        loop {
+            match self.try_write(value.clone()).await {
+                Some(result) => return result,
+                None => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Writes that the node is not prepared yet, unless it has written since that it is. Nobody
+    /// depends on it: what the store does not take is left out.
+    pub(super) async fn report_preparing(&self, doing: String, directories: &[DirectoryLocation]) {
+        let Some(value) = self.written(ReportPhase::Preparing { doing }, directories) else {
+            return;
+        };
+        if let Err(error) = self.try_write_preparing(value).await {
+            tracing::debug!(%error, job = %self.allocation.job, "cannot tell how far a job is");
+        }
+    }
+
+    async fn try_write_preparing(&self, value: Vec<u8>) -> Result<(), StoreError> {
+        let Allocation { uid, attempt, .. } = &self.allocation;
+        let name = &self.node.config.name;
+        let (allocation, own) = (key::allocation(name, uid), key::report(uid, name));
+        let seen = *self.directive.borrow();
+        let store = &self.node.store;
+        let before = get_json::<Report>(&**store, &own).await?;
+        let is_prepared = before.as_ref().is_some_and(|report| {
+            report.value.attempt == *attempt && report.value.phase.is_prepared()
+        });
+        if seen.phase.is_none() || is_prepared {
+            return Ok(());
+        }
+        let transaction = Transaction::new()
+            .require_revision(allocation, seen.revision)
+            .require_revision(&*own, before.map_or(0, |report| report.mod_revision))
+            .put(&*own, value);
+        store.commit(transaction).await.map(|_| ())
+    }
+
+    /// A report as it is stored.
+    fn written(&self, phase: ReportPhase, directories: &[DirectoryLocation]) -> Option<Vec<u8>> {
         let Allocation {
             uid, attempt, rank, ..
         } = &self.allocation;
@@ -62,16 +106,11 @@ impl Reporter {
             directories: directories.to_vec(),
             at: Timestamp::now(),
         };
-        let Ok(value) = serde_json::to_vec(&report) else {
+        let written = serde_json::to_vec(&report);
+        if written.is_err() {
             tracing::error!(job = %self.allocation.job, "a report cannot be written as JSON");
-            return Err(Withdrawn);
-        };
-        loop {
-            match self.try_write(value.clone()).await {
-                Some(result) => return result,
-                None => tokio::time::sleep(RETRY).await,
-            }
         }
+        written.ok()
     }
 
     /// `None` to try again.

@@ -32,6 +32,7 @@ use super::output::{JobSpool, Output};
 use super::preparation::{job_directories, record_directory, remove_job_directory};
 use super::process_spec::{JobContext, attempt_name};
 use super::processes::{Processes, terminate};
+use super::progress::Progress;
 use super::reporter::{Reporter, Withdrawn};
 use super::room::full_directory;
 use super::secrets::{self, JobSecrets};
@@ -105,6 +106,7 @@ pub(super) async fn run(
         // Whatever ran before the fence closed is gone.
         _ = withdrawal.wait_for(is_withdrawn) => return,
     };
+    let progress = Progress::new(Arc::clone(&reporter));
     let mut task = Task {
         pass,
         gpus: Arc::new(gpus),
@@ -117,6 +119,7 @@ pub(super) async fn run(
         output: None,
         mounts: Vec::new(),
         member: None,
+        progress: Some(progress),
         running_report: None,
         all_ended: stored.ended,
     };
@@ -256,6 +259,8 @@ struct Task {
     mounts: Vec<Made>,
     /// Its part in remote starts, if there are such.
     member: Option<Arc<Member>>,
+    /// Until the job is prepared.
+    progress: Option<Progress>,
     running_report: Option<RunningReport>,
     /// Whether every process of the plan is known to have ended.
     all_ended: bool,
@@ -322,14 +327,26 @@ impl Task {
     /// The job's container; gives up when nobody wants it any more.
     async fn enter_container(&mut self) -> Result<(), Outcome> {
         let (node, job) = (Arc::clone(&self.node), Arc::clone(&self.job));
-        self.unless_unwanted(container::enter(&node, &job)).await
+        let directories = self.locations();
+        let tell = |what: &str| self.tell(what, &directories);
+        self.unless_unwanted(container::enter(&node, &job, &tell))
+            .await
     }
 
     /// The file systems of the job; gives up when nobody wants it any more.
     async fn mount(&mut self) -> Result<(), Outcome> {
         let (node, job) = (Arc::clone(&self.node), Arc::clone(&self.job));
-        self.mounts = self.unless_unwanted(mounts::mount(&node, &job)).await?;
+        let tell = |what: &str| self.tell(what, &[]);
+        let mounting = mounts::mount(&node, &job, &tell);
+        self.mounts = self.unless_unwanted(mounting).await?;
         Ok(())
+    }
+
+    /// Says what is done for the job, and where what that writes can be read.
+    fn tell(&self, doing: &str, directories: &[DirectoryLocation]) {
+        if let Some(progress) = &self.progress {
+            progress.now(doing, directories);
+        }
     }
 
     /// To the end of `work`, or until nobody wants the job any more.
@@ -572,11 +589,13 @@ impl Task {
     }
 
     async fn run_to_the_end(&mut self, processes: &Processes) -> Verdict {
-        if let Some(command_line) = &self.job.plan.preparation
-            && let Some(failure) = processes.prepare(command_line).await
-        {
-            return Verdict::Failed(failure);
+        if let Some(command_line) = &self.job.plan.preparation {
+            self.tell("running the preparation command", &self.locations());
+            if let Some(failure) = processes.prepare(command_line).await {
+                return Verdict::Failed(failure);
+            }
         }
+        self.progress = None;
         self.pass_barrier().await;
         let mut primaries_left = 0_usize;
         let mut ends = FuturesUnordered::new();

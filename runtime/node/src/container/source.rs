@@ -169,6 +169,7 @@ async fn pulled(
     };
     let work = images.work()?;
     let asked = format!("docker://{}", reference.full());
+    tell(&format!("asking for image {asked}"));
     let digest = images.tools(&work).digest(&asked, &access).await?;
     let image = Located {
         key: digest.replace(':', "-"),

@@ -66,12 +66,17 @@ fn failed(doing: &str) -> impl FnOnce(io::Error) -> Failure {
 
 impl Making<'_> {
     /// Mounts everything. What was mounted when something fails stays, to be left with the rest.
-    pub(crate) async fn mount(&self) -> Result<Vec<Made>, ErrorRecord> {
+    /// `tell` hears what is mounted next.
+    pub(crate) async fn mount(
+        &self,
+        tell: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Vec<Made>, ErrorRecord> {
         let Layout {
             directory, mounts, ..
         } = self.layout;
         let mut made: Vec<Made> = Vec::with_capacity(mounts.len());
         for (number, placed) in mounts.iter().enumerate() {
+            tell(&format!("mounting '{}'", placed.relative));
             let mounted = async {
                 if number == 0 {
                     // What a daemon left that was killed before anything of the job started.

@@ -36,6 +36,7 @@ pub const TESTS: &[Test] = &[
     cgroup_test("mounts::data_on_a_disk_image_survives", disk_image),
     cgroup_test("mounts::a_command_is_not_run_unless_allowed", not_allowed),
     cgroup_test("mounts::a_command_that_hangs_is_killed", hanging),
+    cgroup_test("mounts::what_takes_long_is_told", long),
     cgroup_test("mounts::a_command_that_fails_is_quoted", failing),
     cgroup_test("mounts::a_command_that_mounts_nothing_has_failed", nothing),
     cgroup_test("mounts::a_share_that_is_a_directory", share),
@@ -380,6 +381,26 @@ fn hanging() {
         assert_eq!(detail(&error, "stderr"), "asking");
         let pid: i32 = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
         gone(nix::unistd::Pid::from_raw(pid)).await;
+    });
+}
+
+fn long() {
+    on_host(async |mut host| {
+        host.mounts.allow_commands = true;
+        let go = host.path("go");
+        let _daemon = host.start();
+        let command = format!(
+            "until [ -e {} ]; do sleep 0.05; done; {MEMORY}",
+            go.display()
+        );
+        let job = with_own(vec![by_command("a", &command)], "true");
+        host.allocate(&job, Run).await;
+        let is_preparing = |phase: &ReportPhase| matches!(phase, ReportPhase::Preparing { .. });
+        let told = host.report(&job, is_preparing).await.phase;
+        let doing = "mounting 'a'".to_owned();
+        assert_eq!(told, ReportPhase::Preparing { doing });
+        fs::write(go, "").unwrap();
+        assert_eq!(host.end(&job).await, Outcome::Completed);
     });
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct LoteReportEvent {
     attempt: i64,
     /// The node's position in the job.
     rank: i64,
-    /// How far the node is: `name` is `prepared`, `running`, `primariesDone` or `ended`, further members depend on it.
+    /// How far the node is: `name` is `preparing`, `prepared`, `running`, `primariesDone` or `ended`, further members depend on it.
     #[schema(value_type = Object)]
     phase: (),
     /// Where the job's directories are there.

@@ -79,12 +79,26 @@ pub(crate) struct LoteJobStatus {
     nodes: Option<Vec<String>>,
     /// Why it waits, once it has waited a while.
     waiting: Option<String>,
+    /// What nodes do that are not prepared yet, if it takes long; only when one job is asked for.
+    preparing: Option<Vec<LotePreparing>>,
     /// Why the attempt before was given up, once there was one: `NodeLost`, `ClusterScaledDown`, `Preempted` or `BudgetSpent`.
     requeued: Option<BatchAIError>,
     /// What it used, once it has ended.
     account: Option<LoteAccount>,
     /// Where its output directories lie, once it has ended.
     directories: Option<Vec<LoteDirectory>>,
+}
+
+/// What a node does before the processes of a job start.
+#[derive(ToSchema)]
+pub(crate) struct LotePreparing {
+    /// The node.
+    node: String,
+    /// What it does, in words: it pulls an image, mounts a file system, runs the preparation command.
+    doing: String,
+    /// When it said so.
+    #[schema(format = DateTime)]
+    at: String,
 }
 
 /// A plugin.
