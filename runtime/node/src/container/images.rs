@@ -112,15 +112,14 @@ impl Images {
         tell: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Held, ContainerError> {
         let hold = self.hold(&image.key);
-        let _turn = match hold.try_lock() {
-            Ok(turn) => turn,
-            Err(_) => {
-                tell(&format!(
-                    "another job has image {} in hand; waiting for it",
-                    image.source
-                ));
-                hold.lock().await
-            }
+        let _turn = if let Ok(turn) = hold.try_lock() {
+            turn
+        } else {
+            tell(&format!(
+                "another job has image {} in hand; waiting for it",
+                image.source
+            ));
+            hold.lock().await
         };
         let place = self.roots().join(&image.key);
         let held = |description: Description| Held {
