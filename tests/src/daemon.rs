@@ -279,6 +279,8 @@ impl Drop for Daemon {
         self.child.kill().ok();
         self.child.wait().ok();
         processes::kill_all_mentioning(&marker);
+        // It knows the folder by another name.
+        processes::kill_of_pid_file(&self.data().join("nfs/ganesha.pid"), "ganesha.nfsd");
         // What was mounted for jobs as well, or the folder cannot go.
         mounts::remove_below(self.folder.path());
         if std::thread::panicking() {

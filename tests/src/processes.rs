@@ -43,6 +43,18 @@ pub fn kill_all_mentioning(marker: &str) {
     }
 }
 
+/// Ends the process that wrote this file, if there is one and it is that program.
+pub fn kill_of_pid_file(path: &Path, program: &str) {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let Ok(pid) = text.trim().parse::<i32>() else {
+        return;
+    };
+    let mut known = command_lines().into_iter();
+    if known.any(|(id, words)| id == pid && words.contains(program)) {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+    }
+}
+
 /// Sends a signal to a child that has not been waited for.
 pub fn signal(child: &Child, signal: Signal) -> nix::Result<()> {
     let pid = i32::try_from(child.id()).expect("process ids are small");
