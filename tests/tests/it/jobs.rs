@@ -2,7 +2,7 @@
 
 use lote_tests::client::{DEFAULT_WORKSPACE, detail, first_error, shell_job, shell_job_with};
 use lote_tests::daemon::Daemon;
-use lote_tests::processes;
+use lote_tests::{PATIENCE, processes, wait_for};
 use serde_json::json;
 
 #[test]
@@ -76,6 +76,33 @@ fn a_preparation_runs_before_the_job_and_shares_its_directories() {
     let path = client.submit(&experiment, "j", &job);
     assert_eq!(client.wait_for_end(&path)["executionState"], "succeeded");
     assert_eq!(client.stdout(&path), "ready\n");
+}
+
+#[test]
+fn a_preparation_that_takes_long_is_told_and_its_output_can_be_read_meanwhile() {
+    let daemon = Daemon::start(&[]);
+    let client = daemon.client();
+    let experiment = client.experiment("e");
+    let mut job = shell_job("echo never");
+    job["jobPreparation"] = json!({"commandLine": "echo preparing; sleep 1000"});
+    let path = client.submit(&experiment, "j", &job);
+    let told = wait_for("the job to say what takes long", PATIENCE, || {
+        let told = client.job(&path)["lote"]["preparing"][0].clone();
+        told.is_object().then_some(told)
+    });
+    assert_eq!(told["doing"], "running the preparation command", "{told}");
+    let output = client.output(&path, "stdouterr", "stdout-job_prep.txt");
+    assert_eq!(output.unwrap(), "preparing\n");
+    let shown = daemon.lote(&["job", "show", "j", "-e", "e"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("running the preparation command on node-"),
+        "{shown}"
+    );
+    client.post(&format!("{path}/terminate"));
+    let ended = client.wait_for_end(&path);
+    assert_eq!(first_error(&ended)["code"], "JobTerminated", "{ended}");
+    assert_eq!(ended["lote"]["preparing"], json!(null));
 }
 
 #[test]
