@@ -13,11 +13,9 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use lote_model::job::JobStatus;
-use lote_model::key;
 use lote_model::path::JobPath;
 use lote_model::problem::Problem;
-use lote_model::report::Report;
-use lote_store::{ListRequest, Revision, StoreError, list_json};
+use lote_store::{Revision, StoreError};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc::{Sender, channel};
@@ -154,12 +152,8 @@ impl Teller {
                 return Ok(None);
             }
         };
-        let prefix = key::reports_of(&record.uid);
-        for report in list_json::<Report>(store, ListRequest::prefix(prefix))
-            .await?
-            .items
-        {
-            let _ = self.send("report", revision, &report.value).await;
+        for report in present.reports(store).await? {
+            let _ = self.send("report", revision, &report).await;
         }
         self.job = present;
         let status = self

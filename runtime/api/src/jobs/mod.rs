@@ -94,14 +94,15 @@ impl Job {
     }
 
     /// What its nodes have told, of whichever attempt.
-    async fn reports(&self, store: &dyn Store) -> Result<Vec<Report>, ApiError> {
+    pub(crate) async fn reports(&self, store: &dyn Store) -> Result<Vec<Report>, ApiError> {
         let prefix = key::reports_of(&self.record.value.uid);
         let reports = list_json(store, ListRequest::prefix(prefix)).await?;
         Ok(reports.items.into_iter().map(|it| it.value).collect())
     }
 
-    /// What nodes tell that are not prepared yet. Only a job that has nodes is worth the question.
-    async fn preparing(&self, store: &dyn Store) -> Result<Vec<Report>, ApiError> {
+    /// What its nodes tell of the attempt that runs, in rank order. Only a job that has nodes is
+    /// worth the question.
+    async fn running_reports(&self, store: &dyn Store) -> Result<Vec<Report>, ApiError> {
         let Some(status) = self
             .status()
             .filter(|status| status.state == ExecutionState::Running)
@@ -109,7 +110,7 @@ impl Job {
             return Ok(Vec::new());
         };
         let mut reports = self.reports(store).await?;
-        reports.retain(|it| it.attempt == status.attempt && !it.phase.is_prepared());
+        reports.retain(|report| report.attempt == status.attempt);
         reports.sort_by_key(|report| report.rank);
         Ok(reports)
     }
@@ -121,9 +122,9 @@ pub(crate) async fn get(
     At(path): At<JobPath>,
 ) -> Answer {
     let job = Job::read(state.store(), &path).await?;
-    let preparing = job.preparing(state.store()).await?;
+    let reports = job.running_reports(state.store()).await?;
     let mut answer = view::job(&job.record.value, job.status(), &caller, state.now());
-    view::add_preparing(&mut answer, &preparing);
+    view::add_preparing(&mut answer, &reports);
     Ok(Json(answer).into_response())
 }
 
