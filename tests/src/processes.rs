@@ -49,8 +49,8 @@ pub fn kill_of_pid_file(path: &Path, program: &str) {
     let Ok(pid) = text.trim().parse::<i32>() else {
         return;
     };
-    let mut known = command_lines().into_iter();
-    if known.any(|(id, words)| id == pid && words.contains(program)) {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if name.trim_end() == program {
         kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
     }
 }

@@ -91,8 +91,11 @@ fn a_preparation_that_takes_long_is_told_and_its_output_can_be_read_meanwhile() 
         told.is_object().then_some(told)
     });
     assert_eq!(told["doing"], "running the preparation command", "{told}");
-    let output = client.output(&path, "stdouterr", "stdout-job_prep.txt");
-    assert_eq!(output.unwrap(), "preparing\n");
+    let output = wait_for("a line of the preparation", PATIENCE, || {
+        let output = client.output(&path, "stdouterr", "stdout-job_prep.txt");
+        output.filter(|output| output.ends_with('\n'))
+    });
+    assert_eq!(output, "preparing\n");
     let shown = daemon.lote(&["job", "show", "j", "-e", "e"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(

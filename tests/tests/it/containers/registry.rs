@@ -171,8 +171,9 @@ fn a_pull_ends_with_its_job_and_with_its_daemon() {
     });
     let doing = wait_for("the job to say so", PATIENCE, || {
         let job = client.job(&path);
-        let doing = job["lote"]["preparing"][0]["doing"].as_str()?.to_owned();
-        Some(doing)
+        job["lote"]["preparing"][0]["doing"]
+            .as_str()
+            .map(str::to_owned)
     });
     assert!(doing.starts_with("asking for image docker://"), "{doing}");
     let seen = lote_tests::processes::mentioning("never-to-be-seen");
