@@ -11,9 +11,11 @@ use nix::unistd::Pid;
 /// Long enough for the kernel to take away what was killed.
 const REMOVAL: Duration = Duration::from_secs(20);
 
-/// The controllers of cgroup v1 that the daemon uses. Others need settings before a process may
-/// enter.
-const CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "freezer"];
+/// The controllers of cgroup v1 that the daemon uses. All of them: in a hierarchy without a group of
+/// the host, the parts of a gang would share one, and the first to end could not remove it.
+const CONTROLLERS: [&str; 8] = [
+    "cpu", "cpuacct", "memory", "pids", "freezer", "cpuset", "blkio", "devices",
+];
 
 /// The same path in every hierarchy that the daemon uses.
 #[derive(Debug)]
@@ -30,9 +32,11 @@ impl ControlGroup {
             let parent = root.join(label);
             let directory = parent.join(name);
             fs::create_dir_all(&directory).expect("a control group can be made");
+            hand_down_cpuset(&root, &parent);
+            hand_down_cpuset(&parent, &directory);
             // Only cgroup v2 has this file; what it has not, jobs do without.
             for ancestor in [&root, &parent] {
-                for controller in ["+cpu", "+memory", "+pids"] {
+                for controller in ["+cpu", "+memory", "+pids", "+cpuset", "+io"] {
                     fs::write(ancestor.join("cgroup.subtree_control"), controller).ok();
                 }
             }
@@ -101,6 +105,16 @@ fn hierarchy(line: &str) -> Option<PathBuf> {
     }
 }
 
+/// A new group of cgroup v1 has no processors and no memory, and no process may enter it then.
+fn hand_down_cpuset(from: &Path, to: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let has_none = fs::read_to_string(to.join(file)).is_ok_and(|it| it.trim().is_empty());
+        if let (true, Ok(whole)) = (has_none, fs::read_to_string(from.join(file))) {
+            fs::write(to.join(file), whole.trim()).ok();
+        }
+    }
+}
+
 fn collect(directory: &Path, found: &mut Vec<i32>) {
     let listed = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     found.extend(listed.lines().filter_map(|line| line.parse::<i32>().ok()));
@@ -135,7 +149,7 @@ mod tests {
         assert_eq!(hierarchy(v1), Some("/sys/fs/cgroup/memory".into()));
         let v2 = "35 30 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
         assert_eq!(hierarchy(v2), Some("/sys/fs/cgroup/unified".into()));
-        let unused = "34 30 0:29 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices";
+        let unused = "34 30 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd";
         assert_eq!(hierarchy(unused), None);
         assert_eq!(hierarchy("22 1 0:21 / /proc rw - proc proc rw"), None);
     }
