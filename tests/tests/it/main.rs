@@ -25,6 +25,7 @@ mod requests;
 mod resources;
 mod sdk;
 mod state;
+mod supervision;
 mod unprivileged;
 
 /// Says aloud that a test cannot run here. `cargo xtask test` counts these lines.

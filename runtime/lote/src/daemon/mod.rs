@@ -13,6 +13,7 @@
 //! * `remote` — remote starts inside a gang, between the node and the door for other daemons.
 //! * `secret` — the key that signs links, on a machine that is alone.
 //! * `store` — the store, embedded or in etcd.
+//! * `supervision` — what systemd is told: ready, waiting, alive.
 
 mod bootstrap;
 mod certificate;
@@ -27,6 +28,7 @@ mod power;
 mod remote;
 mod secret;
 mod store;
+mod supervision;
 mod telemetry;
 
 use std::fs::DirBuilder;
@@ -227,6 +229,7 @@ async fn serve_until_stopped(
     let membership = join::membership(&settings, global).await?;
     let place = store::place(&settings, membership.as_ref())?;
     let store = store::open(&place, &settings.data_dir).await?;
+    supervision::tell_waiting("waiting for the store");
     tokio::select! {
         () = store::wait_until_ready(&*store) => {}
         signal = wait_for_signal() => return signal,
@@ -260,6 +263,11 @@ async fn serve_until_stopped(
     door::announce(closed);
     bootstrap::default_resources(&*store, &agent.record().size, Timestamp::now()).await?;
     let mut registered = agent.registered();
+    let status = format!(
+        "node {}, listens on {}",
+        agent.record().name,
+        settings.listen
+    );
     let node = tokio::spawn(agent.run(stop.clone()));
     // Who asks for nodes first finds this one. Requests that came before this wait in the
     // listener's queue.
@@ -283,7 +291,11 @@ async fn serve_until_stopped(
         figures,
         stop.clone(),
     ));
+    supervision::tell_ready(&status);
+    // From the moment on at which it is ready, as systemd counts; ends with the daemon.
+    tokio::spawn(supervision::give_signs_of_life(stop.clone()));
     wait_for_signal().await?;
+    supervision::tell_stopping();
     tracing::info!("stopping; running jobs go on");
     stop.cancel();
     let (door, peers, leader, node) = tokio::join!(door, peers, leader, node);

@@ -1,4 +1,4 @@
-//! Machines that restart without a word while jobs run.
+//! Daemons that hang and machines that restart without a word while jobs run.
 
 use serde_json::json;
 
@@ -16,6 +16,35 @@ fn until_open(gate: &str) -> String {
          echo ended on $AZ_BATCH_NODE_ID"
     );
     line.replace("GATE", &format!("{MOUNTED}/in/{gate}"))
+}
+
+/// Stops the node's daemon from outside when the job will run, and leaves it so. The word that is
+/// appended is where something has to be mounted.
+const STOP_DAEMON: &str = "sh -c 'mount -t tmpfs none \"$1\" && \
+     systemd-run --on-active=8s --timer-property=AccuracySec=100ms \
+     kill -STOP $(systemctl show --property=MainPID --value lote)' sh";
+
+/// Systemd kills a daemon that gives no sign of life, and the next one goes on with what it finds.
+pub(crate) fn a_daemon_hangs(site: &mut Site) {
+    let mut job = shell_job(&until_open("hang-gate"), &json!({}));
+    job["properties"]["mountVolumes"]["unmanagedFileSystems"] =
+        json!([{"mountCommand": STOP_DAEMON, "relativeMountPath": "stopped"}]);
+    site.submit("unattended", &job);
+    let starts = site.until("the job to run", |site| starts(site, "hang-gate", 1));
+    let name = starts.first().expect("a node");
+    site.until("systemd to miss signs of life", |site| {
+        let machine = site.workers.iter().find(|worker| &worker.name == name)?;
+        machine
+            .console()
+            .contains("lote.service: Watchdog timeout")
+            .then_some(())
+    });
+    site.log(&format!("the daemon of {name} hung and was killed"));
+    site.put(FILES, "hang-gate");
+    let output = site.succeed("unattended");
+    assert_eq!(output, format!("ended on {name}\n"));
+    let job = site.job_now("unattended").expect("the job");
+    assert_eq!(job["lote"]["attempt"], 1, "{job:#}");
 }
 
 /// The file server that a worker is, on two disks of its own.
