@@ -221,6 +221,7 @@ pub(super) const STAGES: &[Stage] = &[
             "openssl",
             "ovmf",
             "qemu-system-x86",
+            "samba",
             "squashfs-tools",
         ],
         begin: None,

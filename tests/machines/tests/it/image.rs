@@ -64,8 +64,10 @@ impl Image {
     pub(crate) fn disk_with(&self, path: &Path, files: &[(PathBuf, &str)]) {
         self.disk(path);
         let partition = format!("{}{BOOT_PARTITION}", path.display());
-        let mut folders = Command::new("mmd");
-        run(folders.args(["-i", &partition, "::etcd"]));
+        if files.iter().any(|(_, target)| target.starts_with("etcd/")) {
+            let mut folder = Command::new("mmd");
+            run(folder.args(["-i", &partition, "::etcd"]));
+        }
         put(&partition, files);
     }
 

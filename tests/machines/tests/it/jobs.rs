@@ -1,5 +1,4 @@
-//! What jobs find on real machines: MPI, the kernel's NFS, control groups of version 2, the filter of
-//! devices.
+//! What jobs find on real machines: MPI, control groups of version 2, the filter of devices.
 
 use lote_tests::client::DEFAULT_WORKSPACE;
 use lote_tests::mpi;
@@ -118,28 +117,6 @@ pub(crate) fn ranks_run_on(site: &mut Site, name: &str, cluster: &str, nodes: &[
         });
         assert!(said, "{node}: {output}");
     }
-}
-
-pub(crate) fn files_lie_on_the_kernels_nfs_server(site: &mut Site) {
-    let points = site.file("points.txt", "1\n2\n3\n36\n");
-    site.ask(&["file-server", "put", FILES, &points, "in/"]);
-    let line = "grep '/nfs nfs' /proc/self/mounts; \
-         echo $(($(tr '\\n' + < $AZ_BATCHAI_INPUT_DATA)0)) | tee $AZ_BATCHAI_OUTPUT_MODEL/model.txt";
-    let files = json!({
-        "inputDirectories": [{"id": "DATA", "path": format!("{MOUNTED}/in/points.txt")}],
-        "outputDirectories": [{"id": "MODEL", "pathPrefix": MOUNTED}],
-    });
-    site.submit("files", &shell_job(line, &files));
-    let output = site.succeed("files");
-    let mount = output.lines().next().expect("a mount");
-    assert!(
-        mount.contains(" nfs4 ") && mount.contains("vers=4.2"),
-        "{output}"
-    );
-    assert!(mount.starts_with(&site.head.address), "{output}");
-    assert_eq!(output.lines().nth(1), Some("42"), "{output}");
-    let model = site.fetch("files", "MODEL", "model.txt");
-    assert_eq!(model.as_deref(), Some("42\n"));
 }
 
 /// Burns a processor for six seconds and says how much of it was had.

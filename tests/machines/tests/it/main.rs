@@ -18,8 +18,10 @@ mod loss;
 mod machine;
 mod network;
 mod outside;
+mod samba;
 mod secrets;
 mod site;
+mod storage;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +62,15 @@ const STEPS: &[(&str, Step)] = &[
     ),
     (
         "input_and_output_lie_on_the_kernels_nfs_server",
-        jobs::files_lie_on_the_kernels_nfs_server,
+        storage::files_lie_on_the_kernels_nfs_server,
+    ),
+    (
+        "a_file_server_is_held_to_its_size",
+        storage::a_file_server_is_held_to_its_size,
+    ),
+    (
+        "a_share_lies_on_an_smb_server",
+        storage::a_share_lies_on_an_smb_server,
     ),
     (
         "memory_processors_and_processes_are_limited",
@@ -69,6 +79,10 @@ const STEPS: &[(&str, Step)] = &[
     (
         "the_kernel_refuses_a_device",
         jobs::the_kernel_refuses_a_device,
+    ),
+    (
+        "a_daemon_that_hangs_is_started_again_and_its_job_goes_on",
+        loss::a_daemon_hangs,
     ),
     (
         "a_worker_that_runs_a_job_and_serves_files_to_another_restarts",

@@ -14,6 +14,7 @@ use crate::authority::Authority;
 use crate::image::Image;
 use crate::machine::{Boot, Machine, Plan, empty_disk};
 use crate::network::Network;
+use crate::samba::Samba;
 
 /// Longer than anything takes that a machine does, which software plays on a host with little time
 /// for it.
@@ -30,6 +31,9 @@ pub(crate) const CLUSTER: &str = "workers";
 
 /// The file server.
 pub(crate) const FILES: &str = "nfs";
+
+/// The operator's storage table, beside the kernel of each worker.
+const STORAGE_TABLE: &str = "lote.storage";
 
 /// How many disks each worker has for a file server of its own.
 const EMPTY_DISKS: usize = 2;
@@ -117,7 +121,9 @@ impl Site {
         secret.clone_into(&mut self.join_token);
         for (name, index) in [("w1", 1), ("w2", 2)] {
             let disk = self.folder.path().join(format!("{name}.disk"));
-            self.image.disk(&disk);
+            let table = self.file("storage.toml", &Samba::table(&self.network));
+            self.image
+                .disk_with(&disk, &[(PathBuf::from(table), STORAGE_TABLE)]);
             let plan = Plan {
                 name,
                 index,
@@ -125,7 +131,7 @@ impl Site {
                     kernel: self.image.file("network/vmlinuz"),
                     initrd: self.image.file("network/initrd"),
                     words: format!(
-                        "{} {HERE} {} {}",
+                        "{} {HERE} {} {} lote.storage-table=/run/lote/boot/{STORAGE_TABLE}",
                         self.image.options(),
                         self.words(name),
                         export_disks()
