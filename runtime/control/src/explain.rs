@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use lote_model::quantity::format_bytes;
 
 use self::site::Site;
+use crate::abilities::{Abilities, Named};
 use crate::actions::Subject;
 use crate::change;
 use crate::decide::Pass;
@@ -284,15 +285,14 @@ impl<'a> Round<'a> {
         };
         let ports = pass.snapshot.config().ports_per_allocation;
         let able = of_size.able(request, ports);
-        let without_peers = Request {
-            starts_peers: false,
-            ..*request
-        };
         let wanted = request.node_count as usize;
-        if able < wanted && of_size.able(&without_peers, ports) >= wanted {
+        if able < wanted
+            && let Some(lack) = lacking(of_size, request, ports)
+        {
             return Some(format!(
-                "asks for {asks} whose processes can start others, and {able} of size '{size}' offer \
-                 that: `lote node status` says under 'remote start' what the others lack"
+                "asks for {asks} {}, and {able} of size '{size}' offer that: `lote node status` says \
+                 under '{}' what the others lack",
+                lack.words, lack.capability
             ));
         }
         if able == 0 {
@@ -308,6 +308,21 @@ impl<'a> Round<'a> {
             format!("asks for {asks}, and only {able} of size '{size}' can hold it: add machines")
         })
     }
+}
+
+/// What too few nodes of a size offer, of which there would be enough otherwise.
+fn lacking(of_size: &site::Size<'_>, request: &Request, ports: u16) -> Option<Named> {
+    let too_few = |needs: Abilities| {
+        let able = of_size.able(&Request { needs, ..*request }, ports);
+        able < request.node_count as usize
+    };
+    if too_few(Abilities::default()) {
+        return None;
+    }
+    let mut all = request.needs.each();
+    // Where there is enough of each, and too little together, any tells what to look at.
+    let any = all.clone().next();
+    all.find(|one| too_few(one.ability)).or(any)
 }
 
 /// Who comes first on the same cluster.

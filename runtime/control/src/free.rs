@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lote_model::id::NodeName;
 
+use crate::abilities::Abilities;
 use crate::nearness::{Domains, Place};
 use crate::room::{Amount, Request, Room, Share};
 
@@ -26,7 +27,7 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
     share: Option<Share>,
-    starts_peers: bool,
+    abilities: Abilities,
     ports_per_allocation: u16,
 }
 
@@ -35,7 +36,7 @@ impl Need {
     pub(crate) fn of(request: &Request, ports_per_allocation: u16) -> Self {
         Self {
             share: request.share,
-            starts_peers: request.starts_peers,
+            abilities: request.needs,
             ports_per_allocation,
         }
     }
@@ -53,12 +54,12 @@ impl Need {
     }
 
     fn is_offered(&self, room: &Room) -> bool {
-        !self.starts_peers || room.starts_remotely
+        room.abilities.include(self.abilities)
     }
 
     /// Whether every node of which nothing is held will do.
     fn takes_any_whole(&self) -> bool {
-        self.share.is_none() && !self.starts_peers
+        self.share.is_none() && self.abilities.is_empty()
     }
 }
 
@@ -155,7 +156,7 @@ impl FreeNodes {
                 ..share.amount()
             },
             ports: 0,
-            starts_remotely: false,
+            abilities: Abilities::default(),
         };
         self.partial.range(least..)
     }
@@ -175,12 +176,14 @@ impl FreeNodes {
         partial.chain(whole.filter(move |name| need.takes_any_whole() || need.fits(&slot(name))))
     }
 
-    /// The one node that a job of one node shall take: one in use with as little left as possible,
+    /// The one node that a job of one node and part of it shall take: one in use with as little left as possible,
     /// so that whole nodes stay free; else one whose domain is the fullest.
-    fn best(&self, need: &Need, slot: &dyn Fn(&NodeName) -> Slot) -> Option<NodeName> {
-        let Some(share) = &need.share else {
-            return self.whole.pick(1, &[]).pop();
-        };
+    fn best(
+        &self,
+        need: &Need,
+        share: &Share,
+        slot: &dyn Fn(&NodeName) -> Slot,
+    ) -> Option<NodeName> {
         let mut partial = self
             .partial_from(share)
             .filter(|(room, _)| need.holds(room, share));
@@ -232,11 +235,13 @@ impl Choice<'_> {
         }
         if self.avoided.is_none() {
             let alone = |set: &&&FreeNodes| set.count(&self.need, count) >= count;
-            match self.sets.iter().find(alone) {
-                Some(set) if self.need.takes_any_whole() => return set.whole.pick(count, near),
-                // A gang that starts others has more than one node.
-                Some(set) if count == 1 && !self.need.starts_peers => {
-                    return set.best(&self.need, self.slot).into_iter().collect();
+            match (self.sets.iter().find(alone), &self.need.share) {
+                (Some(set), None) if set.count_whole(&self.need) == set.whole.len() => {
+                    return set.whole.pick(count, near);
+                }
+                (Some(set), Some(share)) if count == 1 => {
+                    let best = set.best(&self.need, share, self.slot);
+                    return best.into_iter().collect();
                 }
                 _ => {}
             }

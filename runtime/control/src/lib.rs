@@ -8,7 +8,8 @@
 //! * [`snapshot`]: what of the store matters for deciding, indexed.
 //! * [`decide`]: one pass over a snapshot.
 //! * [`lifecycle`], [`conclusion`]: the next step of one job; how it ended.
-//! * [`room`], `free`, `nearness`: what fits where, and which nodes are near each other.
+//! * [`room`], [`abilities`], `free`, `nearness`: what fits where, and which nodes are near each
+//!   other.
 //! * `gpu_affinity`, `numa`: which GPUs, processors and memory of a node.
 //! * [`placement`], `fair_share`: who comes first.
 //! * `daily_usage`: what workspaces use by day.
@@ -32,6 +33,7 @@
 //! * A job that has ended takes no memory and no time.
 //! * At most one action is under way for each job, cluster and left-over gang.
 
+pub mod abilities;
 pub mod actions;
 pub mod change;
 pub mod conclusion;

@@ -6,6 +6,7 @@ use lote_model::job::{FrameworkSettings, JobProperties};
 use lote_model::node::NodeRecord;
 use lote_model::plan::AllocatedGpu;
 
+use crate::abilities::Abilities;
 use crate::{gpu_affinity, numa};
 
 /// What a job takes of each of its nodes, and of how many.
@@ -15,8 +16,8 @@ pub struct Request {
     pub node_count: u32,
     /// The part of each node; the whole node when absent.
     pub share: Option<Share>,
-    /// Whether its processes start others on its other nodes, so that all must offer that.
-    pub starts_peers: bool,
+    /// What each of them must offer.
+    pub needs: Abilities,
 }
 
 /// A part of a node.
@@ -55,13 +56,13 @@ impl Request {
         Self {
             node_count: properties.node_count.max(1),
             share,
-            starts_peers: framework.starts_peers && properties.node_count > 1,
+            needs: Abilities::needed(properties, framework),
         }
     }
 
     /// Whether this node offers what its processes need beside room.
     pub fn suits(&self, node: &NodeRecord) -> bool {
-        !self.starts_peers || node.starts_remotely()
+        Abilities::of(node).include(self.needs)
     }
 
     /// What it takes of this node as numbers.
@@ -155,8 +156,8 @@ pub struct Room {
     pub amount: Amount,
     /// The most ports in a row that are free, or as many as any job on the node could need.
     pub ports: u16,
-    /// Whether processes can be started there from other nodes.
-    pub starts_remotely: bool,
+    /// What it offers.
+    pub abilities: Abilities,
 }
 
 impl Room {
@@ -176,7 +177,7 @@ impl Room {
         Self {
             amount,
             ports: u16::try_from(longest).unwrap_or(u16::MAX).min(most),
-            starts_remotely: node.starts_remotely(),
+            abilities: Abilities::of(node),
         }
     }
 
@@ -190,7 +191,7 @@ impl Room {
                 memory_bytes: self.amount.memory_bytes.min(slack.memory_bytes),
             },
             ports: self.ports,
-            starts_remotely: self.starts_remotely,
+            abilities: self.abilities,
         }
     }
 

@@ -114,11 +114,23 @@ pub struct Condition {
 /// The name of the [`Capability`] to start a job's processes from its other nodes.
 pub const REMOTE_START: &str = "remote start";
 
+/// The name of the [`Capability`] to run a job's processes in containers.
+pub const CONTAINERS: &str = "containers";
+
 impl NodeRecord {
     /// Whether processes of a gang can be started there from its other nodes.
     pub fn starts_remotely(&self) -> bool {
+        self.has(REMOTE_START)
+    }
+
+    /// Whether jobs with images can run there.
+    pub fn runs_containers(&self) -> bool {
+        self.has(CONTAINERS)
+    }
+
+    fn has(&self, name: &str) -> bool {
         let mut known = self.isolation.iter();
-        known.any(|capability| capability.in_force && capability.name == REMOTE_START)
+        known.any(|capability| capability.in_force && capability.name == name)
     }
 
     /// Whether nothing keeps jobs away from it.

@@ -80,7 +80,7 @@ def containers(client, cluster):
     error = failed.execution_info.errors[0]
     assert error.code == "FailedStartingContainer", error.code
     assert {"imageName": "lab/train:1"}.items() <= {d.name: d.value for d in error.details}.items()
-    ok("a container that cannot be started yet fails the job and says so")
+    ok("an image that the node cannot have fails the job and says so")
 
 
 def node_setup(client):

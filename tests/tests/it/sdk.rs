@@ -100,6 +100,23 @@ fn the_python_sdk_trains_on_file_servers_and_shares() {
     assert_eq!(stdout.matches("ok: ").count(), 3, "{stdout}");
 }
 
+#[test]
+fn the_python_sdk_bodies_with_secrets_mounts_and_containers() {
+    let test = "the_python_sdk_bodies_with_secrets_mounts_and_containers";
+    let Some(mut python) = python(test) else {
+        return;
+    };
+    // A node that takes jobs with images, also where it cannot run containers.
+    let site = tempfile::tempdir().expect("a folder");
+    let table = site.path().join("images.toml");
+    let lines = "[default]\npull = false\n[[image]]\nname = 'local'\nhost = true\n";
+    fs::write(&table, lines).expect("the operator's table");
+    fs::set_permissions(&table, Permissions::from_mode(0o600)).expect("its mode");
+    let daemon = Daemon::start(&["--image-table", &table.display().to_string()]);
+    let stdout = run(&mut python, "python/bodies.py", &daemon, &[]);
+    assert!(stdout.contains("ok: "), "the script checked nothing");
+}
+
 /// One test for each script, so that the summary counts them.
 macro_rules! scripts {
     ($($test:ident: $client:ident $script:literal;)*) => {$(
@@ -115,7 +132,6 @@ scripts! {
     the_python_sdk_clusters: python "python/clusters.py";
     the_python_sdk_file_servers: python "python/file_servers.py";
     the_python_sdk_jobs: python "python/jobs.py";
-    the_python_sdk_bodies_with_secrets_mounts_and_containers: python "python/bodies.py";
     the_python_sdk_files: python "python/files.py";
     the_python_sdk_failures: python "python/failures.py";
     the_python_sdk_subscription: python "python/subscription.py";

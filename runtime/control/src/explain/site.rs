@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lote_model::node::NodeRecord;
 
+use crate::abilities::Abilities;
 use crate::decide::Pass;
 use crate::room::Request;
 use crate::snapshot::NodeState;
@@ -12,9 +13,9 @@ use crate::snapshot::NodeState;
 #[derive(Debug, Default)]
 pub(crate) struct Site<'a>(BTreeMap<String, Size<'a>>);
 
-/// What can differ between nodes of one size: GPUs, processors, memory, ports, and whether
-/// processes can be started there from other nodes.
-type Build = (u32, u32, u64, u16, bool);
+/// What can differ between nodes of one size: GPUs, processors, memory, ports, and what they offer
+/// beside.
+type Build = (u32, u32, u64, u16, Abilities);
 
 /// The nodes of one size.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ impl<'a> Size<'a> {
             record.cpu_cores,
             record.memory_bytes,
             record.ports_count,
-            record.starts_remotely(),
+            Abilities::of(record),
         );
         let (count, example) = self.builds.entry(build).or_default();
         *count += 1;

@@ -1,4 +1,5 @@
 use lote_model::id::JobUid;
+use lote_model::node::CONTAINERS;
 use lote_model::state::Priority;
 
 use crate::testing::{World, cluster, job, node};
@@ -206,5 +207,22 @@ fn jobs_far_behind_say_roughly_how_many_are_before_them() {
     assert_eq!(
         texts,
         [10, 10, 20, 20, 50, 50, 100, 100, 200, 1_000, 50_000]
+    );
+}
+
+#[test]
+fn what_too_few_nodes_offer_is_said() {
+    let mut world = World::new();
+    world.add_node(&node("n1").offering(CONTAINERS));
+    world.add_node(&node("n2"));
+    world.put_cluster(&cluster("c").manual(2));
+    world.settle();
+    let gang = world.submit(job("gang").in_container().nodes(2));
+    world.advance_seconds(2);
+    world.settle();
+    assert_eq!(
+        waiting(&world, &gang).unwrap(),
+        "asks for 2 nodes with containers, and 1 of size 'CPU' offer that: `lote node status` \
+         says under 'containers' what the others lack"
     );
 }

@@ -1,21 +1,15 @@
 use lote_model::body;
 use lote_model::id::JobUid;
 use lote_model::job::JobStatus;
+use lote_model::node::CONTAINERS;
 use lote_model::state::ExecutionState;
 use serde_json::json;
 
-use crate::testing::{JobBuilder, World, cluster, job, node};
-
-fn container(name: &str) -> JobBuilder {
-    let mut builder = job(name);
-    let container = json!({"imageSourceRegistry": {"image": "ubuntu"}});
-    builder.0.properties.container_settings = Some(body::typed(container, "").unwrap());
-    builder
-}
+use crate::testing::{World, cluster, job, node};
 
 fn world() -> World {
     let mut world = World::new();
-    world.add_node(&node("n1"));
+    world.add_node(&node("n1").offering(CONTAINERS));
     world.put_cluster(&cluster("c").manual(1));
     world.settle();
     world
@@ -32,7 +26,7 @@ fn failed(world: &World, uid: &JobUid) -> JobStatus {
 #[test]
 fn a_container_is_planned_for_its_nodes() {
     let mut world = world();
-    let uid = world.submit(container("container"));
+    let uid = world.submit(job("container").in_container());
     world.settle();
     assert_eq!(world.nodes_of(&uid), ["n1"]);
     let key = lote_model::key::plan(&uid, 1, 0);
@@ -43,7 +37,7 @@ fn a_container_is_planned_for_its_nodes() {
 #[test]
 fn a_job_whose_mounts_are_missing_fails_and_holds_no_node() {
     let mut world = world();
-    let uid = world.submit(container("both").mounts("none"));
+    let uid = world.submit(job("both").in_container().mounts("none"));
     world.advance_seconds(1);
     let plain = world.submit(job("plain"));
     world.settle();

@@ -1,4 +1,5 @@
 use lote_model::id::JobUid;
+use lote_model::node::CONTAINERS;
 use lote_model::report::Outcome;
 use lote_model::state::Priority;
 
@@ -238,4 +239,48 @@ fn one_order_holds_for_all_clusters_of_the_pool() {
         "though the node was of the other cluster"
     );
     assert!(!runs(&world, &young));
+}
+
+#[test]
+fn jobs_with_images_go_where_containers_run() {
+    let mut world = World::new();
+    for number in 1..=4 {
+        let plain = node(&format!("n{number}")).gpus(4);
+        let is_able = number % 2 == 0;
+        world.add_node(&if is_able {
+            plain.offering(CONTAINERS)
+        } else {
+            plain
+        });
+    }
+    world.put_cluster(&cluster("c").manual(4));
+    world.settle();
+    let whole = world.submit(job("whole").in_container());
+    world.settle();
+    assert_eq!(world.nodes_of(&whole), ["n2"]);
+    let gang = world.submit(job("gang").in_container().nodes(2));
+    world.settle();
+    assert!(!runs(&world, &gang), "one able node is taken");
+    let part = world.submit(
+        job("part")
+            .in_container()
+            .share(1, 1.0, None)
+            .limit_seconds(1),
+    );
+    let plain = world.submit(job("plain").nodes(2));
+    world.settle();
+    assert_eq!(
+        world.nodes_of(&plain),
+        ["n1", "n3"],
+        "others are not held back"
+    );
+    assert_eq!(
+        world.nodes_of(&part),
+        ["n4"],
+        "it ends before the gang could start"
+    );
+    world.end(&whole, "n2", Outcome::Completed);
+    world.end(&part, "n4", Outcome::Completed);
+    world.settle();
+    assert_eq!(world.nodes_of(&gang), ["n2", "n4"]);
 }

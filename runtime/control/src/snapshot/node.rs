@@ -12,6 +12,7 @@ use lote_model::node::{NodePower, NodeRecord, PowerState};
 use lote_store::Revision;
 
 use super::{ClusterKey, InFlight, Snapshot};
+use crate::abilities::Abilities;
 use crate::free::{FreeNodes, Slot};
 use crate::nearness::Place;
 use crate::planted::Fault;
@@ -161,7 +162,7 @@ impl NodeState {
         let whole = Request {
             node_count: 1,
             share: None,
-            starts_peers: false,
+            needs: Abilities::default(),
         };
         Slot {
             room: Room::left(record, held, grants, ports_per_allocation),

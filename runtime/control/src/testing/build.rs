@@ -5,6 +5,7 @@ use lote_model::cluster::{
     AutoScale, ClusterProperties, ClusterRecord, LoteClusterProperties, ManualScale,
     NodeDeallocationOption, ScaleSettings, UserAccountSettings, VmPriority, default_image,
 };
+use lote_model::container::{ContainerSettings, ImageSourceRegistry};
 use lote_model::duration::Seconds;
 use lote_model::gpu::Gpu;
 use lote_model::id::{ClusterUid, JobUid, NodeName, UnixId};
@@ -14,7 +15,7 @@ use lote_model::job::{
 };
 use lote_model::money::Money;
 use lote_model::name::{GroupName, ResourceName};
-use lote_model::node::{Condition, NodeRecord};
+use lote_model::node::{Capability, Condition, NodeRecord};
 use lote_model::node_setup::NodeSetup;
 use lote_model::path::{ChildPath, JobPath, WorkspacePath};
 use lote_model::plan::{Command, GpuShare, OnFailure, Part, Process};
@@ -108,6 +109,17 @@ impl NodeBuilder {
     #[must_use]
     pub fn size(mut self, size: &str) -> Self {
         self.0.size = size.into();
+        self
+    }
+
+    /// That offers this, as its record calls it.
+    #[must_use]
+    pub fn offering(mut self, capability: &str) -> Self {
+        self.0.isolation.push(Capability {
+            name: capability.into(),
+            in_force: true,
+            note: "for tests".into(),
+        });
         self
     }
 
@@ -310,6 +322,20 @@ impl JobBuilder {
             cpus_per_node: Some(cpus),
             memory: memory.map(str::to_owned),
             processes: None,
+        });
+        self
+    }
+
+    /// In a container of an image.
+    #[must_use]
+    pub fn in_container(mut self) -> Self {
+        self.0.properties.container_settings = Some(ContainerSettings {
+            image_source_registry: ImageSourceRegistry {
+                server_url: None,
+                image: "ubuntu".into(),
+                credentials: None,
+            },
+            shm_size: None,
         });
         self
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lote_control::room::Request;
 use lote_control::testing::{Ledger, assert_fits};
 use lote_model::allocation::{Allocation, Grant};
 use lote_model::id::{JobUid, NodeName};
@@ -60,6 +61,7 @@ impl Checks {
         let allocations = allocations(&site.store.ledger);
         self.drained_nodes_get_nothing(site, &allocations);
         gangs_are_whole(site, &allocations);
+        nodes_suit_their_jobs(site, &allocations);
         self.seen = site.store.revision();
     }
 
@@ -114,6 +116,23 @@ impl Checks {
             }
         }
         self.granted = granted;
+    }
+}
+
+/// No job is on a node that does not offer what it needs.
+fn nodes_suit_their_jobs(site: &Site, allocations: &[(NodeName, Allocation)]) {
+    for (node, allocation) in allocations {
+        let machine = site.machines.iter().find(|machine| machine.name() == node);
+        let (Some(machine), Some(job)) = (machine, site.jobs.get(&allocation.uid)) else {
+            continue;
+        };
+        let request = Request::of(&job.properties, &job.framework);
+        assert!(
+            request.suits(&machine.builder.0),
+            "{} needs {:?}, and is on {node}",
+            job.uid,
+            request.needs
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use lote_model::cluster::{ClusterRecord, ClusterStatus, NodeDeallocationOption, 
 use lote_model::job::JobRecord;
 use lote_model::key;
 use lote_model::money::Money;
-use lote_model::node::Drain;
+use lote_model::node::{CONTAINERS, Drain};
 use lote_model::spending::BudgetPeriod;
 use lote_model::state::{ExecutionState, Priority};
 use lote_store::{Transaction, Write};
@@ -38,6 +38,8 @@ pub(crate) struct Shape {
     /// Whose jobs there are.
     workspaces: &'static [&'static str],
     jobs: usize,
+    /// Which jobs run in containers.
+    containers: Random,
 }
 
 /// The shape of the site of a seed.
@@ -49,12 +51,19 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
         (random.between(2, 16), random.between(10, 60))
     };
     let mut equipment = Random::new(seed);
+    // Of its own, so that everything else stays as it is.
+    let mut containers = Random::new(!seed);
+    let some_run_no_containers = containers.once_in(2);
     let nodes = (0..nodes).map(|number| {
         let gpus = [0, 1, 4, 8][random.index(4)];
         let cores = [4, 8, 16][random.index(3)];
         let mut node = node(&format!("n{number:04}")).gpus(gpus).cores(cores);
         storage::equip(&mut node.0, &mut equipment);
-        node
+        if some_run_no_containers && containers.once_in(3) {
+            node
+        } else {
+            node.offering(CONTAINERS)
+        }
     });
     let nodes: Vec<NodeBuilder> = nodes.collect();
     let count = u32::try_from(nodes.len()).unwrap();
@@ -89,6 +98,7 @@ pub(crate) fn shape(seed: u64, random: &mut Random) -> Shape {
             86_400 - random.between(50, 500)
         },
         jobs: usize::try_from(jobs).unwrap(),
+        containers,
         nodes,
     }
 }
@@ -131,7 +141,15 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn new(shape: &Shape, random: &mut Random) -> Self {
         let nodes = u32::try_from(shape.nodes.len()).unwrap();
-        let coming = (0..shape.jobs).map(|number| realistic_job(number, nodes, shape, random));
+        let mut containers = shape.containers.clone();
+        let coming = (0..shape.jobs).map(|number| {
+            let job = realistic_job(number, nodes, shape, random);
+            if containers.once_in(3) {
+                job.in_container()
+            } else {
+                job
+            }
+        });
         Self {
             coming: coming.collect(),
             nodes,

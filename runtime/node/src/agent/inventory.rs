@@ -241,7 +241,10 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
             }
             Isolation::Full => "needs root",
         };
-        return vec![capability("isolation", false, note)];
+        return vec![
+            capability("isolation", false, note),
+            crate::container::capability(&config.containers, None),
+        ];
     };
     let summary = layout.describe();
     let mut found = vec![capability("control groups", true, &summary.version)];
@@ -273,7 +276,7 @@ fn isolation(config: &NodeConfig, cgroups: Option<&CgroupLayout>) -> Vec<Capabil
     found.extend(crate::mount::capabilities(&config.mounts));
     found.push(crate::container::capability(
         &config.containers,
-        &config.data_directory,
+        Some(&config.data_directory),
     ));
     if config.reserved.cpus > 0 {
         let (in_force, note) = match (layout.has(Controller::Cpuset), layout.has(Controller::Cpu)) {

@@ -32,7 +32,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lote_model::node::Capability;
+use lote_model::node::{CONTAINERS, Capability};
 use lote_model::problem::explain;
 
 use crate::directories::PathError;
@@ -119,11 +119,19 @@ pub(crate) enum ContainerError {
     NoShell,
 }
 
-/// Whether this node runs containers, for its record.
-pub(crate) fn capability(config: &ContainerConfig, data_directory: &Path) -> Capability {
-    let able = able(data_directory);
+/// Whether jobs with images can run on this node, for its record; `data_directory` is where
+/// containers are made, unless jobs are kept apart by nothing.
+pub(crate) fn capability(config: &ContainerConfig, data_directory: Option<&Path>) -> Capability {
+    let able = match data_directory {
+        Some(directory) => able(directory),
+        None => Err("jobs are kept apart by nothing, and there is no container without".to_owned()),
+    };
     let table = config.image_table.as_deref().map(ImageTable::read);
     let (in_force, note) = match (able, table) {
+        (Err(reason), Some(Ok(table))) if table.has_host() => (
+            true,
+            format!("only images that the image table has on the node itself: {reason}"),
+        ),
         (Err(reason), _) => (false, reason),
         (Ok(()), Some(Err(error))) => (false, explain(&error)),
         (Ok(()), Some(Ok(table))) => {
@@ -141,14 +149,11 @@ pub(crate) fn capability(config: &ContainerConfig, data_directory: &Path) -> Cap
         (Ok(()), None) => (true, "images are pulled from their registries".to_owned()),
     };
     Capability {
-        name: CAPABILITY.into(),
+        name: CONTAINERS.into(),
         in_force,
         note,
     }
 }
-
-/// What a node's record calls it.
-pub(crate) const CAPABILITY: &str = "containers";
 
 /// Tries what every container needs.
 fn able(data_directory: &Path) -> Result<(), String> {

@@ -138,6 +138,12 @@ impl ImageTable {
             .map(|(_, target)| target)
     }
 
+    /// Whether for some image the node itself stands.
+    pub(crate) fn has_host(&self) -> bool {
+        let mut targets = self.targets.iter();
+        targets.any(|(_, target)| matches!(target, Target::Host { .. }))
+    }
+
     /// How many sections it has.
     pub(crate) fn len(&self) -> usize {
         self.targets.len()

@@ -284,6 +284,36 @@ fn file_systems_are_at_the_same_paths() {
     assert_eq!(left(&daemon), Vec::<std::path::PathBuf>::new());
 }
 
+#[test]
+fn a_node_that_runs_no_containers_gets_no_job_with_an_image() {
+    if !can_run("a_node_that_runs_no_containers_gets_no_job_with_an_image") {
+        return;
+    }
+    let shelf = Shelf::new();
+    let table = shelf.table("");
+    let mut daemon = Daemon::start(&["--isolation", "none", "--image-table", &table]);
+    let client = daemon.client();
+    let experiment = client.experiment("e");
+    let path = client.submit(&experiment, "j", &job("box", "echo here"));
+    let waiting = wait_for("the reason", PATIENCE, || {
+        let job = client.job(&path);
+        job["lote"]["waiting"].as_str().map(str::to_owned)
+    });
+    assert!(
+        waiting.contains("asks for 1 node with containers"),
+        "{waiting}"
+    );
+    assert_eq!(client.job(&path)["executionState"], "queued");
+
+    // For this image it needs none.
+    shelf.table("[[image]]\nname = 'box'\nhost = true\n");
+    daemon.stop();
+    daemon.restart();
+    let ended = client.wait_for_end(&path);
+    assert_eq!(ended["executionState"], "succeeded", "{ended:#}");
+    assert_eq!(client.stdout(&path), "here\n");
+}
+
 fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
