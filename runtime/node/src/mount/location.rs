@@ -37,13 +37,12 @@ pub(crate) fn location(
         return at(&source.node, Some(root), directory_of(&shown, Some(rest)));
     }
     let is_this = |made: &&Made| made.root == placed.root && made.relative == placed.relative;
-    let shown = made
-        .iter()
-        .find(is_this)
-        .and_then(|made| made.directory.clone());
-    let while_mounted = shown.is_none();
-    let root = shown.unwrap_or_else(|| host_path(layout, placed));
-    let path = directory_of(&root, Some(rest));
+    let made = made.iter().find(is_this);
+    let directory = made.and_then(|made| made.directory.clone());
+    let while_mounted = directory.is_none();
+    let root = directory.unwrap_or_else(|| host_path(layout, placed));
+    let shown = directory_of(&root, made.and_then(|made| made.below.as_deref()));
+    let path = directory_of(&shown, Some(rest));
     DirectoryLocation {
         while_mounted,
         ..at(node, Some(root), path)
@@ -81,16 +80,23 @@ mod tests {
     #[test]
     fn output_lies_where_it_stays() {
         let layout = layout(&PlannedMounts {
-            cluster: vec![server("nfs", None), command("nfs/tmp"), command("share")],
+            cluster: vec![
+                server("nfs", None),
+                command("nfs/tmp"),
+                command("share"),
+                command("logs"),
+            ],
             job: vec![server("sets", Some("/a/b/"))],
             ..PlannedMounts::default()
         });
-        let made = [Made {
+        let shown = |relative: &str, below: Option<&str>| Made {
             root: MountRoot::Cluster,
-            relative: "share".into(),
+            relative: relative.into(),
             directory: Some("/srv/share".into()),
+            below: below.map(str::to_owned),
             client: None,
-        }];
+        };
+        let made = [shown("share", None), shown("logs", Some("a/logs"))];
         let own = NodeName::new("n1");
         let of = |path: &str| {
             let found = location(&layout, &made, &own, "M", path);
@@ -117,6 +123,7 @@ mod tests {
                 "/d/mounts/u1.2/cluster/nfs/tmp",
             ),
             ("mounts/c/share/s", "n1", "/srv/share/s", "/srv/share"),
+            ("mounts/c/logs/s", "n1", "/srv/share/a/logs/s", "/srv/share"),
             (
                 "jobs/u1/mounts/sets/s",
                 "n9",

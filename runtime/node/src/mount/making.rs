@@ -48,6 +48,7 @@ pub(crate) struct Making<'a> {
 #[derive(Debug, Default)]
 struct Mounted {
     directory: Option<String>,
+    below: Option<String>,
     client: Option<Client>,
     restrictions: Restrictions,
 }
@@ -93,6 +94,7 @@ impl Making<'_> {
                 root: placed.root,
                 relative: placed.relative.clone(),
                 directory: mounted.directory,
+                below: mounted.below,
                 client: mounted.client,
             });
             if let Err(error) = state::write(directory, &made) {
@@ -236,9 +238,9 @@ impl Making<'_> {
             }
         };
         Ok(Mounted {
-            directory: None,
             client,
             restrictions,
+            ..Mounted::default()
         })
     }
 
@@ -390,7 +392,7 @@ impl Making<'_> {
             )));
         };
         let table = StorageTable::read(path).map_err(|error| Failure::from(explain(&error)))?;
-        table.find(name).ok_or_else(|| {
+        table.find(name)?.ok_or_else(|| {
             Failure::from(format!(
                 "nothing stands for '{entry}' here: the operator of this node writes into {}: \
                  {line} ({what})",
@@ -400,16 +402,21 @@ impl Making<'_> {
     }
 
     async fn directory(&self, directory: Directory, place: &Path) -> Outcome<Mounted> {
-        let path = directory.path.clone();
+        let Directory { path, below, .. } = directory.clone();
         let (place, identity) = (place.to_owned(), self.identity);
-        let doing = format!("the storage table names {path}, which cannot be shown");
+        let doing = match &below {
+            None => format!("the storage table names {path}, which cannot be shown"),
+            Some(below) => format!("the directory '{below}' of the share cannot be shown"),
+        };
         let show = move || {
             make_directory(&directory, identity)?;
-            kernel::bind(Path::new(&directory.path), None, &place)
+            let Directory { path, below, .. } = &directory;
+            kernel::bind(Path::new(path), below.as_deref(), &place)
         };
         self.bounded(show, &doing).await?;
         Ok(Mounted {
             directory: Some(path),
+            below,
             ..Mounted::default()
         })
     }

@@ -21,6 +21,9 @@ pub(crate) struct Made {
     /// The directory of this node that it shows, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) directory: Option<String>,
+    /// Which directory in that, if not all of it is shown. Jobs may change what lies on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) below: Option<String>,
     /// The process that is the file system, if there is one of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<Client>,

@@ -40,6 +40,8 @@ pub(super) struct Directory {
     /// Whether it is made if it is missing, and then whether it is the job's.
     pub(super) create: bool,
     pub(super) owner: Owner,
+    /// The directory in it that is meant. Jobs may change what lies on the way.
+    pub(super) below: Option<String>,
 }
 
 /// Whose a directory is that was made.
@@ -160,11 +162,19 @@ impl StorageTable {
     }
 
     /// What stands for a share or container: its own line, or else that for all of its account.
-    pub(super) fn find(&self, name: &StorageName) -> Option<Target> {
+    ///
+    /// # Errors
+    ///
+    /// A sentence if a directory of it is meant, and what stands for it cannot show one alone.
+    pub(super) fn find(&self, name: &StorageName) -> Result<Option<Target>, String> {
         let own = name.entry().to_ascii_lowercase();
         let all = format!("{}/*", name.account.to_ascii_lowercase());
-        let found = self.targets.get(&own).or_else(|| self.targets.get(&all))?;
-        Some(found.filled_in(name))
+        let found = self.targets.get(&own).or_else(|| self.targets.get(&all));
+        let found = found.map(|target| target.filled_in(name));
+        match (found, &name.directory) {
+            (Some(target), Some(directory)) => target.below(directory).map(Some),
+            (found, _) => Ok(found),
+        }
     }
 
     /// How many entries it has.
@@ -196,6 +206,7 @@ impl Line {
                 path,
                 create: self.create.unwrap_or_default(),
                 owner: self.owner.unwrap_or_default(),
+                below: None,
             })
         });
         let command = self.command.as_deref().map(words).transpose()?;
@@ -241,6 +252,32 @@ impl Target {
                 Err("the server needs a name or an address".into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A directory in it instead of the whole.
+    fn below(self, directory: &str) -> Result<Self, String> {
+        match self {
+            Self::Directory(whole) => Ok(Self::Directory(Directory {
+                below: Some(directory.to_owned()),
+                ..whole
+            })),
+            Self::Nfs(nfs) => Ok(Self::Nfs(Nfs {
+                path: format!("{}/{directory}", nfs.path.trim_end_matches('/')),
+                ..nfs
+            })),
+            Self::Smb(smb) => Ok(Self::Smb(Smb {
+                share: format!("{}/{directory}", smb.share.trim_end_matches('/')),
+                ..smb
+            })),
+            Self::S3(s3) if s3.command.is_none() => Ok(Self::S3(S3 {
+                bucket: format!("{}:/{directory}", s3.bucket),
+                ..s3
+            })),
+            Self::S3(_) | Self::Command(_) => Err(format!(
+                "the URL names the directory '{directory}' of a share for which the storage table \
+                 has a command: commands mount whole shares"
+            )),
         }
     }
 
@@ -300,6 +337,8 @@ pub(super) struct StorageName {
     pub(super) account: String,
     /// The share or the container.
     pub(super) container: String,
+    /// A directory of it, if not all of it is meant.
+    pub(super) directory: Option<String>,
 }
 
 impl StorageName {
@@ -320,21 +359,40 @@ impl StorageName {
         Ok(Self {
             account: account.into(),
             container: container.into(),
+            directory: None,
         })
     }
 
-    /// The share that a URL names: its last part.
+    /// What a URL names: `https://ACCOUNT.file.HOST/SHARE`, or a directory of that share behind
+    /// it. Emulators have the account before the share.
     pub(super) fn of_share(account: &str, url: &str) -> Result<Self, String> {
         let path = url.split(['?', '#']).next().unwrap_or_default();
         let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-        let share = path.trim_end_matches('/').split_once('/');
-        let share = share.and_then(|(_, path)| path.rsplit('/').next());
-        let Some(share) = share.filter(|share| !share.is_empty()) else {
+        let mut parts = path.split('/');
+        let host = parts.next().unwrap_or_default();
+        let mut parts = parts.filter(|part| !part.is_empty()).peekable();
+        let names_account = host
+            .split_once('.')
+            .is_some_and(|(first, _)| first.eq_ignore_ascii_case(account));
+        if !names_account {
+            parts.next_if(|part| part.eq_ignore_ascii_case(account));
+        }
+        let Some(share) = parts.next() else {
             return Err(format!(
                 "the URL '{url}' names no share: https://ACCOUNT.file.HOST/SHARE"
             ));
         };
-        Self::new(account, share)
+        let directories: Vec<&str> = parts.collect();
+        if let Some(wrong) = directories.iter().find(|part| !is_plain(part)) {
+            return Err(format!(
+                "'{wrong}' in the URL '{url}' is no name of a directory of a share: these have \
+                 letters, digits, '-', '_' and '.'"
+            ));
+        }
+        Ok(Self {
+            directory: (!directories.is_empty()).then(|| directories.join("/")),
+            ..Self::new(account, share)?
+        })
     }
 
     /// How its line begins.
@@ -374,20 +432,22 @@ mod tests {
              \"data/*\" = { directory = \"/srv/{account}/{container}\", create = true, owner = \"job\" }\n",
         )
         .unwrap();
-        let find = |container| table.find(&name("DATA", container));
+        let find = |container| table.find(&name("DATA", container)).unwrap();
         let own = Directory {
             path: "/srv/sets".into(),
             create: false,
             owner: Owner::Root,
+            below: None,
         };
         assert_eq!(find("sets"), Some(Target::Directory(own)));
         let other = Directory {
             path: "/srv/DATA/logs".into(),
             create: true,
             owner: Owner::Job,
+            below: None,
         };
         assert_eq!(find("logs"), Some(Target::Directory(other)));
-        assert_eq!(table.find(&name("other", "sets")), None);
+        assert_eq!(table.find(&name("other", "sets")), Ok(None));
     }
 
     #[test]
@@ -400,7 +460,7 @@ mod tests {
              [\"a/cmd\"]\ncommand = \"sshfs h:/{container} {path} -o uid={uid},gid={gid}\"\n",
         )
         .unwrap();
-        let find = |container| table.find(&name("a", container)).unwrap();
+        let find = |container| table.find(&name("a", container)).unwrap().unwrap();
         assert!(matches!(find("nfs"), Target::Nfs(nfs) if nfs.path == "/x/nfs"));
         let credentials = |container| match find(container) {
             Target::Smb(smb) => smb.credentials,
@@ -473,18 +533,66 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_the_last_part_of_its_url() {
-        let share = |url: &str| StorageName::of_share("a", url).map(|name| name.container);
-        for url in [
-            "https://a.file.core.example/logs",
-            "https://a.file.core.example/logs/",
-            "http://h:80/x/logs?sv=1",
+    fn a_url_names_a_share_or_a_directory_of_it() {
+        let share = |url: &str| {
+            let name = StorageName::of_share("a", url)?;
+            Ok::<_, String>((name.container, name.directory))
+        };
+        for (url, directory) in [
+            ("https://a.file.core.example/logs", None),
+            ("https://a.file.core.example/logs/", None),
+            ("http://h:80/a/logs?sv=1", None),
+            ("http://h:80/logs", None),
+            (
+                "https://a.file.core.example/logs/2018/run-1/",
+                Some("2018/run-1"),
+            ),
+            ("http://h:80/a/logs/a", Some("a")),
         ] {
-            assert_eq!(share(url).unwrap(), "logs");
+            let expected = ("logs".to_owned(), directory.map(str::to_owned));
+            assert_eq!(share(url).unwrap(), expected, "{url}");
         }
-        for bad in ["https://a.file.core.example", "https://h/", "https://h/.."] {
+        // A share may be called as its account is.
+        let own = share("https://a.file.core.example/a").unwrap();
+        assert_eq!(own, ("a".to_owned(), None));
+        for bad in [
+            "https://a.file.core.example",
+            "https://h/",
+            "https://h/..",
+            "https://h/a",
+            "https://h/logs/..",
+            "https://h/logs/a,b",
+        ] {
             assert!(share(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_directory_of_a_share_is_one_of_what_stands_for_it() {
+        let table = parse(
+            "\"a/dir\" = { directory = \"/srv/{share}\" }\n\
+             \"a/nfs\" = { nfs = { server = \"h\", path = \"/x\" } }\n\
+             \"a/smb\" = { smb = { server = \"h\", share = \"s/\" } }\n\
+             \"a/s3\" = { s3 = { endpoint = \"https://e\", bucket = \"b\" } }\n\
+             \"a/cmd\" = { command = \"x {path}\" }\n",
+        )
+        .unwrap();
+        let find = |share: &str| {
+            let url = format!("https://a.file.core.example/{share}/p/q");
+            let found = table.find(&StorageName::of_share("a", &url).unwrap());
+            found.map(|found| found.unwrap())
+        };
+        let Ok(Target::Directory(directory)) = find("dir") else {
+            panic!()
+        };
+        assert_eq!(
+            (directory.path.as_str(), directory.below.as_deref()),
+            ("/srv/dir", Some("p/q"))
+        );
+        assert!(matches!(find("nfs"), Ok(Target::Nfs(nfs)) if nfs.path == "/x/p/q"));
+        assert!(matches!(find("smb"), Ok(Target::Smb(smb)) if smb.share == "s/p/q"));
+        assert!(matches!(find("s3"), Ok(Target::S3(s3)) if s3.bucket == "b:/p/q"));
+        assert!(find("cmd").unwrap_err().contains("'p/q'"));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub const TESTS: &[Test] = &[
     cgroup_test("mounts::a_command_that_fails_is_quoted", failing),
     cgroup_test("mounts::a_command_that_mounts_nothing_has_failed", nothing),
     cgroup_test("mounts::a_share_that_is_a_directory", share),
+    cgroup_test("mounts::a_directory_of_a_share", part_of_share),
     cgroup_test("mounts::a_share_that_nothing_stands_for", unknown_share),
     cgroup_test("mounts::the_storage_table_cannot_be_read_by_a_job", table),
     cgroup_test(
@@ -468,6 +469,37 @@ fn share() {
             while_mounted: false,
         };
         assert_eq!(report.directories, [expected]);
+    });
+}
+
+fn part_of_share() {
+    on_host(async |mut host| {
+        let share = host.path("share");
+        fs::create_dir_all(share.join("runs/first")).unwrap();
+        fs::write(share.join("runs/first/word"), "hello\n").unwrap();
+        std::os::unix::fs::symlink("/", share.join("out")).unwrap();
+        host.table(&format!(
+            "\"account/data\" = {{ directory = \"{}\" }}",
+            share.display()
+        ));
+        let _daemon = host.start();
+        let part = |url: &str| vec![file_share("part", "account", url)];
+        let script = "cat $AZ_BATCHAI_MOUNT_ROOT/part/word; ls $AZ_BATCHAI_MOUNT_ROOT/part";
+        let job = with_cluster(part("data/runs/first"), script);
+        assert_eq!(host.ends(&job).await, Outcome::Completed);
+        let printed = fs::read_to_string(host.output(&job, "stdout.txt"));
+        assert_eq!(printed.unwrap(), "hello\nword\n");
+
+        for (url, reason) in [
+            ("data/runs/none", "'runs/none' of the share cannot be shown"),
+            ("data/out", "'out' of the share cannot be shown"),
+            ("data/out/etc", "'out/etc' of the share cannot be shown"),
+            ("data/../x", "'..' in the URL"),
+        ] {
+            let error = host.refuses(&with_cluster(part(url), "true")).await;
+            assert_eq!(error.code, "AZFMountError");
+            assert!(error.message.contains(reason), "{url}: {error:?}");
+        }
     });
 }
 

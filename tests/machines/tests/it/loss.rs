@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::jobs::{MOUNTED, shell_job, shell_job_with};
-use crate::site::{FILES, Site, disks, is_ready};
+use crate::site::{FILES, Site, WATCHDOG, disks, is_ready};
 
 /// Whether the gate is open. A client of NFS remembers for a minute that a name is not there, unless it
 /// reads the directory.
@@ -34,10 +34,7 @@ pub(crate) fn a_daemon_hangs(site: &mut Site) {
     let name = starts.first().expect("a node");
     site.until("systemd to miss signs of life", |site| {
         let machine = site.workers.iter().find(|worker| &worker.name == name)?;
-        machine
-            .console()
-            .contains("lote.service: Watchdog timeout")
-            .then_some(())
+        machine.console().contains(WATCHDOG).then_some(())
     });
     site.log(&format!("the daemon of {name} hung and was killed"));
     site.put(FILES, "hang-gate");

@@ -23,6 +23,9 @@ pub(crate) const KEY: &str = "d2hhdCB0aGUgb2ZmaWNlIGtub3dz";
 /// What it serves.
 pub(crate) const SHARE: &str = "reports";
 
+/// What there is in it.
+pub(crate) const DIRECTORY: &str = "spring";
+
 /// Not the usual one, which another server of the host may have.
 const PORT: u16 = 1445;
 
@@ -32,20 +35,20 @@ const OWNER: &str = "nobody";
 /// Until dropped.
 pub(crate) struct Samba {
     server: Child,
-    share: PathBuf,
+    directory: PathBuf,
 }
 
 impl Samba {
-    /// Serves an empty share on the host's address.
+    /// Serves a share with an empty directory on the host's address.
     pub(crate) fn start(network: &Network, folder: &Path) -> Self {
         let folder = folder.join("samba");
-        let share = folder.join(SHARE);
-        fs::create_dir_all(&share).expect("a share");
+        let directory = folder.join(SHARE).join(DIRECTORY);
+        fs::create_dir_all(&directory).expect("a share");
         fs::set_permissions(&folder, Permissions::from_mode(0o711)).expect("its mode");
         let owner = User::from_name(OWNER).expect("users can be read");
         let owner = owner.expect("Debian has this user");
         let (uid, gid) = (owner.uid.as_raw(), owner.gid.as_raw());
-        chown(&share, Some(uid), Some(gid)).expect("an owner");
+        chown(&directory, Some(uid), Some(gid)).expect("an owner");
         let users = folder.join("users");
         fs::write(&users, format!("{OWNER} = {ACCOUNT}\n")).expect("the names of users");
         let address = network.address(254);
@@ -61,16 +64,16 @@ impl Samba {
             .stderr(log)
             .spawn()
             .expect("smbd of Debian's package samba");
-        let samba = Self { server, share };
+        let samba = Self { server, directory };
         wait_for("Samba to listen", Duration::from_mins(1), || {
             TcpStream::connect((address.as_str(), PORT)).ok()
         });
         samba
     }
 
-    /// A file on the share.
+    /// A file in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.share.join(name)
+        self.directory.join(name)
     }
 
     /// The line of a storage table that names the share.

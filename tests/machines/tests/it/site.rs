@@ -35,6 +35,9 @@ pub(crate) const FILES: &str = "nfs";
 /// The operator's storage table, beside the kernel of each worker.
 const STORAGE_TABLE: &str = "lote.storage";
 
+/// What systemd says when it kills a daemon that gives no sign of life.
+pub(crate) const WATCHDOG: &str = "lote.service: Watchdog timeout";
+
 /// How many disks each worker has for a file server of its own.
 const EMPTY_DISKS: usize = 2;
 
@@ -302,6 +305,16 @@ impl Site {
             let lines: Vec<&str> = console.lines().collect();
             let last = &lines[lines.len().saturating_sub(400)..];
             eprintln!("=== the console of {}\n{}", machine.name, last.join("\n"));
+        }
+    }
+}
+
+impl Drop for Site {
+    /// Says how often a machine was too slow for the daemon's watchdog, which is once at most here.
+    fn drop(&mut self) {
+        for machine in std::iter::once(&self.head).chain(&self.workers) {
+            let kills = machine.console().matches(WATCHDOG).count();
+            self.log(&format!("{}: {kills} daemons hung", machine.name));
         }
     }
 }

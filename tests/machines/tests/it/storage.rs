@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::jobs::{MOUNTED, shell_job};
-use crate::samba::{ACCOUNT, KEY, SHARE, Samba};
+use crate::samba::{ACCOUNT, DIRECTORY, KEY, SHARE, Samba};
 use crate::site::{FILES, Site};
 
 pub(crate) fn files_lie_on_the_kernels_nfs_server(site: &mut Site) {
@@ -45,12 +45,12 @@ pub(crate) fn a_file_server_is_held_to_its_size(site: &mut Site) {
     assert!(output.contains("Disk quota exceeded"), "{output}");
 }
 
-/// A job that mounts Samba's share with this key.
+/// A job that mounts the directory of Samba's share with this key.
 fn job_with_share(line: &str, key: &str) -> Value {
     let mut job = shell_job(line, &json!({}));
     job["properties"]["mountVolumes"]["azureFileShares"] = json!([{
         "accountName": ACCOUNT,
-        "azureFileUrl": format!("https://{ACCOUNT}.file.core.windows.net/{SHARE}"),
+        "azureFileUrl": format!("https://{ACCOUNT}.file.core.windows.net/{SHARE}/{DIRECTORY}"),
         "credentials": {"accountKey": key},
         "relativeMountPath": SHARE,
         "fileMode": "0640",
