@@ -59,8 +59,13 @@ pub fn of_run(
     Ok(json!({"properties": properties}))
 }
 
+/// What files that were made for the preview of Batch AI (2017-09-01) say of an output directory. It
+/// has meant nothing since, and the original's own command line leaves it out.
+const PREVIEW_MEMBERS: [&str; 2] = ["type", "createNew"];
+
 /// Completes the members of a job file: the cluster, when the file names none or
-/// the user another one. Members that a GET answers outside `properties` go.
+/// the user another one. Members that a GET answers outside `properties` go, and those of the
+/// preview.
 pub fn of_file(mut members: Map<String, Value>, cluster_id: Option<&str>, default: &str) -> Value {
     members.retain(|name, _| name == "properties");
     if let Some(Value::Object(properties)) = members.get_mut("properties") {
@@ -68,6 +73,13 @@ pub fn of_file(mut members: Map<String, Value>, cluster_id: Option<&str>, defaul
         let chosen = cluster_id.or((!named).then_some(default));
         if let Some(id) = chosen {
             properties.insert("cluster".into(), json!({"id": id}));
+        }
+        let directories = properties.get_mut("outputDirectories");
+        let directories = directories.and_then(Value::as_array_mut);
+        for directory in directories.into_iter().flatten() {
+            if let Value::Object(members) = directory {
+                members.retain(|name, _| !PREVIEW_MEMBERS.contains(&name.as_str()));
+            }
         }
     }
     Value::Object(members)
@@ -262,6 +274,20 @@ mod tests {
         assert_eq!(
             of_file(file(with), None, "/d").as_object().unwrap().len(),
             1
+        );
+    }
+
+    #[test]
+    fn what_only_the_preview_knew_is_left_out() {
+        let file = json!({"properties": {"outputDirectories": [
+            {"id": "MODEL", "pathPrefix": "/p", "type": "model", "createNew": true},
+        ]}});
+        let Value::Object(members) = file else {
+            panic!("no object")
+        };
+        assert_eq!(
+            of_file(members, None, "/d")["properties"]["outputDirectories"],
+            json!([{"id": "MODEL", "pathPrefix": "/p"}])
         );
     }
 }

@@ -1,5 +1,6 @@
 //! Job files: the JSON body of the API, also written as YAML or TOML.
 
+use jsonc_parser::{ParseOptions, parse_to_serde_value};
 use serde_json::{Map, Value};
 
 /// The most bytes a job file may have; the daemon refuses larger bodies anyway.
@@ -82,13 +83,28 @@ fn by_content(text: &str) -> Language {
     }
 }
 
+/// What published job files have beside JSON, because the original's command line took it.
+const TOLERANT: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
 fn from_json(text: &str) -> Result<Value, JobFileError> {
     // Recipes written on Windows begin with a byte-order mark.
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
-        JobFileError::Syntax {
+    let text = text.trim_start_matches('\u{feff}');
+    serde_json::from_str(text).or_else(|error| {
+        parse_to_serde_value(text, &TOLERANT).map_err(|_| JobFileError::Syntax {
             language: "JSON",
             reason: error.to_string(),
-        }
+        })
     })
 }
 
@@ -139,6 +155,24 @@ mod tests {
         ] {
             let read = parse(name, text).unwrap();
             assert_eq!(Value::Object(read), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn json_may_have_comments_and_a_comma_too_many() {
+        let text = "{\n  // Two are enough.\n  \"properties\": {\"list\": [{\"a\": \"x,]\"},], \"n\": 2,},\n}";
+        assert_eq!(
+            Value::Object(parse("j.json", text).unwrap()),
+            json!({"properties": {"list": [{"a": "x,]"}], "n": 2}})
+        );
+        for wrong in [
+            "{'a': 1}",
+            "{\"a\" 1}",
+            "{\"a\": 1 \"b\": 2}",
+            "{\"a\": [1,,2]}",
+            "",
+        ] {
+            assert!(parse("j.json", wrong).is_err(), "{wrong}");
         }
     }
 
