@@ -176,8 +176,8 @@ impl FreeNodes {
         partial.chain(whole.filter(move |name| need.takes_any_whole() || need.fits(&slot(name))))
     }
 
-    /// The one node that a job of one node and part of it shall take: one in use with as little left as possible,
-    /// so that whole nodes stay free; else one whose domain is the fullest.
+    /// The one node of which a job shall take this share: one in use with as little left as
+    /// possible, so that whole nodes stay free; else one whose domain is the fullest.
     fn best(
         &self,
         need: &Need,

@@ -18,9 +18,9 @@ fn until_open(gate: &str) -> String {
     line.replace("GATE", &format!("{MOUNTED}/in/{gate}"))
 }
 
-/// Stops the node's daemon from outside when the job will run, and leaves it so. The word that is
-/// appended is where something has to be mounted.
-const STOP_DAEMON: &str = "sh -c 'mount -t tmpfs none \"$1\" && \
+/// Stops the node's daemon from outside when the job will run, and leaves it so; once only, whoever
+/// mounts again. The word that is appended is where something has to be mounted.
+const STOP_DAEMON: &str = "sh -c 'mount -t tmpfs none \"$1\" && { mkdir /run/stop-daemon || exit 0; } && \
      systemd-run --on-active=8s --timer-property=AccuracySec=100ms \
      kill -STOP $(systemctl show --property=MainPID --value lote)' sh";
 
