@@ -76,10 +76,9 @@ pub fn of_file(mut members: Map<String, Value>, cluster_id: Option<&str>, defaul
         }
         let directories = properties.get_mut("outputDirectories");
         let directories = directories.and_then(Value::as_array_mut);
-        for directory in directories.into_iter().flatten() {
-            if let Value::Object(members) = directory {
-                members.retain(|name, _| !PREVIEW_MEMBERS.contains(&name.as_str()));
-            }
+        let directories = directories.into_iter().flatten();
+        for directory in directories.filter_map(Value::as_object_mut) {
+            directory.retain(|name, _| !PREVIEW_MEMBERS.contains(&name.as_str()));
         }
     }
     Value::Object(members)

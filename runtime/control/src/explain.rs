@@ -304,7 +304,7 @@ impl<'a> Round<'a> {
                 "asks for {asks} on each node, and no node of size '{size}' has that much: ask for less"
             ));
         }
-        (able < request.node_count as usize).then(|| {
+        (able < wanted).then(|| {
             format!("asks for {asks}, and only {able} of size '{size}' can hold it: add machines")
         })
     }

@@ -148,6 +148,11 @@ impl FreeNodes {
         rooms.map(|(_, count)| count).sum()
     }
 
+    /// Whether each of those of which nothing is held will do.
+    fn every_whole_fits(&self, need: &Need) -> bool {
+        self.count_whole(need) == self.whole.len()
+    }
+
     /// Nodes in use that may have enough left. Those with the least left come first.
     fn partial_from(&self, share: &Share) -> impl Iterator<Item = (&Room, &BTreeSet<NodeName>)> {
         let least = Room {
@@ -172,8 +177,9 @@ impl FreeNodes {
                 .collect::<Vec<_>>()
         });
         let partial = partial.flat_map(|(_, names)| names);
+        let any_whole = need.share.is_none() && self.every_whole_fits(need);
         let whole = self.whole.iter();
-        partial.chain(whole.filter(move |name| need.takes_any_whole() || need.fits(&slot(name))))
+        partial.chain(whole.filter(move |name| any_whole || need.fits(&slot(name))))
     }
 
     /// The one node of which a job shall take this share: one in use with as little left as
@@ -190,7 +196,7 @@ impl FreeNodes {
         if let Some((_, names)) = partial.next() {
             return names.first().cloned();
         }
-        if self.count_whole(need) == self.whole.len() {
+        if self.every_whole_fits(need) {
             return self.whole.pick(1, &[]).pop();
         }
         let mut whole = self.whole.iter();
@@ -236,7 +242,7 @@ impl Choice<'_> {
         if self.avoided.is_none() {
             let alone = |set: &&&FreeNodes| set.count(&self.need, count) >= count;
             match (self.sets.iter().find(alone), &self.need.share) {
-                (Some(set), None) if set.count_whole(&self.need) == set.whole.len() => {
+                (Some(set), None) if set.every_whole_fits(&self.need) => {
                     return set.whole.pick(count, near);
                 }
                 (Some(set), Some(share)) if count == 1 => {

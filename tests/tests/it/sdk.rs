@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use lote_tests::daemon::Daemon;
+use lote_tests::images::Shelf;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sdk");
 
@@ -107,12 +108,9 @@ fn the_python_sdk_bodies_with_secrets_mounts_and_containers() {
         return;
     };
     // A node that takes jobs with images, also where it cannot run containers.
-    let site = tempfile::tempdir().expect("a folder");
-    let table = site.path().join("images.toml");
-    let lines = "[default]\npull = false\n[[image]]\nname = 'local'\nhost = true\n";
-    fs::write(&table, lines).expect("the operator's table");
-    fs::set_permissions(&table, Permissions::from_mode(0o600)).expect("its mode");
-    let daemon = Daemon::start(&["--image-table", &table.display().to_string()]);
+    let shelf = Shelf::new();
+    let table = shelf.table("[default]\npull = false\n[[image]]\nname = 'local'\nhost = true\n");
+    let daemon = Daemon::start(&["--image-table", &table]);
     let stdout = run(&mut python, "python/bodies.py", &daemon, &[]);
     assert!(stdout.contains("ok: "), "the script checked nothing");
 }

@@ -121,8 +121,10 @@ impl Checks {
 
 /// No job is on a node that does not offer what it needs.
 fn nodes_suit_their_jobs(site: &Site, allocations: &[(NodeName, Allocation)]) {
+    let machines = site.machines.iter();
+    let machines: BTreeMap<_, _> = machines.map(|machine| (machine.name(), machine)).collect();
     for (node, allocation) in allocations {
-        let machine = site.machines.iter().find(|machine| machine.name() == node);
+        let machine = machines.get(node);
         let (Some(machine), Some(job)) = (machine, site.jobs.get(&allocation.uid)) else {
             continue;
         };

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::command_line::directory_of;
 use crate::isolation::Identity;
 use crate::operator_table::{Kind, TableError};
 
@@ -263,11 +264,11 @@ impl Target {
                 ..whole
             })),
             Self::Nfs(nfs) => Ok(Self::Nfs(Nfs {
-                path: format!("{}/{directory}", nfs.path.trim_end_matches('/')),
+                path: directory_of(&nfs.path, Some(directory)),
                 ..nfs
             })),
             Self::Smb(smb) => Ok(Self::Smb(Smb {
-                share: format!("{}/{directory}", smb.share.trim_end_matches('/')),
+                share: directory_of(&smb.share, Some(directory)),
                 ..smb
             })),
             Self::S3(s3) if s3.command.is_none() => Ok(Self::S3(S3 {
